@@ -1,0 +1,70 @@
+# Needs python3 (3.11 or newer) and make; everything else lands in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test check-fast format lint types pytest bench bench-compare soak clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv and install the package with its development tools
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wrkflw needs Python 3.11 or newer")'
+	@echo "==> setup: $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $(STAMP)
+
+demo: setup ## see the library at work
+	@$(BIN)/python -m examples.demo
+
+test: setup lint types pytest ## everything that must hold before a commit
+	@echo "==> all good"
+
+check-fast: setup lint ## the inner loop: no typing tests, no crash tests
+	@echo "==> mypy wrkflw"
+	@$(BIN)/mypy wrkflw
+	@echo "==> pytest, fast tests"
+	@$(BIN)/pytest -q -x --ignore=tests/typing --ignore=tests/crash
+
+format: setup ## format and sort imports
+	@$(BIN)/ruff check --select I --fix --quiet
+	@$(BIN)/ruff format
+
+lint: setup
+	@echo "==> ruff format --check"
+	@$(BIN)/ruff format --check
+	@echo "==> ruff check"
+	@$(BIN)/ruff check
+	@echo "==> lint-imports"
+	@$(BIN)/lint-imports --no-logo
+
+types: setup
+	@echo "==> mypy"
+	@$(BIN)/mypy
+	@echo "==> basedpyright"
+	@$(BIN)/basedpyright
+
+pytest: setup
+	@echo "==> pytest"
+	@$(BIN)/pytest
+
+bench: setup ## measure wrkflw beside the raw limit and the installed peers
+	@$(BIN)/python -m benchmarks
+
+bench-compare: setup ## fail when a ratio got worse than benchmarks/baseline.json allows
+	@$(BIN)/python -m benchmarks --compare
+
+soak: setup ## the crash tests, many more of them
+	@echo "==> pytest, crash tests, larger counts"
+	@WRKFLW_SOAK=1 $(BIN)/pytest tests/crash
+
+clean: ## remove .venv and every cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

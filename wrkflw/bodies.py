@@ -1,0 +1,219 @@
+"""How a function is read as the body of a step: what it takes, what it gives, and which context it wants.
+
+What can be seen without the types (how many parameters, whether they are annotated) is checked at once.  The types
+themselves are looked up when first asked for, so that an annotation may name what is defined further down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from .context import StepContext, SuspendContext
+from .errors import DefinitionError
+from .forms import fits
+from .names import describe
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_TAKES = "a body takes nothing, its input, or its input and a context"
+
+
+class Undeclared:
+    """No schema was passed.  (``None`` is a schema.)"""
+
+
+UNDECLARED = Undeclared()
+
+
+@dataclass(frozen=True)
+class Body:
+    """The function a step executes, and how it is called.
+
+    Attributes:
+        function: called with nothing, the input, or the input and a context.
+        arity: how many of these, 0 to 2.
+        is_async: the call gives an awaitable; otherwise the function belongs in a worker thread.
+        context: which context it wants, if any.
+        state: the type of state it needs; ``object`` when it needs none.
+    """
+
+    function: Callable[..., object]
+    arity: Literal[0, 1, 2]
+    is_async: bool
+    context: Literal["step", "suspend"] | None
+    state: object
+
+    async def execute(self, data: object, context: object) -> object:
+        """Call the function: on the loop when it is asynchronous, else in a worker thread."""
+        arguments = (data, context)[: self.arity]
+        if self.is_async:
+            given = self.function(*arguments)
+        else:
+            given = await asyncio.to_thread(self.function, *arguments)
+        # A plain function may hand on the awaitable of another.
+        return await given if inspect.isawaitable(given) else given
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What a body takes and gives, as types."""
+
+    input: object
+    output: object
+    stored_output: object
+    body: Body
+
+
+class Declaration:
+    """A function with the schemas passed beside it: what ``@step`` and ``create_step`` are given.
+
+    Raises:
+        DefinitionError: the function cannot be a body.
+    """
+
+    def __init__(
+        self,
+        step_id: str,
+        function: Callable[..., object],
+        input_schema: object,
+        output_schema: object,
+        names: Mapping[str, Any] | None,
+    ) -> None:
+        self._step_id = step_id
+        self._function = function
+        self._input_schema = input_schema
+        self._output_schema = output_schema
+        self._names = dict(names) if names else None
+        self._parameters = self._read_parameters()
+        self._refuse_generators()
+        self._refuse_missing_types()
+        try:
+            _ = self.forms
+        except NameError:
+            pass  # a forward reference: looked up again when asked for, at commit() at the latest
+        else:
+            self._names = None
+
+    @cached_property
+    def forms(self) -> Forms:
+        """The types, with forward references looked up.
+
+        Raises:
+            NameError: an annotation names what is not defined yet.
+            DefinitionError: the annotations do not agree with the schemas, or are none a body can have.
+        """
+        hints = self._hints()
+        taken = [hints.get(parameter.name, UNDECLARED) for parameter in self._parameters]
+        takes: object = taken[0] if taken else object
+        gives = hints.get("return", UNDECLARED)
+        is_async, gives = self._awaited(gives)
+        input_schema = takes if isinstance(self._input_schema, Undeclared) else self._input_schema
+        output_schema = gives if isinstance(self._output_schema, Undeclared) else self._output_schema
+        stored = output_schema if isinstance(gives, Undeclared) else gives
+        self._refuse_disagreement("takes", "input_schema", takes, input_schema, fits(input_schema, takes))
+        self._refuse_disagreement("returns", "output_schema", stored, output_schema, fits(stored, output_schema))
+        context, state = self._context(taken[1]) if len(taken) == 2 else (None, object)
+        arity: Literal[0, 1, 2] = 2 if len(taken) == 2 else 1 if taken else 0
+        return Forms(input_schema, output_schema, stored, Body(self._function, arity, is_async, context, state))
+
+    @property
+    def suspends(self) -> bool:
+        """Whether the body wants a SuspendContext; by its word alone while the types are not known."""
+        try:
+            return self.forms.body.context == "suspend"
+        except NameError:
+            return len(self._parameters) == 2 and "SuspendContext" in str(self._parameters[1].annotation)
+
+    # -------------------------------------------------------------- seen without the types
+    def _read_parameters(self) -> list[inspect.Parameter]:
+        try:
+            parameters = list(inspect.signature(self._function).parameters.values())
+        except ValueError as error:  # some functions written in C
+            raise DefinitionError(f"the parameters of step {self._step_id!r} cannot be read; wrap it in a def") from error
+        taken = [parameter for parameter in parameters if not _is_option(parameter)]
+        if len(taken) > 2:
+            raise DefinitionError(f"step {self._step_id!r} has {len(taken)} parameters; {_TAKES}")
+        for parameter in taken:
+            if parameter.kind not in _POSITIONAL:
+                raise DefinitionError(f"step {self._step_id!r} takes {str(parameter).partition(':')[0]}; {_TAKES}")
+        return taken
+
+    def _refuse_generators(self) -> None:
+        function = _plain(self._function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise _generator(self._step_id)
+
+    def _refuse_missing_types(self) -> None:
+        names = [parameter.name for parameter in self._parameters if parameter.annotation is parameter.empty]
+        if isinstance(self._input_schema, Undeclared) and names:
+            first = self._parameters[0].name == names[0]
+            cure = "annotate it or pass input_schema=" if first else "annotate it as StepContext"
+            raise DefinitionError(f"parameter {names[0]!r} of step {self._step_id!r} has no type; {cure}")
+        returns = inspect.signature(self._function).return_annotation
+        if isinstance(self._output_schema, Undeclared) and returns is inspect.Signature.empty:
+            raise DefinitionError(f"step {self._step_id!r} has no return type; annotate it or pass output_schema=")
+
+    # -------------------------------------------------------------- seen with the types
+    def _hints(self) -> dict[str, object]:
+        return get_type_hints(_plain(self._function), localns=self._names, include_extras=True)
+
+    def _awaited(self, gives: object) -> tuple[bool, object]:
+        """Whether a call gives an awaitable, and of what."""
+        if inspect.iscoroutinefunction(_plain(self._function)):
+            return True, gives
+        origin, arguments = get_origin(gives), get_args(gives)
+        if origin is not None and origin in (Awaitable, Coroutine) and arguments:
+            return True, arguments[-1]
+        if origin in (Generator, AsyncGenerator):
+            raise _generator(self._step_id)
+        return False, gives
+
+    def _context(self, form: object) -> tuple[Literal["step", "suspend"], object]:
+        if isinstance(form, Undeclared):  # input_schema= was passed: see _refuse_missing_types
+            return "step", object
+        origin, arguments = get_origin(form) or form, get_args(form)
+        if origin is StepContext:
+            return "step", arguments[0] if arguments else object
+        if origin is SuspendContext:
+            return "suspend", arguments[2] if len(arguments) > 2 else object
+        name = self._parameters[1].name
+        raise DefinitionError(
+            f"parameter {name!r} of step {self._step_id!r} is {describe(form)}; {_TAKES}: StepContext or SuspendContext"
+        )
+
+    def _refuse_disagreement(self, verb: str, option: str, annotated: object, declared: object, fit: bool | None) -> None:
+        if fit is False and not isinstance(annotated, Undeclared):
+            raise DefinitionError(
+                f"step {self._step_id!r} {verb} {describe(annotated)} but {option} is {describe(declared)}; "
+                "make them agree"
+            )
+
+
+def names_of_caller(depth: int = 2) -> Mapping[str, Any] | None:
+    """The local names where a step is being defined; inside a function, annotations may mean these."""
+    frame = inspect.currentframe()
+    for _ in range(depth):
+        frame = frame.f_back if frame else None
+    if frame is None or frame.f_locals is frame.f_globals:
+        return None
+    return frame.f_locals
+
+
+def _is_option(parameter: inspect.Parameter) -> bool:
+    """A keyword that has a default is nobody's business but the function's."""
+    return parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+
+
+def _plain(function: Callable[..., object]) -> Callable[..., object]:
+    """The function that holds the annotations: inside a partial, or the ``__call__`` of an object."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _generator(step_id: str) -> DefinitionError:
+    return DefinitionError(f"step {step_id!r} is a generator; a step gives one value, use ctx.write() for chunks")

@@ -1,0 +1,81 @@
+"""Time, handed in: nothing else in wrkflw asks what time it is or waits for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LONGEST_CALL = timedelta(days=1)  # event loops lose precision, and some overflow, on longer delays
+
+
+class Timer(Protocol):
+    """A call that will happen, and can be called off."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """What time it is, and who is called when it is another."""
+
+    def now(self) -> datetime:
+        """The present moment, in UTC."""
+        ...
+
+    def call_at(self, when: datetime, callback: Callable[[], None], /) -> Timer:
+        """Call ``callback`` on the running event loop at ``when``, never before; at once if that has passed."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def call_at(self, when: datetime, callback: Callable[[], None], /) -> Timer:
+        return _SystemTimer(self, when, callback)
+
+
+class _SystemTimer:
+    def __init__(self, clock: SystemClock, when: datetime, callback: Callable[[], None]) -> None:
+        self._clock, self._when, self._callback = clock, when, callback
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._arm()
+
+    def _arm(self) -> asyncio.TimerHandle:
+        remaining = max(self._when - self._clock.now(), timedelta(0))
+        return self._loop.call_later(min(remaining, _LONGEST_CALL).total_seconds(), self._ring)
+
+    def _ring(self) -> None:
+        # The loop counts monotonic time: the wall clock may lag behind, and a long wait comes in pieces.
+        if self._clock.now() < self._when:
+            self._handle = self._arm()
+        else:
+            self._callback()
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+
+async def sleep_until(clock: Clock, when: datetime) -> None:
+    """Wait, on ``clock``, until ``when``."""
+    arrived = asyncio.get_running_loop().create_future()
+    timer = clock.call_at(when, lambda: arrived.done() or arrived.set_result(None))
+    try:
+        await arrived
+    finally:
+        timer.cancel()
+
+
+def to_microseconds(moment: datetime) -> int:
+    """A moment as whole microseconds since 1970, as it is stored."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(stored: int) -> datetime:
+    """The moment, in UTC, that :func:`to_microseconds` stored."""
+    return _EPOCH + timedelta(microseconds=stored)

@@ -1,0 +1,75 @@
+"""Which runtime is the current one: that of the enclosing ``async with``, else the default one of this event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+Maker: TypeAlias = Callable[[], "Runtime"]
+
+_entered: ContextVar[Runtime | None] = ContextVar("wrkflw_runtime", default=None)
+# A task that was not started inside the ``async with``, such as a web server's, finds the runtime by its loop.
+_open: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Runtime]] = WeakKeyDictionary()
+_defaults: WeakKeyDictionary[asyncio.AbstractEventLoop, Awaitable[Runtime]] = WeakKeyDictionary()
+
+
+def enter(runtime: Runtime) -> Token[Runtime | None]:
+    """Make ``runtime`` the current one, here and for this loop."""
+    _open.setdefault(asyncio.get_running_loop(), []).append(runtime)
+    return _entered.set(runtime)
+
+
+def leave(runtime: Runtime, token: Token[Runtime | None]) -> None:
+    _open.get(asyncio.get_running_loop(), []).remove(runtime)
+    try:
+        _entered.reset(token)
+    except ValueError:  # left in another task than it was entered in, as fixtures do
+        _entered.set(None)
+
+
+def entered() -> Runtime | None:
+    """The runtime of the enclosing ``async with``, which may run on another thread's loop."""
+    runtime = _entered.get()
+    return runtime if runtime is not None and runtime.is_open else None
+
+
+async def current_runtime(make_default: Maker) -> Runtime:
+    """The current runtime.  The default one is opened when first asked for, and closed with its loop."""
+    loop = asyncio.get_running_loop()
+    runtime = entered()
+    if runtime is not None and runtime.loop is loop:
+        return runtime
+    if here := _open.get(loop):
+        return here[-1]
+    opening = _defaults.get(loop)
+    if opening is None:
+        opening = _defaults[loop] = asyncio.ensure_future(_open_default(make_default))
+    try:
+        return await asyncio.shield(opening)
+    except BaseException:
+        _defaults.pop(loop, None)
+        raise
+
+
+async def _open_default(make: Maker) -> Runtime:
+    # A loop that ends closes the async generators that were begun on it: so the runtime is closed in good order.
+    keeper = _keep(make)
+    runtime = await anext(keeper)
+    runtime.keeper = keeper
+    return runtime
+
+
+async def _keep(make: Maker) -> AsyncGenerator[Runtime, None]:
+    runtime = make()
+    await runtime.open()
+    try:
+        yield runtime
+    finally:
+        _defaults.pop(asyncio.get_running_loop(), None)
+        await runtime.close()

@@ -1,0 +1,83 @@
+"""Exceptions as values that survive storage."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from functools import cache
+from pathlib import Path
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from wrkflw.results import StepError
+from wrkflw.schemas import Schema, schema_of
+
+_MOST_TEXT = 64 * 1024  # characters of a message or traceback that are kept
+_MOST_CAUSES = 8
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def failure_of(error: BaseException, *, key: str, step_id: str, attempts: int, depth: int = 0) -> StepError:
+    """``error`` as a StepError: class, message, what JSON can hold of its attributes, traceback, causes."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    kind = type(error)
+    return StepError(
+        key=key,
+        step_id=step_id,
+        type=kind.__name__,
+        module=kind.__module__,
+        message=_readable(str(error))[:_MOST_TEXT],
+        attributes=_attributes(error),
+        attempts=attempts,
+        traceback=_traceback(error),
+        cause=failure_of(cause, key=key, step_id=step_id, attempts=attempts, depth=depth + 1)
+        if cause is not None and depth < _MOST_CAUSES
+        else None,
+    )
+
+
+def dump(error: StepError) -> bytes:
+    return _schema().store(error, f"error of {error.key!r}")[0]
+
+
+def load(data: bytes | None) -> StepError | None:
+    if data is None:
+        return None
+    error = _schema().load(data, "a recorded error")
+    assert isinstance(error, StepError)
+    return error
+
+
+def was_asked_for(error: BaseException) -> bool:
+    """Whether a CancelledError came from cancelling this task, and not from the body itself."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+@cache
+def _schema() -> Schema:
+    return schema_of(StepError)
+
+
+def _readable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _attributes(error: BaseException) -> dict[str, object]:
+    kept: dict[str, object] = {}
+    for name, value in vars(error).items():
+        if name.startswith("_"):
+            continue
+        try:
+            if len(to_json(value)) <= _MOST_TEXT:
+                kept[name] = value
+        except (PydanticSerializationError, ValueError, RecursionError):
+            continue
+    return kept
+
+
+def _traceback(error: BaseException) -> str:
+    """The user's frames: ours say nothing about what went wrong."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_PACKAGE)]
+    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    return _readable("".join(lines))[:_MOST_TEXT]

@@ -1,0 +1,28 @@
+"""Events: name and type of what the outside hands in to a waiting run."""
+
+from __future__ import annotations
+
+from typing import Generic
+
+from typing_extensions import TypeForm, TypeVar
+
+from .names import check_id, describe
+
+EventT = TypeVar("EventT")  # invariant: send_event(event, payload) must check payload against exactly this type
+
+
+class Event(Generic[EventT]):
+    """A named, typed event: ``approval = Event("approval", Approval)``.
+
+    Raises:
+        DefinitionError: the name is not 1 to 128 of letters, digits, ``.``, ``_`` and ``-``.
+    """
+
+    __slots__ = ("name", "schema")
+
+    def __init__(self, name: str, schema: TypeForm[EventT]) -> None:
+        self.name = check_id("event", name)
+        self.schema = schema
+
+    def __repr__(self) -> str:
+        return f"Event({self.name!r}, {describe(self.schema)})"

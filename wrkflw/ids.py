@@ -1,0 +1,52 @@
+"""Ids: of runs, from a source that is handed in; of everything inside a run, from the run and the key.
+
+A run id is ``wrun_`` and a ULID (https://github.com/ulid/spec): 48 bits of milliseconds, then 80 random bits, in
+Crockford's base 32, so that ids sort by the time they were made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from datetime import datetime
+from typing import Protocol
+
+from .clock import to_microseconds
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID_LENGTH = 26
+_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+
+
+class Randomness(Protocol):
+    """The part of :class:`random.Random` that ids, tokens and backoff need."""
+
+    def getrandbits(self, k: int, /) -> int: ...
+    def random(self) -> float: ...
+
+
+def system_randomness() -> random.Random:
+    """Randomness nobody can predict."""
+    return random.SystemRandom()
+
+
+def new_ulid(now: datetime, randomness: Randomness) -> str:
+    """A ULID of this moment: 26 characters, sortable by time to the millisecond."""
+    return _crockford((to_microseconds(now) // 1000) << 80 | randomness.getrandbits(80))
+
+
+def correlation_id(kind: str, run_id: str, key: str) -> str:
+    """The World's id of ``key`` in ``run_id``: ``step_`` and 130 bits of their SHA-256.
+
+    The same for every attempt, replay and recovery, and safe to hand to others as an idempotency key.
+    """
+    digest = hashlib.sha256(f"{run_id}\0{key}".encode()).digest()
+    return f"{kind}_{_crockford(int.from_bytes(digest[:17]) >> 6)}"
+
+
+def _crockford(number: int) -> str:
+    pairs: list[str] = []
+    for _ in range(_ULID_LENGTH // 2):
+        number, low = divmod(number, 1024)
+        pairs.append(_PAIRS[low])
+    return "".join(reversed(pairs))

@@ -1,0 +1,229 @@
+"""What a run comes to: ``RunResult``, a closed union for ``match``, and what can be read of a run at any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, Literal, TypeAlias
+
+from pydantic import BaseModel
+from typing_extensions import Never, TypeAliasType, TypeVar
+
+from .context import ResultAccess, Results
+from .errors import RunFailedError, RunNotFinishedError
+
+T = TypeVar("T")
+OutT = TypeVar("OutT", covariant=True)
+
+RunStatus: TypeAlias = Literal["pending", "running", "completed", "failed", "cancelled"]
+WaitingFor: TypeAlias = Literal["sleeping", "waiting", "suspended", "paused"]
+
+
+@dataclass(frozen=True)
+class StepError:
+    """How a step or run failed: a value that survives storage, not an exception."""
+
+    key: str
+    step_id: str
+    type: str
+    """The class's own name, ``TimeoutError``; ``module`` says where it lives."""
+    module: str
+    message: str
+    attributes: dict[str, object] = field(default_factory=dict[str, object])
+    """What the exception carried that JSON can hold."""
+    attempts: int = 1
+    traceback: str = ""
+    cause: StepError | None = None
+
+
+class StepResult(BaseModel):
+    """Where one step call stands.  Times are UTC."""
+
+    status: Literal["pending", "running", "retrying", "waiting", "completed", "failed", "skipped", "cancelled"]
+    output: object = None
+    error: StepError | None = None
+    attempt: int = 0
+    """Tries that ended or are running; interrupted ones are not counted."""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+class RunInfo(BaseModel):
+    """One row of ``runs.list``: what is known without reading payloads."""
+
+    run_id: str
+    workflow_id: str
+    status: RunStatus
+    waiting_for: WaitingFor | None
+    attributes: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+
+
+class Snapshot(RunInfo):
+    """The run at one moment: a view of its event log, true after every step."""
+
+    input: object
+    execution_path: list[str]
+    """Keys of the steps, in the order they were first started."""
+    step_results: dict[str, StepResult]
+    state: object
+    result: object
+    error: StepError | None
+
+
+class Page(BaseModel, Generic[T]):
+    """Part of a listing.  ``cursor`` asks for what follows; ``has_more`` says whether there is something now."""
+
+    data: list[T]
+    cursor: str | None
+    has_more: bool
+
+
+class _Base(ResultAccess):
+    def __init__(self, run_id: str, results: Results) -> None:
+        self._run_id = run_id
+        self._read = results
+
+    @property
+    def run_id(self) -> str:
+        return self._run_id
+
+    def _results(self) -> Results:
+        return self._read
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._facts() == other._facts() if isinstance(other, _Base) else False
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._run_id))
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value!r}" for name, value in self._facts().items())
+        return f"{type(self).__name__}({facts})"
+
+    def _facts(self) -> dict[str, object]:
+        return {name.lstrip("_"): value for name, value in vars(self).items() if name != "_read"}
+
+
+class Completed(_Base, Generic[OutT]):
+    """The run ended with an output."""
+
+    __match_args__ = ("output",)
+    status: Literal["completed"] = "completed"
+
+    def __init__(self, run_id: str, results: Results, output: OutT) -> None:
+        super().__init__(run_id, results)
+        self._output = output
+
+    @property
+    def output(self) -> OutT:
+        return self._output
+
+    def unwrap(self) -> OutT:
+        """The output."""
+        return self._output
+
+
+class Failed(_Base):
+    """A step failed for good, or the code between steps raised."""
+
+    __match_args__ = ("error",)
+    status: Literal["failed"] = "failed"
+
+    def __init__(self, run_id: str, results: Results, error: StepError, errors: list[StepError]) -> None:
+        super().__init__(run_id, results)
+        self.error = error
+        self.errors = errors
+
+    def unwrap(self) -> Never:
+        """Raises RunFailedError, which carries the error."""
+        raise RunFailedError(self.error)
+
+
+class Cancelled(_Base):
+    """Somebody ended the run."""
+
+    __match_args__ = ("reason",)
+    status: Literal["cancelled"] = "cancelled"
+
+    def __init__(self, run_id: str, results: Results, reason: str | None) -> None:
+        super().__init__(run_id, results)
+        self.reason = reason
+
+    def unwrap(self) -> Never:
+        """Raises RunNotFinishedError."""
+        raise RunNotFinishedError(self)
+
+
+class Waiting(_Base):
+    """Parked until a time (sleep, retry) or an event; ``until`` is UTC."""
+
+    __match_args__ = ("reason",)
+    status: Literal["waiting"] = "waiting"
+
+    def __init__(
+        self,
+        run_id: str,
+        results: Results,
+        reason: Literal["sleep", "retry", "event"],
+        until: datetime | None,
+        event: str | None = None,
+    ) -> None:
+        super().__init__(run_id, results)
+        self.reason: Literal["sleep", "retry", "event"] = reason
+        self.until = until
+        self.event = event
+
+    def unwrap(self) -> Never:
+        """Raises RunNotFinishedError."""
+        raise RunNotFinishedError(self)
+
+
+class Paused(_Base):
+    """By a person, or by the engine when the code no longer fits the record."""
+
+    __match_args__ = ("by", "reason")
+    status: Literal["paused"] = "paused"
+
+    def __init__(self, run_id: str, results: Results, by: Literal["user", "engine"], reason: str | None) -> None:
+        super().__init__(run_id, results)
+        self.by: Literal["user", "engine"] = by
+        self.reason = reason
+
+    def unwrap(self) -> Never:
+        """Raises RunNotFinishedError."""
+        raise RunNotFinishedError(self)
+
+
+@dataclass(frozen=True)
+class Suspension:
+    """One place where a run waits for an answer."""
+
+    key: str
+    step_id: str
+    payload: object
+    token: str
+    since: datetime
+
+
+class Suspended(_Base):
+    """Parked in a step which called ``ctx.suspend``."""
+
+    __match_args__ = ("step_id",)
+    status: Literal["suspended"] = "suspended"
+
+    def __init__(self, run_id: str, results: Results, suspensions: list[Suspension]) -> None:
+        super().__init__(run_id, results)
+        self.step_id = suspensions[0].step_id
+        self.suspensions = suspensions
+
+    def unwrap(self) -> Never:
+        """Raises RunNotFinishedError."""
+        raise RunNotFinishedError(self)
+
+
+RunResult = TypeAliasType(
+    "RunResult", Completed[OutT] | Failed | Cancelled | Suspended | Waiting | Paused, type_params=(OutT,)
+)
+"""How a run stands when a call that drives or awaits it returns."""

@@ -1,0 +1,335 @@
+"""Run: the handle of one execution of a workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
+
+from typing_extensions import TypeVar
+
+from .context import ResultAccess, Results
+from .durations import parse_duration
+from .engine import failures
+from .engine.journal import Journal
+from .engine.views import StepReader, snapshot_of, state_value
+from .errors import InvalidValueError, RunConflictError, RunExistsError, RunNotFoundError
+from .results import Cancelled, Completed, Failed, Paused, RunResult, Snapshot, Waiting
+from .schemas import plain, schema_of
+from .world.entities import Run as RunEntity
+from .world.errors import EntityConflictError, KeyTakenError
+from .world.events import RunCreated, StoredEvent
+
+if TYPE_CHECKING:
+    from .builder import Workflow
+    from .engine.definition import Definition
+    from .runtime import Runtime
+
+WInT = TypeVar("WInT", contravariant=True)
+WOutT = TypeVar("WOutT", covariant=True)
+StateT = TypeVar("StateT", default=None)
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
+    """One execution of a workflow.  Many handles may point at one run.
+
+    ``state`` and ``get_step_result`` answer from what this handle saw last: its own calls and ``refresh`` look again.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        definition: Definition,
+        run_id: str,
+        *,
+        exists: bool,
+        idempotency_key: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._definition = definition
+        self._run_id = run_id
+        self._exists = exists
+        self._idempotency_key = idempotency_key
+        self._attributes = dict(attributes or {})
+        self._journal = Journal(run_id)
+
+    @classmethod
+    async def open(
+        cls,
+        runtime: Runtime,
+        workflow: Workflow[Any, Any, Any],
+        *,
+        run_id: str | None,
+        idempotency_key: str | None,
+        attributes: Mapping[str, str] | None,
+        on_conflict: Literal["use_existing", "fail"],
+    ) -> Run[Any, Any, Any]:
+        """The handle of a run to be, or of the one that holds the key."""
+        definition = runtime.define(workflow)
+        if run_id is not None and not _RUN_ID.fullmatch(run_id):
+            raise InvalidValueError.because(
+                f"run id {run_id[:140]!r}", "has characters that ids have not", cure="use letters, digits, '_' and '-', at most 128"
+            )
+        if idempotency_key is not None:
+            holder = await runtime.world.storage.runs.find(workflow.id, idempotency_key)
+            if holder is not None:
+                if on_conflict == "fail":
+                    raise RunExistsError(holder.run_id)
+                return cls(runtime, definition, holder.run_id, exists=True, idempotency_key=idempotency_key)
+        return cls(
+            runtime,
+            definition,
+            run_id or runtime.new_run_id(),
+            exists=False,
+            idempotency_key=idempotency_key,
+            attributes=attributes,
+        )
+
+    @classmethod
+    async def find(cls, runtime: Runtime, workflow: Workflow[Any, Any, Any], run_id: str) -> Run[Any, Any, Any]:
+        """The handle of a run that exists.  Raises RunNotFoundError, also when it is another workflow's."""
+        definition = runtime.define(workflow)
+        entity = await runtime.runs.entity(run_id)
+        if entity.workflow_name != workflow.id:
+            raise RunNotFoundError(run_id)
+        run: Run[Any, Any, Any] = cls(runtime, definition, run_id, exists=True)
+        await run.refresh()
+        return run
+
+    @property
+    def run_id(self) -> str:
+        """``wrun_`` and a ULID, or the id that was given."""
+        return self._run_id
+
+    @property
+    def state(self) -> StateT:
+        """All state that is committed, as this handle saw it last."""
+        return cast("StateT", state_value(self._journal.state, self._definition))
+
+    def _results(self) -> Results:
+        return StepReader(self._journal, self._definition)
+
+    def __repr__(self) -> str:
+        return f"Run({self._run_id!r}, workflow={self._definition.id!r}, status={self._journal.status!r})"
+
+    # --- starting ----------------------------------------------------------------------------------
+
+    @overload
+    async def start(
+        self: Run[None, WOutT, StateT], *, initial_state: StateT | None = None, wait: timedelta | str | None = "30s"
+    ) -> RunResult[WOutT]: ...
+    @overload
+    async def start(
+        self, input_data: WInT, *, initial_state: StateT | None = None, wait: timedelta | str | None = "30s"
+    ) -> RunResult[WOutT]: ...
+    async def start(
+        self, input_data: object = None, *, initial_state: object = None, wait: timedelta | str | None = "30s"
+    ) -> RunResult[WOutT]:
+        """Start the run, and drive it here until it ends or parks.
+
+        Timers due within ``wait`` are waited out; for longer ones the result is Waiting ("0s": for any; None: never).
+        Once this returns, what the result says is durable.  A run found by its idempotency key is not started again,
+        but driven or awaited.
+
+        Raises InvalidValueError when the input or the state does not fit, and nothing was recorded; RunExistsError
+        when the run was started before; RunConflictError when its key is known with another input; StoreError when
+        nothing could be recorded.
+        """
+        patience = None if wait is None else parse_duration(wait)
+        created = self._created(input_data, initial_state)
+        if self._exists:
+            await self._join(created)
+        else:
+            self._exists = True
+            self._runtime.driver.begin(self._definition, self._run_id, created)
+        try:
+            return await self._outcome(patience)
+        except KeyTakenError as taken:  # somebody else was faster with the same key
+            self._run_id = taken.run_id
+            await self._join(created)
+            return await self._outcome(patience)
+        except EntityConflictError as conflict:
+            raise RunExistsError(self._run_id) from conflict
+
+    @overload
+    async def enqueue(
+        self: Run[None, WOutT, StateT], *, initial_state: StateT | None = None, delay: timedelta | str | None = None
+    ) -> Run[None, WOutT, StateT]: ...
+    @overload
+    async def enqueue(
+        self, input_data: WInT, *, initial_state: StateT | None = None, delay: timedelta | str | None = None
+    ) -> Run[WInT, WOutT, StateT]: ...
+    async def enqueue(
+        self, input_data: object = None, *, initial_state: object = None, delay: timedelta | str | None = None
+    ) -> Run[Any, WOutT, StateT]:
+        """Record the run and return at once; any worker takes it, not before ``delay`` has passed.
+
+        Durable when it returns.  Raises as :meth:`start` does.
+        """
+        later = parse_duration(delay) if delay is not None else None
+        created = self._created(input_data, initial_state)
+        if self._exists:
+            await self._join(created)
+            return self
+        wake_at = None if later is None else self._runtime.clock.now() + later
+        events = self._runtime.world.storage.events
+        try:
+            await events.create(self._run_id, created, wake_at=wake_at)
+        except KeyTakenError as taken:
+            self._run_id = taken.run_id
+            await self._join(created)
+        except EntityConflictError as conflict:
+            raise RunExistsError(self._run_id) from conflict
+        self._exists = True
+        await self.refresh()
+        return self
+
+    def _created(self, input_data: object, initial_state: object) -> RunCreated:
+        """The first event of the run.  Raises InvalidValueError."""
+        definition = self._definition
+        what = f"input of run {self._run_id}"
+        schema = definition.input_schema
+        data, _ = schema.store(schema.validate(input_data, what), what)
+        return RunCreated(
+            workflow_name=definition.id,
+            input=data,
+            execution_context=self._first_state(initial_state),
+            attributes=self._attributes or None,
+            definition_hash=definition.fingerprint,
+            idempotency_key=self._idempotency_key,
+        )
+
+    def _first_state(self, initial_state: object) -> dict[str, Any] | None:
+        schema = self._definition.state_schema
+        make = self._definition.graph.state_schema
+        if schema is None or make is None:
+            if initial_state is not None:
+                raise InvalidValueError.because(
+                    f"initial state of run {self._run_id}",
+                    f"was given, but workflow {self._definition.id!r} has none",
+                    cure="declare state_schema=",
+                )
+            return None
+        what = f"initial state of run {self._run_id}"
+        state = make() if initial_state is None else schema.validate(initial_state, what)
+        data, _ = schema.store(state, what)
+        return {"state": plain(data)}
+
+    async def _join(self, created: RunCreated) -> None:
+        """Accept that the run exists, if it is the one that was meant."""
+        if self._idempotency_key is None:
+            raise RunExistsError(self._run_id)
+        await self.refresh()
+        if self._journal.input != created.input:
+            before = self._definition.input_schema.load(self._journal.input or b"null", "the recorded input")
+            if before != self._definition.input_schema.load(created.input or b"null", "the input"):
+                raise RunConflictError(self._run_id)
+        await self._runtime.driver.take(self._run_id, self._definition)
+
+    # --- awaiting ----------------------------------------------------------------------------------
+
+    async def result(self, timeout: timedelta | str | None = None) -> RunResult[WOutT]:
+        """Wait, through timers and wherever the run is driven, until it is finished, suspended or paused.
+
+        Woken, not polled.  Raises TimeoutError after ``timeout``, RunNotFoundError for a run that was never started.
+        """
+        waiting = asyncio.ensure_future(self._outcome(None))
+        if timeout is None:
+            return await waiting
+        clock = self._runtime.clock
+        timer = clock.call_at(clock.now() + parse_duration(timeout), waiting.cancel)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if waiting.cancelled():
+                raise TimeoutError(f"run {self._run_id!r} has no result after {timeout}; it goes on") from None
+            waiting.cancel()
+            raise
+        finally:
+            timer.cancel()
+
+    async def _outcome(self, patience: timedelta | None) -> RunResult[WOutT]:
+        """How the run stands once it is finished or parked; timers that are due within ``patience`` are waited out."""
+        driver, clock = self._runtime.driver, self._runtime.clock
+        deadline = None if patience is None else clock.now() + patience
+        while True:
+            drive = driver.drive_of(self._run_id)
+            if drive is None:
+                result = await self._standing(deadline)
+                if result is not None:
+                    return result
+            elif deadline is not None and drive.waiting_until is not None and drive.waiting_until > deadline:
+                self._journal = drive.journal
+                return Waiting(self._run_id, self._results(), "retry", drive.waiting_until)
+            await driver.changed(self._run_id)
+            if drive is not None and drive.ended:
+                self._journal = drive.journal
+                return self._ended()
+
+    async def _standing(self, deadline: datetime | None) -> RunResult[WOutT] | None:
+        """How a run stands that is not driven here; None while it moves elsewhere, or soon will."""
+        entity = await self._runtime.runs.entity(self._run_id)
+        if entity.ended or entity.paused_at is not None:
+            self._journal = await self._runtime.runs.journal(self._run_id)
+            return self._ended() if entity.ended else self._paused()
+        if entity.owner is None and entity.wake_at is not None and deadline is not None and entity.wake_at > deadline:
+            self._journal = await self._runtime.runs.journal(self._run_id)
+            retrying = any(record.status == "retrying" for record in self._journal.records.values())
+            return Waiting(self._run_id, self._results(), "retry" if retrying else "sleep", entity.wake_at)
+        return None
+
+    def _paused(self) -> Paused:
+        journal = self._journal
+        return Paused(self._run_id, self._results(), journal.paused_by or "user", journal.pause_reason)
+
+    def _ended(self) -> RunResult[WOutT]:
+        journal, read = self._journal, self._results()
+        match journal.status:
+            case "completed":
+                schema = schema_of(self._definition.stored_output_schema)
+                output = schema.load(journal.output or b"null", f"output of run {self._run_id}")
+                return Completed(self._run_id, read, cast("WOutT", output))
+            case "failed":
+                error = failures.load(journal.error)
+                assert error is not None
+                failed = sorted(
+                    (record for record in journal.records.values() if record.status == "failed"),
+                    key=lambda record: record.ended or 0,
+                )
+                errors = [step for record in failed if (step := failures.load(record.error)) is not None]
+                return Failed(self._run_id, read, error, errors or [error])
+            case _:
+                return Cancelled(self._run_id, read, journal.cancel_reason)
+
+    # --- the rest ----------------------------------------------------------------------------------
+
+    async def cancel(self, reason: str | None = None) -> bool:
+        """End the run.  Durable when it returns: nothing of it starts any more.
+
+        True when the run is now, or was, cancelled; False when it had completed or failed, which changes nothing.
+        Raises RunNotFoundError when it was never started.
+        """
+        cancelled = await self._runtime.runs.cancel(self._run_id, reason)
+        await self.refresh()
+        return cancelled
+
+    async def snapshot(self) -> Snapshot:
+        """The run as its log stands now.  Raises RunNotFoundError when it was never started."""
+        entity: RunEntity = await self._runtime.runs.entity(self._run_id)
+        self._journal = await self._runtime.runs.journal(self._run_id)
+        return snapshot_of(self._journal, entity, self._definition)
+
+    async def events(self) -> AsyncIterator[StoredEvent]:
+        """The log of the run so far, in order."""
+        for event in (await self._runtime.world.storage.events.list(self._run_id)).data:
+            yield event
+
+    async def refresh(self) -> None:
+        """Read again what was recorded; ``state`` and ``get_step_result`` answer from it."""
+        self._journal = await self._runtime.runs.journal(self._run_id)
+

@@ -1,0 +1,127 @@
+"""The runs of a runtime, as a collection: find, look at, cancel, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from typing_extensions import Never
+
+from .engine.definition import Definition
+from .engine.journal import Journal
+from .engine.views import snapshot_of
+from .errors import RunNotFoundError
+from .results import Page, RunInfo, RunStatus, Snapshot, WaitingFor
+from .world.entities import Run as RunEntity
+from .world.errors import EntityConflictError, WorkflowRunNotFoundError
+from .world.events import RunCancelled
+from .world.storage import PageRequest, RunFilter, Storage
+
+if TYPE_CHECKING:
+    from .builder import Workflow
+
+CancelOutcome: TypeAlias = Literal["cancelled", "finished", "not_found"]
+
+
+class Runs:
+    """``rt.runs``."""
+
+    def __init__(self, storage: Callable[[], Storage], definitions: Mapping[str, Definition]) -> None:
+        self._storage = storage
+        self._definitions = definitions
+
+    async def list(
+        self,
+        *,
+        workflow: str | Workflow[Never, object, Any] | None = None,
+        status: RunStatus | Sequence[RunStatus] | None = None,
+        waiting_for: WaitingFor | None = None,
+        attributes: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[RunInfo]:
+        """Newest first, up to 1,000 a page.  ``since`` (inclusive) and ``until`` are about the run's creation.
+
+        An empty ``status`` list matches nothing.  Raises WorldError for a cursor that is not of this listing.
+        """
+        where = RunFilter(
+            workflow_name=workflow if isinstance(workflow, str) or workflow is None else workflow.id,
+            statuses=[status] if isinstance(status, str) else status,
+            detail=waiting_for,
+            attributes=attributes,
+            since=since,
+            until=until,
+        )
+        page = await self._storage().runs.list(where, page=PageRequest(limit, cursor))
+        return Page(data=[info_of(run) for run in page.data], cursor=page.cursor, has_more=page.has_more)
+
+    async def get(self, run_id: str) -> RunInfo:
+        """Raises RunNotFoundError."""
+        return info_of(await self.entity(run_id))
+
+    async def snapshot(self, run_id: str) -> Snapshot:
+        """The whole of the run as its log stands now.  Raises RunNotFoundError."""
+        run = await self.entity(run_id)
+        return snapshot_of(await self.journal(run_id), run, self._definitions.get(run.workflow_name))
+
+    async def cancel(self, run_id: str, reason: str | None = None) -> bool:
+        """Durable when it returns: True when the run is now, or was, cancelled; False when it had ended otherwise.
+
+        Raises RunNotFoundError.
+        """
+        try:
+            await self._storage().events.create(run_id, RunCancelled(cancel_reason=reason))
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(run_id) from error
+        except EntityConflictError:
+            return False
+        return True
+
+    async def cancel_many(self, run_ids: Sequence[str], reason: str | None = None) -> dict[str, CancelOutcome]:
+        """An outcome for each id."""
+        outcomes: dict[str, CancelOutcome] = {}
+        for run_id in run_ids:
+            try:
+                outcomes[run_id] = "cancelled" if await self.cancel(run_id, reason) else "finished"
+            except RunNotFoundError:
+                outcomes[run_id] = "not_found"
+        return outcomes
+
+    async def delete(self, run_id: str) -> None:
+        """Remove a run that has ended, and its log with it.
+
+        Raises RunNotFoundError, or EntityConflictError while the run is open.
+        """
+        try:
+            await self._storage().runs.delete(run_id)
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(run_id) from error
+
+    async def entity(self, run_id: str) -> RunEntity:
+        try:
+            return await self._storage().runs.get(run_id, resolve_data="none")
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(run_id) from error
+
+    async def journal(self, run_id: str) -> Journal:
+        try:
+            return Journal.of(run_id, (await self._storage().events.list(run_id)).data)
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(run_id) from error
+
+
+def info_of(run: RunEntity) -> RunInfo:
+    return RunInfo(
+        run_id=run.run_id,
+        workflow_id=run.workflow_name,
+        status=run.status,
+        waiting_for=run.detail,
+        attributes=run.attributes,
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+    )
+
+

@@ -1,0 +1,194 @@
+"""Where runs live: a World, a clock and the workflows that are known here; it drives runs and wakes them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextvars import Token
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from typing_extensions import Never, Self
+
+from . import current
+from .clock import Clock, SystemClock
+from .durations import parse_duration
+from .engine.definition import Definition, WorkflowLike
+from .engine.driver import Driver
+from .engine.limits import Limits
+from .errors import DefinitionError
+from .ids import new_ulid, system_randomness
+from .runs import Runs
+from .world import World
+from .world.errors import StoreRefusedError
+from .worlds.sqlite import SqliteWorld
+
+if TYPE_CHECKING:
+    from .builder import Workflow
+    from .retries import Retry
+
+    AnyWorkflow: TypeAlias = Workflow[Never, object, Any]
+
+DATABASE_VARIABLE = "WRKFLW_DATABASE_URL"
+DEFAULT_DATABASE = "sqlite:///wrkflw.db"
+_SQLITE = "sqlite:///"
+
+
+
+class Runtime:
+    """Runs of ``workflows`` in one database; producer, worker and timer in one.
+
+    ``database`` is a URL such as ``sqlite:///app.db``, or ``:memory:``; without it ``WRKFLW_DATABASE_URL``, else
+    ``sqlite:///wrkflw.db`` in the working directory.  ``worker=False`` drives only the runs started here and takes no
+    others.  ``concurrency`` is how many runs a worker advances at a time, ``retry`` the policy of steps and workflows
+    that name none, ``lease`` how long a process that has stopped keeps its runs from others.
+
+    Use it with ``async with``: inside, it is the current runtime.  Entering raises StoreRefusedError when the database
+    cannot be used.
+    """
+
+    def __init__(
+        self,
+        database: str | None = None,
+        *,
+        workflows: Sequence[AnyWorkflow] = (),
+        world: World | None = None,
+        clock: Clock | None = None,
+        worker: bool = True,
+        concurrency: int = 100,
+        durability: Literal["full", "normal"] = "full",
+        retry: Retry | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        namespace: str = "default",
+        lease: timedelta | str = "30s",
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._random = system_randomness()
+        self._limits = limits
+        self._retry = retry
+        self._worker = worker
+        self._concurrency = concurrency
+        self._world = world or SqliteWorld(
+            path_of(database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE),
+            namespace=namespace,
+            durability=durability,
+            clock=self._clock,
+            lease=parse_duration(lease),
+            max_events=limits.events,
+        )
+        self._definitions: dict[str, Definition] = {}
+        for workflow in workflows:
+            self.define(workflow)
+        self._runs = Runs(lambda: self._world.storage, self._definitions)
+        self._driver: Driver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._token: Token[Runtime | None] | None = None
+        self.keeper: object = None
+        """What keeps a default runtime open as long as its loop."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        self._token = current.enter(self)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._token is not None:
+            current.leave(self, self._token)
+        await self.close()
+
+    @property
+    def runs(self) -> Runs:
+        """The runs in this database: ``list``, ``get``, ``snapshot``, ``cancel_many``, ``delete``."""
+        return self._runs
+
+    @property
+    def world(self) -> World:
+        """The World underneath."""
+        return self._world
+
+    # --- for the other parts of the package ---------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        return self._driver is not None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it was opened on, the only one it may be used from."""
+        return self._loop
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @property
+    def driver(self) -> Driver:
+        if self._driver is None:
+            raise RuntimeError("the runtime is not open; use it with 'async with Runtime(...)'")
+        return self._driver
+
+    def define(self, workflow: WorkflowLike) -> Definition:
+        """Make the workflow known here.  Raises DefinitionError when another one has its id."""
+        known = self._definitions.get(workflow.id)
+        if known is None:
+            known = self._definitions[workflow.id] = Definition(workflow)
+            if self._driver is not None:
+                self._driver.look()
+        elif known.workflow is not workflow:
+            raise DefinitionError(
+                f"a workflow {workflow.id!r} is already registered; give one of them another id"
+            )
+        return known
+
+    def new_run_id(self) -> str:
+        return f"wrun_{new_ulid(self._clock.now(), self._random)}"
+
+    async def open(self) -> None:
+        """Open the database, and begin to work."""
+        await self._world.start()
+        self._loop = asyncio.get_running_loop()
+        self._driver = Driver(
+            self._world,
+            self._definitions,
+            clock=self._clock,
+            random=self._random,
+            limits=self._limits,
+            retry=self._retry,
+            takes=self._concurrency if self._worker else 0,
+        )
+        self._driver.start()
+
+    async def close(self) -> None:
+        """Let go of every run, in good order: others, or the next start, take them up where they are."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            await driver.close()
+        await self._world.close()
+
+
+def path_of(url: str) -> str:
+    """The path in a SQLite URL.  Raises StoreRefusedError for any other kind."""
+    if url == ":memory:":
+        return url
+    if url.startswith(_SQLITE) and (path := url.removeprefix(_SQLITE)):
+        return path
+    raise StoreRefusedError(
+        f"{url!r} is not a database this version knows; use 'sqlite:///path/to/file.db' or ':memory:'"
+    )
+
+
+def new_default_runtime() -> Runtime:
+    """The runtime of code that has opened none."""
+    return Runtime()
+
+
+async def current_runtime() -> Runtime:
+    """The runtime of the enclosing ``async with``, else the default one."""
+    return await current.current_runtime(new_default_runtime)
+
+

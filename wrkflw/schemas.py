@@ -1,0 +1,215 @@
+"""Python values to JSON bytes and back: the only place where values are encoded, decoded and validated.
+
+A value is read back through its declared type before anyone may record it, and what flows on is the value that was
+read, so that a first run and a recovered run see the same data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, from_json, to_json
+
+from . import lossless
+from .errors import DefinitionError, InvalidValueError
+from .names import describe
+
+_READER_DEPTH = 200  # levels of nesting that pydantic's JSON reader accepts
+
+
+class Schema:
+    """A type that can check, store and load its values.  Made by :func:`schema_of`, once per type."""
+
+    def __init__(self, form: object) -> None:
+        try:
+            # A model brings its own configuration; pydantic refuses a second one.
+            owned = isinstance(form, type) and (issubclass(form, BaseModel) or is_dataclass(form) or _is_typed_dict(form))
+            config = None if owned else ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+            self._adapter: TypeAdapter[Any] = TypeAdapter(form, config=config)
+        except (PydanticUserError, TypeError, NameError) as error:
+            raise DefinitionError(
+                f"{describe(form)} cannot be a schema: {_first_line(error)}; use a type that pydantic can validate"
+            ) from error
+        self.form = form
+        core: Any = lossless.rewrite(cast("dict[str, Any]", self._adapter.core_schema))
+        self._reader = self._adapter.validator
+        self._writer = self._adapter.serializer
+        if core is not None:
+            # Without prebuilt parts: those are the models' own, which know nothing of the rewriting.
+            self._reader = SchemaValidator(core, _use_prebuilt=False)
+            self._writer = SchemaSerializer(core, _use_prebuilt=False)
+        # The plain class that a value must have, where that is all there is to check.
+        self._instance: type[object] | None = form if isinstance(form, type) and issubclass(form, BaseModel) else None
+
+    @property
+    def name(self) -> str:
+        """The type as a person writes it: ``Letter``, ``list[int]``."""
+        return describe(self.form)
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of the type.  Slow (milliseconds): ask once."""
+        return self._adapter.json_schema()
+
+    def validate(self, value: object, what: str, cure: str | None = None) -> object:
+        """``value`` as an instance of the type; an instance passes as it is.
+
+        Raises InvalidValueError, which calls the value ``what`` and ends with ``cure``.
+        """
+        if self._instance is not None and type(value) is self._instance:
+            return value
+        try:
+            return self._reader.validate_python(value)
+        except ValidationError as error:
+            raise InvalidValueError(what, self.name, problems(error), cure=cure) from error
+
+    def store(self, value: object, what: str) -> tuple[bytes, object]:
+        """``value`` as JSON bytes (UTF-8), and the value that reading them gives.
+
+        Raises InvalidValueError when the bytes cannot be read back, or when what comes back is not what went in.
+        """
+        try:
+            data = self._writer.to_json(value, warnings=False)
+        except (PydanticSerializationError, RecursionError, ValueError) as error:
+            raise InvalidValueError(what, self.name, [_serialization_problem(error)]) from error
+        try:
+            loaded = self._reader.validate_json(data)
+        except ValidationError as error:
+            return self._store_constants(value, what, error)
+        if not survives(value, loaded):
+            raise InvalidValueError.lost(what, describe(type(value)), self.name)
+        return data, loaded
+
+    def by_fields(self, value: object, what: str) -> object:
+        """``value`` made into the type by the names of its fields; what the type does not name is dropped.
+
+        Raises InvalidValueError.
+        """
+        try:
+            return self._adapter.validate_python(fields_by_name(value))
+        except ValidationError as error:
+            raise InvalidValueError(what, self.name, problems(error)) from error
+
+    def load_tree(self, tree: object, what: str) -> object:
+        """The value that a tree of JSON values stands for.  Raises InvalidValueError."""
+        return self.load(to_json(tree), what)
+
+    def load(self, data: bytes, what: str) -> object:
+        """The value that :meth:`store` wrote.  Raises InvalidValueError when the bytes do not fit the type."""
+        try:
+            return self._reader.validate_json(data)
+        except ValidationError as error:
+            raise InvalidValueError(what, self.name, problems(error)) from error
+
+    def _store_constants(self, value: object, what: str, first: ValidationError) -> tuple[bytes, object]:
+        # JSON has no NaN: pydantic writes null, which a plain float refuses.  There the constant is unambiguous.
+        try:
+            tree = self._writer.to_python(value, mode="json", warnings=False)
+            data = to_json(tree, inf_nan_mode="constants")
+            loaded = self._reader.validate_json(data)
+        except (ValidationError, PydanticSerializationError, ValueError) as error:
+            raise InvalidValueError(what, self.name, problems(first)) from error
+        if not survives(value, loaded):
+            raise InvalidValueError.lost(what, describe(type(value)), self.name) from first
+        return data, loaded
+
+
+@cache
+def _schema_of_hashable(form: object) -> Schema:
+    return Schema(form)
+
+
+def schema_of(form: object) -> Schema:
+    """The schema of a type form, built once.  Raises DefinitionError when pydantic cannot make one."""
+    try:
+        hash(form)
+    except TypeError:  # e.g. Annotated with an unhashable mark
+        return Schema(form)
+    return _schema_of_hashable(form)
+
+
+def fields_by_name(value: object) -> object:
+    """The fields of a model or dataclass by name; anything else as it is."""
+    if isinstance(value, BaseModel):
+        return dict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return value
+
+
+def plain(data: bytes) -> object:
+    """Stored bytes as plain JSON values, where the type is not known."""
+    return from_json(data)
+
+
+def survives(before: object, after: object) -> bool:
+    """Whether ``after``, which was read back, is ``before`` again: equal, and of the same class at every level.
+
+    A subclass that adds nothing survives as its declared class; NaN survives as NaN.
+    """
+    if type(before) is type(after) and before == after:
+        return True
+    return _survives_slowly(before, after)
+
+
+def _survives_slowly(before: object, after: object) -> bool:
+    if isinstance(before, float) and isinstance(after, float) and math.isnan(before):
+        return math.isnan(after)
+    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+        if not isinstance(before, type(after)) or type(before).model_fields.keys() != type(after).model_fields.keys():
+            return False
+        extras = survives(before.__pydantic_extra__ or {}, after.__pydantic_extra__ or {})
+        return extras and _all_survive(before.__dict__, after.__dict__)
+    if is_dataclass(before) and is_dataclass(after):
+        names = [field.name for field in fields(before)]
+        if not isinstance(before, type(after)) or names != [field.name for field in fields(after)]:
+            return False
+        return all(survives(getattr(before, name), getattr(after, name)) for name in names)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return type(before) is type(after) and _all_survive(
+            cast("Mapping[object, object]", before), cast("Mapping[object, object]", after)
+        )
+    if isinstance(before, list | tuple) and type(before) is type(after):
+        left, right = cast("list[object]", before), cast("list[object]", after)
+        return len(left) == len(right) and all(map(survives, left, right))
+    if isinstance(before, int) and isinstance(after, float) and not isinstance(before, bool):
+        return before == after  # an int is welcome where a float is declared (PEP 484)
+    # A subclass of a plain value, such as a StrEnum where a str is declared.
+    return isinstance(before, type(after)) and isinstance(after, str | int | float | bytes) and before == after
+
+
+def _all_survive(before: Mapping[Any, object], after: Mapping[Any, object]) -> bool:
+    return before.keys() == after.keys() and all(survives(value, after[key]) for key, value in before.items())
+
+
+def problems(error: ValidationError) -> list[str]:
+    """What pydantic found, one line each: ``to: field required``."""
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"]
+        if "recursion limit exceeded" in message:
+            message = f"nested deeper than {_READER_DEPTH} levels"
+        message = message[:1].lower() + message[1:]
+        lines.append(f"{where}: {message}" if where else message)
+    return lines
+
+
+def _serialization_problem(error: Exception) -> str:
+    text = _first_line(error).removeprefix("Error serializing to JSON: ")
+    if isinstance(error, RecursionError) or "ircular reference" in text or "depth exceeded" in text:
+        return f"nested deeper than {_READER_DEPTH} levels, or within itself"
+    return text[:1].lower() + text[1:]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _is_typed_dict(form: type[object]) -> bool:
+    return hasattr(form, "__total__") and issubclass(form, dict)

@@ -1,0 +1,299 @@
+"""What can happen to a run: the event types, as one tagged union.
+
+Payload fields are bytes, which the World keeps and never reads.  Everything else is small and open.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+CorrelationId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+"""The World's id of a step, hook, wait or attribute change: unique in its run."""
+WorkflowName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-./@()\[\]]{1,256}$")]
+StepName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f#/]{1,256}$")]
+Key: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,4096}$")]
+Token: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+Meta: TypeAlias = dict[str, JsonValue]
+
+Subject: TypeAlias = Literal["run", "step", "hook", "wait", "attribute"]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subject: ClassVar[Subject] = "run"
+    payload: ClassVar[str | None] = None
+    """The name of the field that holds the opaque payload."""
+
+
+class _About(_Event):
+    """An event about one step, hook, wait or attribute change of the run."""
+
+    correlation_id: CorrelationId
+
+
+# --- runs --------------------------------------------------------------------------------------------
+
+
+class RunCreated(_Event):
+    """The run exists.  ``idempotency_key``: same key, same run, within a workflow."""
+
+    payload = "input"
+    event_type: Literal["run_created"] = "run_created"
+    workflow_name: WorkflowName
+    deployment_id: str = "dpl_local"
+    input: bytes | None = None
+    execution_context: Meta | None = None
+    attributes: dict[str, str] | None = None
+    allow_reserved_attributes: bool = False
+    definition_hash: str | None = None
+    idempotency_key: str | None = None
+    parent_run_id: str | None = None
+    replayed_from: str | None = None
+
+
+class RunStarted(_Event):
+    """A worker began to advance the run.  ``creation`` creates it, should its own event have been lost."""
+
+    event_type: Literal["run_started"] = "run_started"
+    creation: RunCreated | None = None
+
+
+class RunCompleted(_Event):
+    payload = "output"
+    event_type: Literal["run_completed"] = "run_completed"
+    output: bytes | None = None
+    meta: Meta | None = None
+
+
+class RunFailed(_Event):
+    payload = "error"
+    event_type: Literal["run_failed"] = "run_failed"
+    error: bytes | None = None
+    error_code: str | None = None
+
+
+class RunCancelled(_Event):
+    event_type: Literal["run_cancelled"] = "run_cancelled"
+    cancel_reason: Annotated[str, StringConstraints(max_length=512)] | None = None
+
+
+class RunPaused(_Event):
+    event_type: Literal["run_paused"] = "run_paused"
+    reason: str | None = None
+    detail: Meta | None = None
+
+
+class RunResumed(_Event):
+    event_type: Literal["run_resumed"] = "run_resumed"
+    reason: str | None = None
+
+
+class AttributeChange(BaseModel):
+    """One attribute set, or deleted when ``value`` is None."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    value: str | None
+
+
+class AttrSet(_Event):
+    subject = "attribute"
+    event_type: Literal["attr_set"] = "attr_set"
+    correlation_id: CorrelationId | None = None
+    changes: list[AttributeChange]
+    writer: str = "program"
+    allow_reserved_attributes: bool = False
+
+
+# --- steps -------------------------------------------------------------------------------------------
+
+
+class StepCreated(_About):
+    subject = "step"
+    payload = "input"
+    event_type: Literal["step_created"] = "step_created"
+    step_name: StepName
+    key: Key
+    kind: Literal["step", "child"] = "step"
+    child_run_id: str | None = None
+    input: bytes | None = None
+    meta: Meta | None = None
+
+
+class StepStarted(_About):
+    """A try of the body begins.  With ``step_name`` it is *lazy*: it creates the step as well."""
+
+    subject = "step"
+    payload = "input"
+    event_type: Literal["step_started"] = "step_started"
+    step_name: StepName | None = None
+    key: Key | None = None
+    input: bytes | None = None
+    attempt: int | None = None
+    owner: str | None = None
+    meta: Meta | None = None
+
+
+class StepCompleted(_About):
+    subject = "step"
+    payload = "result"
+    event_type: Literal["step_completed"] = "step_completed"
+    result: bytes | None = None
+    meta: Meta | None = None
+
+
+class StepFailed(_About):
+    subject = "step"
+    payload = "error"
+    event_type: Literal["step_failed"] = "step_failed"
+    error: bytes | None = None
+    fatal: bool = False
+    meta: Meta | None = None
+
+
+class StepRetrying(_About):
+    """The try ended without an outcome; the next begins not before ``retry_after``."""
+
+    subject = "step"
+    payload = "error"
+    event_type: Literal["step_retrying"] = "step_retrying"
+    error: bytes | None = None
+    retry_after: datetime | None = None
+    reason: Literal["error", "lost", "released", "suspended"] = "error"
+    hook_id: CorrelationId | None = None
+    meta: Meta | None = None
+
+
+# --- hooks and signals -------------------------------------------------------------------------------
+
+
+class HookCreated(_About):
+    subject = "hook"
+    payload = "metadata"
+    event_type: Literal["hook_created"] = "hook_created"
+    token: Token
+    kind: Literal["hook", "webhook", "suspend"] = "hook"
+    step_id: CorrelationId | None = None
+    metadata: bytes | None = None
+    token_retention_until: datetime | None = None
+    is_system: bool = False
+
+
+class HookConflict(_About):
+    """Another run holds the token.  Written by the World alone, in place of ``hook_created``."""
+
+    subject = "hook"
+    event_type: Literal["hook_conflict"] = "hook_conflict"
+    token: Token
+    conflicting_run_id: str
+
+
+class HookReceived(_About):
+    subject = "hook"
+    payload = "payload_data"
+    event_type: Literal["hook_received"] = "hook_received"
+    token: Token | None = None
+    payload_data: bytes | None = None
+
+
+class HookDisposed(_About):
+    subject = "hook"
+    event_type: Literal["hook_disposed"] = "hook_disposed"
+    token: Token | None = None
+
+
+class SignalReceived(_Event):
+    payload = "payload_data"
+    event_type: Literal["signal_received"] = "signal_received"
+    signal_type: StepName
+    payload_data: bytes | None = None
+
+
+# --- waits -------------------------------------------------------------------------------------------
+
+
+class WaitCreated(_About):
+    subject = "wait"
+    event_type: Literal["wait_created"] = "wait_created"
+    kind: Literal["sleep", "signal"] = "sleep"
+    key: Key | None = None
+    resume_at: datetime | None = None
+    signal_type: StepName | None = None
+    meta: Meta | None = None
+
+
+class WaitCompleted(_About):
+    subject = "wait"
+    event_type: Literal["wait_completed"] = "wait_completed"
+    cause: Literal["elapsed", "timeout", "woken", "cancelled"] = "elapsed"
+
+
+NewEvent: TypeAlias = Annotated[
+    RunCreated
+    | RunStarted
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | RunPaused
+    | RunResumed
+    | AttrSet
+    | StepCreated
+    | StepStarted
+    | StepCompleted
+    | StepFailed
+    | StepRetrying
+    | HookCreated
+    | HookConflict
+    | HookReceived
+    | HookDisposed
+    | SignalReceived
+    | WaitCreated
+    | WaitCompleted,
+    Field(discriminator="event_type"),
+]
+"""Any event.  ``lock_*`` and ``noop`` are reserved and cannot be created."""
+
+EventType: TypeAlias = Literal[
+    "run_created", "run_started", "run_completed", "run_failed", "run_cancelled", "run_paused", "run_resumed",
+    "attr_set", "step_created", "step_started", "step_completed", "step_failed", "step_retrying",
+    "hook_created", "hook_conflict", "hook_received", "hook_disposed", "signal_received",
+    "wait_created", "wait_completed",
+]  # fmt: skip
+
+RUN_ENDS: frozenset[str] = frozenset({"run_completed", "run_failed", "run_cancelled"})
+
+
+class StoredEvent(BaseModel):
+    """An event in the log of a run: number ``slot``, dense from 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    slot: int
+    event: NewEvent
+    epoch: int | None
+    """The claim under which the run's owner wrote it; None when it came from outside."""
+    created_at: datetime
+    """By the store's clock, in UTC; never before that of an earlier slot."""
+
+    @property
+    def event_id(self) -> str:
+        return event_id(self.slot)
+
+    @property
+    def event_type(self) -> EventType:
+        return self.event.event_type
+
+    @property
+    def correlation_id(self) -> str | None:
+        return getattr(self.event, "correlation_id", None)
+
+
+def event_id(slot: int) -> str:
+    """``evnt_`` and the slot as 26 digits."""
+    return f"evnt_{slot:026d}"

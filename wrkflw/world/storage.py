@@ -1,0 +1,212 @@
+"""Storage, as the engine sees it: one way to write, and reads by page.
+
+Implementations raise the errors of ``world.errors`` and nothing of their driver's.  When a write returns, it is
+durable; when it raises, nothing was written.  Objects that are handed out are copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias
+
+from typing_extensions import TypeVar
+
+from .entities import Detail, Hook, Run, RunStatus, Step, Wait
+from .errors import WorldError
+from .events import NewEvent, StoredEvent
+
+T = TypeVar("T")
+
+Resolve: TypeAlias = Literal["all", "none"]
+"""Whether payloads are read as well."""
+CREATES: TypeAlias = Literal["use_existing", "fail"]
+
+
+class RunFence(NamedTuple):
+    """Written by the run's owner: refused unless the run's epoch is this one."""
+
+    epoch: int
+
+
+class StepFence(NamedTuple):
+    """Written by who executes a step without owning the run: refused unless the step is at this attempt."""
+
+    step_id: str
+    attempt: int
+
+
+Fence: TypeAlias = RunFence | StepFence
+
+
+class Claim(NamedTuple):
+    """The wish to own a run."""
+
+    owner: str
+
+
+class PageRequest(NamedTuple):
+    """``cursor`` is exclusive and comes from an earlier page of the same listing."""
+
+    limit: int = 100
+    cursor: str | None = None
+    sort_order: Literal["asc", "desc"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """``has_more`` alone says whether to go on; ``cursor`` is None only on an empty first page."""
+
+    data: list[T]
+    cursor: str | None
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventResult:
+    """``event`` is None when the call succeeded without one."""
+
+    run: Run
+    event: StoredEvent | None = None
+    step: Step | None = None
+    hook: Hook | None = None
+    wait: Wait | None = None
+    step_created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """What became of one event of a batch: its slot, or the refusal."""
+
+    slot: int | None = None
+    refusal: WorldError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    epoch: int
+    last_slot: int
+    items: list[BatchItem]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Conditions of ``runs.list``; None means any.  An empty ``statuses`` matches nothing."""
+
+    workflow_name: str | None = None
+    statuses: Sequence[RunStatus] | None = None
+    detail: Detail | None = None
+    attributes: Mapping[str, str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Events(Protocol):
+    """The log: the only way to write, and to read what was written."""
+
+    async def create(
+        self, run_id: str | None, event: NewEvent, *, fence: Fence | None = None, expect_slot: int | None = None,
+        resume_id: str | None = None, wake_at: datetime | None = None, on_conflict: CREATES = "fail",
+    ) -> EventResult:
+        """Append one event.  ``run_id`` may be None for ``run_created``: the World mints one.
+
+        ``wake_at`` is when a created run should first be taken; now, when it is None.  ``on_conflict`` says what a
+        known idempotency key gives: the existing run, without an event, or EntityConflictError.
+        """
+        ...
+
+    async def create_batch(
+        self, run_id: str, events: Sequence[NewEvent], *, fence: RunFence | None = None, claim: Claim | None = None,
+        expect_slot: int | None = None,
+    ) -> BatchResult:
+        """Append many in one transaction, judged in order; one that is refused takes no slot and stops no other.
+
+        With ``claim`` instead of ``fence`` the batch begins with ``run_created`` and the run is born owned, at the
+        epoch of the result; then the first refusal is raised and nothing is written.
+        """
+        ...
+
+    async def get(self, run_id: str, event_id: str, *, resolve_data: Resolve = "all") -> StoredEvent: ...
+
+    async def list(
+        self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
+    ) -> Page[StoredEvent]:
+        """Oldest first; without ``page`` the whole log."""
+        ...
+
+    async def list_by_correlation_id(
+        self, run_id: str, correlation_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
+    ) -> Page[StoredEvent]: ...
+
+
+class Runs(Protocol):
+    """Runs, and who owns them."""
+
+    async def get(self, run_id: str, *, resolve_data: Resolve = "all") -> Run:
+        """Raises WorkflowRunNotFoundError."""
+        ...
+
+    async def get_many(self, run_ids: Sequence[str], *, resolve_data: Resolve = "none") -> Sequence[Run | None]: ...
+
+    async def find(self, workflow_name: str, idempotency_key: str) -> Run | None:
+        """The run that holds the key."""
+        ...
+
+    async def list(
+        self, where: RunFilter | None = None, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
+    ) -> Page[Run]:
+        """Newest first."""
+        ...
+
+    async def claim(self, run_id: str, *, owner: str) -> Run:
+        """Own the run: epoch + 1.  Raises EntityConflictError while a live owner has it, RunPausedError, RunExpiredError."""
+        ...
+
+    async def claim_due(self, *, owner: str, workflow_names: Sequence[str], limit: int) -> Sequence[Run]:
+        """Own up to ``limit`` runs that have something to do now and no live owner, longest due first."""
+        ...
+
+    async def release(self, run_id: str, fence: RunFence, *, seen_slot: int, wake_at: datetime | None) -> bool:
+        """Give the run up until ``wake_at`` (None: until something is written to it).
+
+        False, and nothing changes, while the log holds more than ``seen_slot``.
+        """
+        ...
+
+    async def next_due(self, workflow_names: Sequence[str]) -> datetime | None:
+        """When the next unowned run has something to do."""
+        ...
+
+    async def delete(self, run_id: str) -> None:
+        """Remove an ended run and all that belongs to it.  Raises EntityConflictError while it is open."""
+        ...
+
+
+class Steps(Protocol):
+    async def get(self, run_id: str, step_id: str, *, resolve_data: Resolve = "all") -> Step: ...
+
+    async def list(
+        self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
+    ) -> Page[Step]:
+        """Newest first."""
+        ...
+
+
+class Hooks(Protocol):
+    async def get(self, hook_id: str, *, run_id: str) -> Hook: ...
+
+    async def get_by_token(self, token: str) -> Hook: ...
+
+    async def list(self, run_id: str) -> Sequence[Hook]: ...
+
+
+class Storage(Protocol):
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def steps(self) -> Steps: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def hooks(self) -> Hooks: ...

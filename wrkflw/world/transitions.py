@@ -1,0 +1,249 @@
+"""The state machines, as tables: which event may follow which status.
+
+Everything that decides whether an event is accepted lives here.  :func:`judge` reads the tables and changes nothing;
+what an accepted event does is in ``fold``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import Literal, TypeAlias, assert_never
+
+from . import events as e
+from .entities import Run, Step
+from .errors import (
+    EntityConflictError,
+    HookNotFoundError,
+    RunExpiredError,
+    RunPausedError,
+    TooEarlyError,
+    WorkflowRunNotFoundError,
+    WorldError,
+)
+from .fold import Image
+
+
+class Verdict(Enum):
+    """What becomes of an event."""
+
+    OK = "accepted"
+    NOOP = "success, without an event"
+    ABSENT = "404"
+    CONFLICT = "409"
+    PAUSED = "409 paused"
+    GONE = "410"
+    TOO_EARLY = "425"
+
+
+OK, NOOP, ABSENT = Verdict.OK, Verdict.NOOP, Verdict.ABSENT
+CONFLICT, PAUSED, GONE, TOO_EARLY = Verdict.CONFLICT, Verdict.PAUSED, Verdict.GONE, Verdict.TOO_EARLY
+
+RunColumn: TypeAlias = Literal["missing", "pending", "running", "paused", "finished", "cancelled"]
+"""Where a run stands, as the guards see it: paused is pending or running with ``paused_at`` set, finished is
+completed or failed."""
+RUN_COLUMNS: tuple[RunColumn, ...] = ("missing", "pending", "running", "paused", "finished", "cancelled")
+
+RUN_GUARDS: dict[str, tuple[Verdict, ...]] = {
+    #                            missing  pending   running   paused    finished  cancelled
+    "run_created":              (OK,      CONFLICT, CONFLICT, CONFLICT, CONFLICT, CONFLICT),
+    "run_started":              (ABSENT,  OK,       NOOP,     PAUSED,   GONE,     GONE),
+    "run_started, with data":   (OK,      OK,       NOOP,     PAUSED,   GONE,     GONE),
+    "run_completed":            (ABSENT,  OK,       OK,       PAUSED,   CONFLICT, CONFLICT),
+    "run_failed, by its owner": (ABSENT,  OK,       OK,       PAUSED,   CONFLICT, CONFLICT),
+    "run_failed":               (ABSENT,  OK,       OK,       OK,       CONFLICT, CONFLICT),
+    "run_cancelled":            (ABSENT,  OK,       OK,       OK,       CONFLICT, NOOP),
+    "run_paused":               (ABSENT,  OK,       OK,       NOOP,     CONFLICT, CONFLICT),
+    "run_resumed":              (ABSENT,  NOOP,     NOOP,     OK,       CONFLICT, CONFLICT),
+    "attr_set":                 (ABSENT,  OK,       OK,       OK,       CONFLICT, CONFLICT),
+    "step_created":             (ABSENT,  OK,       OK,       PAUSED,   CONFLICT, CONFLICT),
+    "step_started, lazy":       (ABSENT,  OK,       OK,       PAUSED,   CONFLICT, CONFLICT),
+    "step_started":             (ABSENT,  OK,       OK,       PAUSED,   GONE,     GONE),
+    "step outcome, running":    (ABSENT,  OK,       OK,       OK,       OK,       OK),
+    "step outcome, pending":    (ABSENT,  OK,       OK,       OK,       GONE,     GONE),
+    "step_retrying":            (ABSENT,  OK,       OK,       OK,       GONE,     GONE),
+    "hook_created":             (ABSENT,  OK,       OK,       PAUSED,   CONFLICT, CONFLICT),
+    "hook_created, suspending": (ABSENT,  OK,       OK,       OK,       CONFLICT, CONFLICT),
+    "hook_conflict":            (ABSENT,  OK,       OK,       OK,       CONFLICT, CONFLICT),
+    "hook_received":            (ABSENT,  OK,       OK,       OK,       GONE,     GONE),
+    "hook_disposed":            (ABSENT,  OK,       OK,       OK,       ABSENT,   ABSENT),
+    "signal_received":          (ABSENT,  OK,       OK,       OK,       GONE,     GONE),
+    "wait_created":             (ABSENT,  OK,       OK,       PAUSED,   CONFLICT, CONFLICT),
+    "wait_completed":           (ABSENT,  OK,       OK,       OK,       ABSENT,   ABSENT),
+}  # fmt: skip
+
+StepColumn: TypeAlias = Literal["absent", "pending", "too early", "running", "ended"]
+"""Where a step stands; *too early* is pending with ``retry_after`` ahead."""
+STEP_COLUMNS: tuple[StepColumn, ...] = ("absent", "pending", "too early", "running", "ended")
+
+STEP_GUARDS: dict[str, tuple[Verdict, ...]] = {
+    #                       absent   pending   too early  running   ended
+    "step_created":        (OK,      CONFLICT, CONFLICT,  CONFLICT, CONFLICT),
+    "step_started, lazy":  (OK,      CONFLICT, CONFLICT,  CONFLICT, CONFLICT),
+    "step_started":        (ABSENT,  OK,       TOO_EARLY, OK,       CONFLICT),
+    "step_completed":      (ABSENT,  OK,       OK,        OK,       CONFLICT),
+    "step_failed":         (ABSENT,  OK,       OK,        OK,       CONFLICT),
+    "step_retrying":       (ABSENT,  OK,       OK,        OK,       CONFLICT),
+}  # fmt: skip
+
+OWNER_ONLY = frozenset({
+    "run_started", "run_completed", "wait_created", "hook_created",
+    "step_created", "step_started", "step_completed", "step_failed", "step_retrying",
+})  # fmt: skip
+"""Events that only the run's owner writes; without a fence they need a run that nobody owns."""
+
+_RUN_INDEX = {column: index for index, column in enumerate(RUN_COLUMNS)}
+_STEP_INDEX = {column: index for index, column in enumerate(STEP_COLUMNS)}
+
+
+def run_column(run: Run | None) -> RunColumn:
+    if run is None:
+        return "missing"
+    match run.status:
+        case "pending" | "running" if run.paused_at is not None:
+            return "paused"
+        case "completed" | "failed":
+            return "finished"
+        case status:
+            return status
+
+
+def step_column(step: Step | None, now: datetime) -> StepColumn:
+    if step is None:
+        return "absent"
+    match step.status:
+        case "pending" if step.retry_after is not None and step.retry_after > now:
+            return "too early"
+        case "completed" | "failed":
+            return "ended"
+        case status:
+            return status
+
+
+def run_row(image: Image, event: e.NewEvent, *, fenced: bool) -> str:
+    """The row of :data:`RUN_GUARDS` for this event; ``fenced``: its writer holds the newest claim."""
+    match event:
+        case e.RunStarted(creation=e.RunCreated()):
+            return "run_started, with data"
+        case e.RunFailed() if fenced:
+            return "run_failed, by its owner"
+        case e.StepStarted(step_name=str()):
+            return "step_started, lazy"
+        case e.StepCompleted() | e.StepFailed():
+            step = image.steps.get(event.correlation_id)
+            running = step is not None and step.status == "running"
+            return "step outcome, running" if running else "step outcome, pending"
+        case e.HookCreated(kind="suspend", step_id=str() as step_id):
+            step = image.steps.get(step_id)
+            running = step is not None and step.status == "running"
+            return "hook_created, suspending" if running else "hook_created"
+        case _:
+            return event.event_type
+
+
+def judge(image: Image, event: e.NewEvent, now: datetime, *, fenced: bool) -> bool:
+    """Whether ``event`` may be appended now: True to append it, False when it succeeds without an event.
+
+    Raises the WorldError that refuses it.  Changes nothing.
+    """
+    run = image.run
+    verdict = RUN_GUARDS[run_row(image, event, fenced=fenced)][_RUN_INDEX[run_column(run)]]
+    if verdict is not OK:
+        return _refuse_by_run(verdict, image, event)
+    match event.subject:
+        case "step":
+            _judge_step(image, event, now)
+        case "hook":
+            _judge_hook(image, event)
+        case "wait":
+            _judge_wait(image, event, now)
+        case "attribute" if getattr(event, "correlation_id", None) in image.attribute_claims:
+            raise EntityConflictError(f"attribute change {event.correlation_id!r} of {image.run_id} is already recorded")
+        case _:
+            pass
+    return True
+
+
+def _refuse_by_run(verdict: Verdict, image: Image, event: e.NewEvent) -> bool:
+    run = image.run
+    status = "missing" if run is None else run.status
+    match verdict:
+        case Verdict.NOOP | Verdict.OK:
+            return False
+        case Verdict.ABSENT if run is None:
+            raise WorkflowRunNotFoundError(image.run_id)
+        case Verdict.ABSENT if event.subject == "hook":
+            raise HookNotFoundError
+        case Verdict.ABSENT:
+            raise WorldError(f"cannot record {event.event_type!r} on {image.run_id}: it is already {status!r}", status=404)
+        case Verdict.CONFLICT if event.event_type == "run_created":
+            raise EntityConflictError(f"run {image.run_id!r} already exists; take another id, or get_run() it")
+        case Verdict.CONFLICT:
+            raise EntityConflictError(
+                f"cannot record {event.event_type!r} on {image.run_id}: it is already {status!r}"
+            )
+        case Verdict.PAUSED:
+            raise RunPausedError(image.run_id, event.event_type)
+        case Verdict.GONE:
+            raise RunExpiredError(image.run_id, status, event.event_type)
+        case Verdict.TOO_EARLY:
+            raise AssertionError("no run guard is too early")
+        case _:
+            assert_never(verdict)
+
+
+def _judge_step(image: Image, event: e.NewEvent, now: datetime) -> None:
+    assert isinstance(event, e.StepCreated | e.StepStarted | e.StepCompleted | e.StepFailed | e.StepRetrying)
+    step = image.steps.get(event.correlation_id)
+    lazy = isinstance(event, e.StepStarted) and event.step_name is not None
+    row = "step_started, lazy" if lazy else event.event_type
+    verdict = STEP_GUARDS[row][_STEP_INDEX[step_column(step, now)]]
+    if verdict is Verdict.TOO_EARLY:
+        assert step is not None
+        assert step.retry_after is not None
+        raise TooEarlyError(f"step {step.key!r} of {image.run_id} may start again at {step.retry_after}", step.retry_after)
+    if step is None:
+        if verdict is not OK:
+            raise WorldError(f"run {image.run_id} has no step {event.correlation_id!r}", status=404)
+    elif verdict is not OK:
+        raise EntityConflictError(
+            f"cannot record {event.event_type!r} on {image.run_id}: step {step.key!r} is already {step.status!r}"
+        )
+    elif isinstance(event, e.StepStarted) and step.hook_id is not None:
+        hook = image.hooks.get(step.hook_id)
+        if hook is not None and hook.payloads == 0:
+            raise EntityConflictError(f"step {step.key!r} of {image.run_id} is suspended; its hook has no payload yet")
+
+
+def _judge_hook(image: Image, event: e.NewEvent) -> None:
+    assert isinstance(event, e.HookCreated | e.HookConflict | e.HookReceived | e.HookDisposed)
+    hook = image.hooks.get(event.correlation_id)
+    match event:
+        case e.HookCreated() if hook is not None:
+            raise EntityConflictError(f"hook {event.correlation_id!r} of {image.run_id} already exists")
+        case e.HookCreated() | e.HookConflict():
+            pass
+        case e.HookReceived() | e.HookDisposed() if hook is None or hook.released_slot is not None:
+            raise HookNotFoundError
+        case e.HookReceived() if hook is not None and hook.kind == "suspend" and hook.payloads > 0:
+            raise EntityConflictError(f"hook {event.correlation_id!r} of {image.run_id} already has its answer")
+        case _:
+            pass
+
+
+def _judge_wait(image: Image, event: e.NewEvent, now: datetime) -> None:
+    assert isinstance(event, e.WaitCreated | e.WaitCompleted)
+    wait = image.waits.get(event.correlation_id)
+    if isinstance(event, e.WaitCreated):
+        if wait is not None:
+            raise EntityConflictError(f"wait {event.correlation_id!r} of {image.run_id} already exists")
+        return
+    if wait is None:
+        raise WorldError(f"run {image.run_id} has no wait {event.correlation_id!r}", status=404)
+    if wait.status == "completed":
+        raise EntityConflictError(f"wait {event.correlation_id!r} of {image.run_id} is already 'completed'")
+    if event.cause == "timeout" and wait.matched_slot is not None:
+        raise EntityConflictError(f"wait {event.correlation_id!r} of {image.run_id} already has its signal")
+    if event.cause in ("elapsed", "timeout") and (wait.resume_at is None or wait.resume_at > now):
+        due = wait.resume_at or datetime.max.replace(tzinfo=now.tzinfo)
+        raise TooEarlyError(f"wait {event.correlation_id!r} of {image.run_id} is due at {due}", due)

@@ -1,0 +1,1 @@
+"""Worlds: the contract of :mod:`wrkflw.world`, kept."""

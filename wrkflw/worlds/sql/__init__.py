@@ -1,0 +1,1 @@
+"""What the SQL Worlds share: tables, statements, and storage over them."""

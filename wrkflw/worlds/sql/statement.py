@@ -1,0 +1,18 @@
+"""A statement ready for the driver: its text, and the names of its placeholders in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Statement(NamedTuple):
+    text: str
+    params: tuple[str, ...]
+    fixed: Mapping[str, object] = {}
+
+    def bind(self, values: Mapping[str, object]) -> list[object]:
+        """The values in the order of the placeholders.  Raises KeyError naming one that is missing."""
+        if not self.fixed:
+            return [values[name] for name in self.params]
+        return [self.fixed[name] if name in self.fixed else values[name] for name in self.params]

@@ -1,0 +1,220 @@
+"""Every statement, built from the tables.
+
+``python -m wrkflw.worlds.sql.statements`` compiles them to text in ``compiled.py``, so that neither the hot path nor a
+cold start needs SQLAlchemy; a test compares the two.  Placeholders are ``bindparam`` names, or the column's own name
+where a whole row is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlalchemy import Executable, Table, and_, bindparam, case, delete, exists, func, insert, null, or_, select, tuple_, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from . import tables as t
+
+Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
+
+runs, events, steps, hooks, waits, attributes, owners = (
+    t.Table.metadata.tables[name] for name in ("runs", "events", "steps", "hooks", "waits", "run_attributes", "owners")
+)
+
+
+def at(name: str) -> Clause:
+    return bindparam(name)
+
+
+def _row_where(table: Table, *names: str) -> Clause:
+    return and_(*(table.c[name] == at(name) for name in names))
+
+
+def _replace(table: Table) -> Executable:
+    """Insert a row, or overwrite the one with its key."""
+    statement = upsert(table)
+    keys = [item.name for item in table.primary_key]
+    changed = {item.name: statement.excluded[item.name] for item in table.c if item.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def _any_of(item: Clause, name: str) -> Clause:
+    """``item`` is in the JSON array bound to ``name``, or that is null."""
+    members = func.json_each(at(name)).table_valued("value", name=name)
+    return or_(at(name).is_(None), item.in_(select(members.c.value)))
+
+
+_here = runs.c.namespace == at("namespace")
+_of_run = {table.name: table.c.run_no == runs.c.run_no for table in (steps, hooks, waits, attributes)}
+
+
+def _some(table: Table, *conditions: Clause) -> Clause:
+    return exists().where(_of_run[table.name], *conditions)
+
+
+_sought = func.json_each(at("attributes")).table_valued("key", "value", name="sought")
+_lacks_one = exists(
+    select(_sought.c.key).where(
+        ~_some(attributes, attributes.c.key == _sought.c.key, attributes.c.value == _sought.c.value)
+    )
+)
+_detail = case(
+    (runs.c.ended_slot.is_not(None), null()),
+    (runs.c.paused_at.is_not(None), "paused"),
+    (runs.c.owner.is_not(None), null()),
+    (_some(hooks, hooks.c.kind == "suspend", hooks.c.released_slot.is_(None)), "suspended"),
+    (_some(hooks, hooks.c.released_slot.is_(None)), "waiting"),
+    (_some(waits, waits.c.kind == "signal", waits.c.status == "waiting"), "waiting"),
+    (_some(waits, waits.c.kind == "sleep", waits.c.status == "waiting"), "sleeping"),
+    (_some(steps, steps.c.retry_after.is_not(None)), "sleeping"),
+    else_=null(),
+)
+_due = and_(
+    _here,
+    runs.c.wake_at.is_not(None),
+    runs.c.owner.is_(None),
+    runs.c.paused_at.is_(None),
+    _any_of(runs.c.workflow_name, "workflow_names"),
+)
+_creation = events.alias("creation")
+_correlation_id = func.coalesce(events.c.correlation_id, _creation.c.correlation_id)
+_logged = events.outerjoin(
+    _creation, and_(_creation.c.run_no == events.c.run_no, _creation.c.slot == events.c.subject)
+)
+_log = (
+    select(events.c.slot, events.c.event_type, _correlation_id, events.c.data, events.c.payload, events.c.epoch,
+           events.c.created_at)
+    .select_from(_logged)
+    .where(events.c.run_no == at("run_no"))
+)
+_mutable = [item.name for item in runs.c if item.name not in ("run_no", "run_id", "namespace")]
+
+STATEMENTS: dict[str, Executable] = {
+    # --- the run row, which every write locks by being in one transaction with it
+    "RUN_BY_ID": select(runs).where(runs.c.run_id == at("run_id"), _here),
+    "RUN_BY_KEY": select(runs).where(
+        _here, runs.c.workflow_name == at("workflow_name"), runs.c.idempotency_key == at("idempotency_key")
+    ),
+    "RUN_INSERT": insert(runs).values({item.name: at(item.name) for item in runs.c if item.name != "run_no"}),
+    "RUN_UPDATE": update(runs)
+    .where(runs.c.run_no == at("no"))
+    .values({name: at(name) for name in _mutable}),
+    "RUN_ADVANCE": update(runs)
+    .where(runs.c.run_no == at("no"))
+    .values(last_slot=at("last_slot"), updated_at=at("updated_at")),
+    "RUNS_LIST": select(runs, _detail.label("detail"))
+    .where(
+        _here,
+        or_(at("workflow_name").is_(None), runs.c.workflow_name == at("workflow_name")),
+        _any_of(runs.c.status, "statuses"),
+        or_(at("detail").is_(None), _detail == at("detail")),
+        or_(at("attributes").is_(None), ~_lacks_one),
+        runs.c.created_at >= at("since"),
+        runs.c.created_at < at("until"),
+        tuple_(runs.c.created_at, runs.c.run_no) < tuple_(at("before_created"), at("before_no")),
+    )
+    .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
+    .limit(at("row_limit")),
+    # --- who works on what
+    "RUNS_DUE": select(runs)
+    .where(_due, runs.c.wake_at <= at("now"))
+    .order_by(runs.c.wake_at)
+    .limit(at("row_limit")),
+    "NEXT_DUE": select(func.min(runs.c.wake_at)).where(_due),
+    "OWNERS": select(owners.c.owner, owners.c.lease_until),
+    "OWNER_BY_NAME": select(owners.c.lease_until).where(owners.c.owner == at("owner")),
+    "OWNER_RENEW": _replace(owners),
+    "OWNER_DELETE": delete(owners).where(owners.c.owner == at("owner")),
+    "RUNS_FREE": update(runs).where(runs.c.owner == at("gone")).values(owner=None, wake_at=at("now")),
+    # --- the log
+    "EVENT_INSERT": insert(events),
+    "EVENTS_AFTER": _log.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
+    "EVENTS_BEFORE": _log.where(events.c.slot < at("before")).order_by(events.c.slot.desc()).limit(at("row_limit")),
+    "EVENT_AT": _log.where(events.c.slot == at("slot")),
+    "EVENTS_ABOUT": _log.where(
+        events.c.slot > at("after"),
+        _correlation_id == at("correlation_id"),
+    )
+    .order_by(events.c.slot)
+    .limit(at("row_limit")),
+    "EVENT_RESUMED": _log.where(events.c.resume_id == at("resume_id")),
+    "SIGNALS": select(events.c.slot, events.c.data).where(
+        events.c.run_no == at("run_no"), events.c.event_type == "signal_received"
+    ),
+    "ATTRIBUTE_CLAIM": select(events.c.slot).where(
+        events.c.run_no == at("run_no"), events.c.event_type == "attr_set",
+        events.c.correlation_id == at("correlation_id"),
+    ),
+    # --- the views
+    "STEP_BY_ID": select(steps).where(_row_where(steps, "run_no", "step_id")),
+    "STEP_WRITE": _replace(steps),
+    "STEPS_BEFORE": select(steps)
+    .where(steps.c.run_no == at("run_no"), steps.c.created_slot < at("before"))
+    .order_by(steps.c.created_slot.desc())
+    .limit(at("row_limit")),
+    "HOOK_BY_ID": select(hooks).where(_row_where(hooks, "run_no", "hook_id")),
+    "HOOK_BY_TOKEN": select(hooks, runs.c.run_id).join(runs, runs.c.run_no == hooks.c.run_no).where(
+        hooks.c.namespace == at("namespace"), hooks.c.token == at("token"), hooks.c.released_slot.is_(None)
+    ),
+    "HOOK_WRITE": _replace(hooks),
+    "HOOKS_OF_RUN": select(hooks).where(_row_where(hooks, "run_no")).order_by(hooks.c.created_slot),
+    "HOOKS_RELEASE": update(hooks)
+    .where(hooks.c.run_no == at("no"), hooks.c.released_slot.is_(None))
+    .values(released_slot=at("slot")),
+    "WAITS_OF_RUN": select(waits).where(_row_where(waits, "run_no")).order_by(waits.c.created_slot),
+    "WAIT_WRITE": _replace(waits),
+    "WAITS_CLOSE": update(waits)
+    .where(waits.c.run_no == at("no"), waits.c.status == "waiting")
+    .values(status="completed", completed_slot=at("slot")),
+    "ATTRIBUTES_OF_RUN": select(attributes.c.key, attributes.c.value).where(_row_where(attributes, "run_no")),
+    "ATTRIBUTES_CLEAR": delete(attributes).where(_row_where(attributes, "run_no")),
+    "ATTRIBUTE_INSERT": insert(attributes),
+    **{
+        f"{table.name.upper()}_DELETE": delete(table).where(_row_where(table, "run_no"))
+        for table in (events, steps, hooks, waits, runs)
+    },
+}
+
+
+def compiled() -> str:
+    """The text of ``compiled.py``: each statement as SQLite's SQL and the names of its placeholders, in order."""
+    return "\n".join(["\n".join(_PREAMBLE), *_statements(), *_schema(), ""])
+
+
+_PREAMBLE = (
+    '"""Generated by ``python -m wrkflw.worlds.sql.statements``; change ``tables`` or ``statements`` instead."""',
+    "",
+    "# ruff: noqa: E501",
+    "",
+    "from __future__ import annotations",
+    "",
+    "from .statement import Statement",
+    "",
+)
+
+
+def _statements() -> Iterator[str]:
+    dialect: Any = sqlite.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    for name, statement in STATEMENTS.items():
+        result: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every Core statement has it
+        order = tuple(result.positiontup)
+        sql = " ".join(str(result).split())
+        # Literals became placeholders too: their values are part of the statement.
+        fixed = {key: value for key, value in result.params.items() if key in order and value is not None}
+        yield f"{name} = Statement(\n    {sql!r},\n    {order!r},\n    {fixed!r},\n)"
+
+
+def _schema() -> Iterator[str]:
+    dialect: Any = sqlite.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    yield "SCHEMA = ("
+    for table in t.Table.metadata.sorted_tables:
+        for statement in (CreateTable(table), *(CreateIndex(index) for index in sorted(table.indexes, key=str))):
+            yield f"    {' '.join(str(statement.compile(dialect=dialect)).split())!r},"
+    yield ")"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("compiled.py").write_text(compiled())

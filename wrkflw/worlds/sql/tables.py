@@ -1,0 +1,197 @@
+"""The tables.  They define the schema and nothing else: rows become entities in ``rows``.
+
+Inside the database a run is known by ``run_no``, a number that is never used twice, and everything of a run by its slot
+in the log.  That keeps a step at three small events and one small row, and no datum stands twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, Dialect, Index, Integer, MetaData, text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import Field, SQLModel
+
+
+class Int64(TypeDecorator[int]):
+    """64 bits.  SQLite's INTEGER has them, and only a column of that name can be its row number."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else BigInteger())
+
+
+class Table(SQLModel):
+    metadata: ClassVar[MetaData] = MetaData()
+
+
+class RunRow(Table, table=True):
+    """A run as its log adds it up; from ``epoch`` on, who works on it and when it is due.
+
+    Times are microseconds since 1970, UTC, in every table.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'running', 'completed', 'failed', 'cancelled')", name="runs_status"),
+        Index(
+            "runs_key",
+            "namespace",
+            "workflow_name",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index("runs_listed", "namespace", "created_at", "run_no"),
+        Index(
+            "runs_due",
+            "namespace",
+            "wake_at",
+            sqlite_where=text("wake_at IS NOT NULL AND owner IS NULL AND paused_at IS NULL"),
+        ),
+        Index("runs_owned", "owner", sqlite_where=text("owner IS NOT NULL")),
+        {"sqlite_autoincrement": True},
+    )
+
+    run_no: int = Field(primary_key=True, sa_type=Int64)
+    run_id: str = Field(unique=True)
+    namespace: str
+    workflow_name: str
+    status: str
+    created_at: int = Field(sa_type=Int64)
+    updated_at: int = Field(sa_type=Int64)
+    last_slot: int
+    spec_version: int
+    deployment_id: str
+    definition_hash: str | None
+    idempotency_key: str | None
+    parent_run_id: str | None
+    replayed_from: str | None
+    started_at: int | None = Field(sa_type=Int64)
+    completed_at: int | None = Field(sa_type=Int64)
+    paused_at: int | None = Field(sa_type=Int64)
+    ended_slot: int | None
+    epoch: int
+    owner: str | None
+    wake_at: int | None = Field(sa_type=Int64)
+    seen_slot: int
+    error_code: str | None
+    cancel_reason: str | None
+
+
+class EventRow(Table, table=True):
+    """The log.  ``subject`` is the slot that created the step, hook or wait which the event is about."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index(
+            "events_step_end",
+            "run_no",
+            "subject",
+            unique=True,
+            sqlite_where=text("event_type IN ('step_completed', 'step_failed')"),
+        ),
+        Index(
+            "events_run_end",
+            "run_no",
+            unique=True,
+            sqlite_where=text("event_type IN ('run_completed', 'run_failed', 'run_cancelled')"),
+        ),
+        Index("events_resume", "run_no", "resume_id", unique=True, sqlite_where=text("resume_id IS NOT NULL")),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    slot: int = Field(primary_key=True)
+    event_type: str
+    subject: int | None
+    correlation_id: str | None
+    data: str | None
+    payload: bytes | None
+    epoch: int | None
+    resume_id: str | None
+    created_at: int = Field(sa_type=Int64)
+
+
+class StepRow(Table, table=True):
+    """A step call.  Its input, output, error and times stand in the log, at the slots named here."""
+
+    __tablename__ = "steps"
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'running', 'completed', 'failed')", name="steps_status"),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    step_id: str = Field(primary_key=True)
+    key: str
+    step_name: str
+    status: str
+    created_slot: int
+    updated_slot: int
+    kind: str
+    child_run_id: str | None
+    attempt: int
+    started_slot: int | None
+    ended_slot: int | None
+    error_slot: int | None
+    hook_id: str | None
+    retry_after: int | None = Field(sa_type=Int64)
+
+
+class HookRow(Table, table=True):
+    __tablename__ = "hooks"
+    __table_args__ = (
+        Index("hooks_token", "namespace", "token", unique=True, sqlite_where=text("released_slot IS NULL")),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    hook_id: str = Field(primary_key=True)
+    namespace: str
+    token: str
+    kind: str
+    created_slot: int
+    step_id: str | None
+    payloads: int
+    released_slot: int | None
+    retention_until: int | None = Field(sa_type=Int64)
+    is_system: bool
+
+
+class WaitRow(Table, table=True):
+    __tablename__ = "waits"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    wait_id: str = Field(primary_key=True)
+    kind: str
+    status: str
+    created_slot: int
+    key: str | None
+    signal_type: str | None
+    resume_at: int | None = Field(sa_type=Int64)
+    matched_slot: int | None
+    completed_slot: int | None
+
+
+class AttributeRow(Table, table=True):
+    __tablename__ = "run_attributes"
+    __table_args__ = (Index("attributes_found", "namespace", "key", "value"), {"sqlite_with_rowid": False})
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    key: str = Field(primary_key=True)
+    namespace: str
+    value: str
+
+
+class OwnerRow(Table, table=True):
+    """A process that claims runs; it counts as alive until ``lease_until``, which it moves on while it lives."""
+
+    __tablename__ = "owners"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    owner: str = Field(primary_key=True)
+    lease_until: int = Field(sa_type=Int64)

@@ -1,0 +1,215 @@
+"""The one writer of a process: whatever has gathered becomes one transaction.
+
+Callers hand in work and await its result, which they get only once the transaction is on disk.  While commits are fast
+they happen on the event loop, where a hop to a thread would cost more than the commit; when the disk is slow they move
+to a thread, and what arrives meanwhile gathers for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar, cast
+
+from wrkflw.errors import StoreError
+from wrkflw.world.errors import StoreBusyError, WorldError
+
+from .sql.database import Connection
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[Connection], T]
+"""Reads and judges first, and writes only when nothing can be refused any more."""
+Notice: TypeAlias = tuple[str, str]
+"""Run id and event type."""
+
+SLOW_COMMIT = 0.002
+FAST_COMMIT = 0.0005
+_MEMORY = 0.8  # weight of the past in the running mean of commit times
+_MOST_AT_ONCE = 1000
+
+
+@dataclass(slots=True)
+class _Request:
+    work: Work[Any]
+    future: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Committed:
+    """What became of a batch: a value or an exception for each request, and what to tell the listeners."""
+
+    outcomes: list[tuple[_Request, object, BaseException | None]]
+    notices: list[Notice]
+    seconds: float
+
+
+class Writer:
+    """Runs work in transactions, in the order it was submitted; made and used on one event loop.
+
+    ``lock`` keeps other writers of this process out (the thread that renews leases).  ``notify`` is told of every
+    commit, after those who wait for it.
+    """
+
+    def __init__(
+        self, connection: Connection, *, lock: threading.Lock, notify: Callable[[list[Notice]], None], threads: bool
+    ) -> None:
+        self._connection = connection
+        self._lock = lock
+        self._notify = notify
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[_Request] = []
+        self._scheduled = False
+        self._executor: ThreadPoolExecutor | None = None
+        self._in_thread: asyncio.Future[None] | None = None
+        self._mean = 0.0
+        self._closed: BaseException | None = None
+
+    def submit(self, work: Work[T]) -> asyncio.Future[T]:
+        """A future of the result of ``work``, done when its transaction is durable.
+
+        It raises what ``work`` raised, in which case nothing of it was written, or StoreError when the transaction
+        could not be committed.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed is not None:
+            future.set_exception(self._closed)
+            return future
+        self._pending.append(_Request(work, future))
+        if not self._scheduled and self._in_thread is None:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    async def close(self) -> None:
+        """Commit what was submitted, then refuse more."""
+        while self._pending or self._in_thread is not None:
+            if self._in_thread is not None:
+                await asyncio.wait([self._in_thread])
+            else:
+                await asyncio.sleep(0)
+        self._closed = StoreError("the database is closed; open a Runtime again")
+        if self._executor is not None:
+            self._executor.shutdown()
+        self._connection.close()
+
+    def stop(self) -> None:
+        """As when the process dies here: nothing more is written, and the connection goes with what it held."""
+        self._closed = StoreError("the process was stopped")
+        for request in self._pending:
+            request.future.cancel()
+        self._pending.clear()
+        self._connection.close()
+
+    # --- one flush ---------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        batch, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
+        if not batch or self._closed is not None:
+            return
+        if self._threads and self._is_slow():
+            self._in_thread = self._loop.create_task(self._flush_in_thread(batch))
+            return
+        self._settle(self._commit(batch))
+        if self._pending:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    async def _flush_in_thread(self, batch: list[_Request]) -> None:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="wrkflw-writer")
+        committed = await self._loop.run_in_executor(self._executor, self._commit, batch)
+        self._in_thread = None
+        self._settle(committed)
+        if self._pending:
+            self._flush()
+
+    def _is_slow(self) -> bool:
+        # Two limits, so that it does not swing: above the upper one in the thread, below the lower one back.
+        limit = FAST_COMMIT if self._executor is not None else SLOW_COMMIT
+        if self._mean <= limit:
+            if self._executor is not None:
+                self._executor.shutdown(wait=False)
+                self._executor = None
+            return False
+        return True
+
+    def _settle(self, committed: _Committed) -> None:
+        self._mean = _MEMORY * self._mean + (1 - _MEMORY) * committed.seconds
+        for request, value, error in committed.outcomes:
+            if request.future.done():  # its caller has gone; what it wrote stands
+                continue
+            if error is not None:
+                request.future.set_exception(error)
+            else:
+                request.future.set_result(value)
+        if committed.notices:
+            self._notify(committed.notices)
+
+    # --- one transaction ---------------------------------------------------------------------------
+
+    def _commit(self, batch: list[_Request]) -> _Committed:
+        with self._lock:
+            committed = self._attempt(batch)
+            if committed is None:
+                # Somebody in the batch broke it: each in a transaction of its own, so that only that one fails.
+                parts = [self._attempt([request]) for request in batch]
+                alone = [cast(_Committed, part) for part in parts]
+                return _Committed(
+                    [outcome for part in alone for outcome in part.outcomes],
+                    [notice for part in alone for notice in part.notices],
+                    sum(part.seconds for part in alone),
+                )
+            return committed
+
+    def _attempt(self, batch: list[_Request]) -> _Committed | None:
+        """One transaction of the whole batch; None when it must be split."""
+        connection = self._connection
+        connection.notices = []
+        outcomes: list[tuple[_Request, object, BaseException | None]] = []
+        seconds = 0.0
+        try:
+            connection.text("BEGIN IMMEDIATE")
+            for request in batch:
+                before = connection.changes
+                try:
+                    outcomes.append((request, request.work(connection), None))
+                except WorldError as refusal:
+                    if connection.changes != before:
+                        raise  # it wrote before it refused: undo it with all the rest
+                    outcomes.append((request, None, refusal))
+            began = time.perf_counter()
+            connection.text("COMMIT")
+            seconds = time.perf_counter() - began
+        except BaseException as error:
+            self._roll_back()
+            connection.notices = []
+            if len(batch) > 1:
+                return None
+            return _Committed([(batch[0], None, _worded(error))], [], seconds)
+        return _Committed(outcomes, connection.notices, seconds)
+
+    def _roll_back(self) -> None:
+        try:
+            self._connection.text("ROLLBACK")
+        except sqlite3.Error:
+            pass  # SQLite had rolled back by itself
+
+
+def _worded(error: BaseException) -> BaseException:
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        busy = StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
+        busy.__cause__ = error
+        return busy
+    if isinstance(error, sqlite3.Error):
+        failed = StoreError(f"the database could not commit: {error}; repeat the call with the same idempotency key")
+        failed.__cause__ = error
+        return failed
+    return error
