@@ -116,6 +116,11 @@ class Declaration:
         stored = output_schema if isinstance(gives, Undeclared) else gives
         self._refuse_disagreement("takes", "input_schema", takes, input_schema, fits(input_schema, takes))
         self._refuse_disagreement("returns", "output_schema", stored, output_schema, fits(stored, output_schema))
+        if _is_context(takes):
+            raise DefinitionError(
+                f"parameter {self._parameters[0].name!r} of step {self._step_id!r} is a context; "
+                "the input comes first, the context second"
+            )
         context, state = self._context(taken[1]) if len(taken) == 2 else (None, object)
         arity: Literal[0, 1, 2] = 2 if len(taken) == 2 else 1 if taken else 0
         return Forms(input_schema, output_schema, stored, Body(self._function, arity, is_async, context, state))
@@ -133,7 +138,9 @@ class Declaration:
         try:
             parameters = list(inspect.signature(self._function).parameters.values())
         except ValueError as error:  # some functions written in C
-            raise DefinitionError(f"the parameters of step {self._step_id!r} cannot be read; wrap it in a def") from error
+            raise DefinitionError(
+                f"the parameters of step {self._step_id!r} cannot be read; wrap it in a def"
+            ) from error
         taken = [parameter for parameter in parameters if not _is_option(parameter)]
         if len(taken) > 2:
             raise DefinitionError(f"step {self._step_id!r} has {len(taken)} parameters; {_TAKES}")
@@ -185,7 +192,9 @@ class Declaration:
             f"parameter {name!r} of step {self._step_id!r} is {describe(form)}; {_TAKES}: StepContext or SuspendContext"
         )
 
-    def _refuse_disagreement(self, verb: str, option: str, annotated: object, declared: object, fit: bool | None) -> None:
+    def _refuse_disagreement(
+        self, verb: str, option: str, annotated: object, declared: object, fit: bool | None
+    ) -> None:
         if fit is False and not isinstance(annotated, Undeclared):
             raise DefinitionError(
                 f"step {self._step_id!r} {verb} {describe(annotated)} but {option} is {describe(declared)}; "
@@ -201,6 +210,10 @@ def names_of_caller(depth: int = 2) -> Mapping[str, Any] | None:
     if frame is None or frame.f_locals is frame.f_globals:
         return None
     return frame.f_locals
+
+
+def _is_context(form: object) -> bool:
+    return (get_origin(form) or form) in (StepContext, SuspendContext)
 
 
 def _is_option(parameter: inspect.Parameter) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
 
-from typing_extensions import Self, TypedDict, TypeForm, TypeVar, Unpack
+from typing_extensions import TypedDict, TypeForm, TypeVar, Unpack
 
 from .checks import check
 from .context import MapContext, StepContext, SuspendContext
@@ -201,9 +201,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         twin.graph = replace(self.graph, workflow_id=id)
         return twin
 
-    async def __call__(
-        self, data: WInT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None
-    ) -> WOutT:
+    async def __call__(self, data: WInT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None) -> WOutT:
         """Refused: a workflow has no function to call.
 
         Raises:

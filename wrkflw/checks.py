@@ -8,9 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, get_type_hints
-
-from typing_extensions import assert_never
+from typing import Any, assert_never, get_type_hints
 
 from .errors import DefinitionError, DuplicateStepError
 from .forms import fields_of, fits, is_protocol_form
@@ -55,13 +53,13 @@ def _ids_are_unique(graph: Graph) -> Iterator[DefinitionError]:
 
 
 def _steps_are_supported(graph: Graph) -> Iterator[DefinitionError]:
-    for step in _steps(graph):
+    for step in graph.steps.values():
         if step.kind == "workflow":
             yield DefinitionError(
                 f"{step.id!r} is a workflow; nested workflows are not supported in this version, "
                 "call its steps directly"
             )
-        elif step.body.context == "suspend":
+        elif _is_known(step) and step.body.context == "suspend":
             yield DefinitionError(
                 f"step {step.id!r} may suspend; suspending steps are not supported in this version, "
                 "take a StepContext instead"
@@ -91,14 +89,15 @@ def _maps_are_plain(graph: Graph) -> Iterator[DefinitionError]:
 
 def _what_flows_fits(graph: Graph) -> Iterator[DefinitionError]:
     """Each node takes what the one before it gives, and the last gives what the workflow promises."""
-    flows, source = graph.input_schema, f"is first in workflow {graph.workflow_id!r}, which takes"
+    flows, before = graph.input_schema, None
     for node in graph.nodes:
         takes = _taken_by(node)
         if fits(flows, takes) is False:
-            yield DefinitionError(_misfit_of_flow(node, takes, source, flows))
+            source = f"is first in workflow {graph.workflow_id!r}" if before is None else f"follows {before.id!r}"
+            yield DefinitionError(_misfit_of_flow(node, takes, source, flows, first=before is None))
         if isinstance(node, Into):
-            yield from _missing_fields(node, source, flows)
-        flows, source = _given_by(node), f"follows {node.id!r}, which gives"
+            yield from _missing_fields(node, before, flows)
+        flows, before = _given_by(node), node
     if graph.nodes and fits(flows, graph.output_schema) is False:
         last = graph.nodes[-1]
         kind = "step" if isinstance(last, Then) else "node"
@@ -130,7 +129,7 @@ def _state_can_be_made(graph: Graph) -> Iterator[DefinitionError]:
         return
     try:
         graph.state_schema()
-    except Exception as error:  # whatever a class of the user's may raise
+    except Exception as error:  # noqa: BLE001 -- whatever a class of the user's may raise
         yield DefinitionError(
             f"state {describe(graph.state_schema)} of workflow {graph.workflow_id!r} cannot be made without arguments "
             f"({type(error).__name__}); give every field a default"
@@ -203,8 +202,8 @@ def _annotations(function: Callable[..., object]) -> tuple[object, object]:
 
 
 def _steps(graph: Graph) -> Iterator[AnyStep]:
-    """The steps whose annotations could be looked up; of the others ``_types_are_known`` tells."""
-    return (step for step in graph.steps.values() if _is_known(step))
+    """The steps that have a body whose types are known; of the others other rules tell."""
+    return (step for step in graph.steps.values() if step.kind == "step" and _is_known(step))
 
 
 def _is_known(step: AnyStep) -> bool:
@@ -216,18 +215,20 @@ def _is_known(step: AnyStep) -> bool:
 
 
 # ------------------------------------------------------------------ helpers of the rules
-def _misfit_of_flow(node: Node, takes: object, source: str, flows: object) -> str:
+def _misfit_of_flow(node: Node, takes: object, source: str, flows: object, *, first: bool) -> str:
     kind = "step" if isinstance(node, Then) else "map"
-    joint = "but " if source.startswith("follows") else "and "
-    place = "between them" if source.startswith("follows") else "before it"
-    return f"{kind} {node.id!r} takes {describe(takes)} {joint}{source} {describe(flows)}; put a .map() {place}"
+    gives, place = ("takes", "before it") if first else ("gives", "between them")
+    return (
+        f"{kind} {node.id!r} takes {describe(takes)} but {source}, which {gives} {describe(flows)}; "
+        f"put a .map() {place}"
+    )
 
 
-def _missing_fields(node: Into, source: str, flows: object) -> Iterator[DefinitionError]:
+def _missing_fields(node: Into, before: Node | None, flows: object) -> Iterator[DefinitionError]:
     given, asked = fields_of(flows), fields_of(node.schema)
     if given is None or asked is None:
         return
-    place = f"after {source.split(chr(39))[1]!r}" if source.startswith("follows") else "at the start"
+    place = "at the start" if before is None else f"after {before.id!r}"
     for name, field in asked.items():
         if field.required and name not in given:
             yield DefinitionError(

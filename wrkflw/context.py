@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, Self, cast, overload
 
-from typing_extensions import Never, Self, TypeForm, TypeVar
+from typing_extensions import TypeForm, TypeVar
 
 from .errors import StepNotRunError
 
@@ -239,7 +239,7 @@ class StepContext(_StepContextBase[StateT], Generic[StateT]):
     def for_test(
         cls,
         *,
-        state: StateT = cast("StateT", None),
+        state: StateT = cast("StateT", None),  # noqa: B008 -- without one, a body that asks for state gets None
         results: Mapping[Step[Never, Any, Never], object] | None = None,
         run_id: str = "test",
     ) -> Self:

@@ -53,7 +53,7 @@ from .durations import format_duration, parse_duration
 from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from .results import RunResult, StepError
 
@@ -149,8 +149,8 @@ class StepNotRunError(WrkflwError, LookupError):
     def __init__(self, step_id: str, finished: Iterable[str]) -> None:
         self.step_id = step_id
         self.finished = tuple(finished)
-        known = f"finished before this point: {_names(self.finished)}" if self.finished else "nothing finished before it"
-        super().__init__(f"step {step_id!r} has no result here; {known}")
+        done = _names(self.finished) or "nothing"
+        super().__init__(f"step {step_id!r} has no result here; finished before this point: {done}")
 
 
 class UnknownStepError(WrkflwError, LookupError):
@@ -207,7 +207,8 @@ class StateConflictError(WrkflwError):
     def __init__(self, field: str, steps: tuple[str, str], values: tuple[object, object]) -> None:
         super().__init__(
             f"steps {steps[0]!r} and {steps[1]!r} ran side by side and both set state field {field!r} "
-            f"({values[0]!r} and {values[1]!r}); let one set it, or declare how to merge it with Annotated[int, Merge.…]"
+            f"({values[0]!r} and {values[1]!r}); let one set it, "
+            "or declare how to merge it with Annotated[int, Merge.…]"
         )
         self.field = field
         self.steps = steps

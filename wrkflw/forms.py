@@ -10,12 +10,28 @@ import dataclasses
 from collections.abc import Iterable
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, NewType, Union, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    Never,
+    NewType,
+    NoReturn,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import BaseModel
-from typing_extensions import Never, NoReturn, TypeAliasType, get_protocol_members, is_protocol, is_typeddict
+from typing_extensions import TypeAliasType, get_protocol_members, is_protocol, is_typeddict
 
-_WIDER_NUMBERS: dict[object, tuple[object, ...]] = {bool: (float, complex), int: (float, complex), float: (complex,)}  # PEP 484's promotions
+# PEP 484's promotions
+_WIDER_NUMBERS: dict[object, tuple[object, ...]] = {bool: (float, complex), int: (float, complex), float: (complex,)}
 
 
 class Field(NamedTuple):
@@ -78,9 +94,23 @@ def fields_of(form: object) -> dict[str, Field] | None:
             if field.init
         }
     if is_typeddict(owner):
-        required: frozenset[str] = owner.__required_keys__
-        return {name: Field(annotation, name in required) for name, annotation in owner.__annotations__.items()}
+        return _fields_of_typed_dict(owner)
     return None
+
+
+def _fields_of_typed_dict(owner: type[Any]) -> dict[str, Field] | None:
+    try:
+        # Annotations that are text hide NotRequired from the class itself.
+        hints = get_type_hints(owner, include_extras=True)
+    except NameError:
+        return None
+    fields: dict[str, Field] = {}
+    for name, annotation in hints.items():
+        mark = get_origin(annotation)
+        marked = mark is Required or mark is NotRequired
+        required = mark is Required if marked else name in owner.__required_keys__
+        fields[name] = Field(get_args(annotation)[0] if marked else annotation, required)
+    return fields
 
 
 def _bare(form: object) -> object:
@@ -156,7 +186,9 @@ def _has_few_values(form: object) -> bool:
 def _typed_dict_fits(have: type[object], want: type[object]) -> bool | None:
     if not is_typeddict(have):
         return None if issubclass(have, dict) else False
-    given, asked = fields_of(have) or {}, fields_of(want) or {}
+    given, asked = fields_of(have), fields_of(want)
+    if given is None or asked is None:
+        return None
     return all(name in given and (given[name].required or not field.required) for name, field in asked.items())
 
 

@@ -7,9 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
-
-from typing_extensions import Never, assert_never
+from typing import Any, Never, TypeAlias, assert_never
 
 from .shapes import shape_of
 from .steps import Step

@@ -36,12 +36,11 @@ def new_ulid(now: datetime, randomness: Randomness) -> str:
 
 
 def correlation_id(kind: str, run_id: str, key: str) -> str:
-    """The World's id of ``key`` in ``run_id``: ``step_`` and 130 bits of their SHA-256.
+    """The World's id of ``key`` in ``run_id``: ``step_`` and the first 104 bits of their SHA-256, in hexadecimal.
 
     The same for every attempt, replay and recovery, and safe to hand to others as an idempotency key.
     """
-    digest = hashlib.sha256(f"{run_id}\0{key}".encode()).digest()
-    return f"{kind}_{_crockford(int.from_bytes(digest[:17]) >> 6)}"
+    return f"{kind}_{hashlib.sha256(f'{run_id}/{key}'.encode()).hexdigest()[:26]}"
 
 
 def _crockford(number: int) -> str:

@@ -58,7 +58,7 @@ class Retry:
         if not _is_count(self.attempts):
             raise ValueError(f"attempts counts all tries and is at least 1, got {self.attempts!r}; use 1 for no retry")
         if not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter is a part of the delay from 0 to 1, got {self.jitter!r}; 0.1 spreads it by a tenth")
+            raise ValueError(f"jitter is a part of the delay from 0 to 1, got {self.jitter!r}; 0.1 is a tenth of it")
         parse_duration(self.delay)
         parse_duration(self.max_delay)
         object.__setattr__(self, "backoff", _known_backoff(self.backoff))

@@ -78,14 +78,14 @@ class Runtime:
             max_events=limits.events,
         )
         self._definitions: dict[str, Definition] = {}
-        for workflow in workflows:
-            self.define(workflow)
         self._runs = Runs(lambda: self._world.storage, self._definitions)
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Token[Runtime | None] | None = None
         self.keeper: object = None
         """What keeps a default runtime open as long as its loop."""
+        for workflow in workflows:
+            self.define(workflow)
 
     async def __aenter__(self) -> Self:
         await self.open()

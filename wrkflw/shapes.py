@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from pydantic import PydanticUserError
+
+from .errors import DefinitionError
 from .forms import is_protocol_form
 from .names import describe
 from .schemas import schema_of
@@ -24,7 +27,7 @@ def shape_of(form: object) -> object:
         return describe(form)
     try:
         schema = schema_of(form).json_schema()
-    except Exception:  # pydantic raises errors of many kinds for types that JSON schema cannot express
+    except (PydanticUserError, DefinitionError):  # not everything that can be stored has a JSON schema
         return describe(form)
     return _Shape(schema.get("$defs", {})).of(schema)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, cast, overload
+from typing import Any, ClassVar, Generic, Literal, Self, cast, overload
 
-from typing_extensions import Self, TypedDict, TypeForm, TypeVar, Unpack
+from typing_extensions import TypedDict, TypeForm, TypeVar, Unpack
 
 from .bodies import UNDECLARED, Declaration, Forms, Undeclared, names_of_caller
-from .bodies import Body as Body
+from .bodies import Body as Body  # noqa: PLC0414 -- the engine takes it from here
 from .context import StepContext, SuspendContext
 from .durations import parse_duration
 from .errors import DefinitionError
@@ -101,7 +101,8 @@ class Step(Generic[InT, OutT, StateT]):
 
     def __repr__(self) -> str:
         try:
-            return f"{type(self).__name__}({self.id!r}, {describe(self.input_schema)} -> {describe(self.output_schema)})"
+            types = f"{describe(self.input_schema)} -> {describe(self.output_schema)}"
+            return f"{type(self).__name__}({self.id!r}, {types})"
         except (DefinitionError, NameError):  # not all it names is defined yet
             return f"{type(self).__name__}({self.id!r})"
 
@@ -206,9 +207,7 @@ def step(fn: Callable[[], Awaitable[OutputT]], /) -> Step[object, OutputT]: ...
 def step(fn: Callable[[], OutputT], /) -> Step[object, OutputT]: ...
 @overload
 def step(fn: Callable[[InputT], OutputT], /) -> Step[InputT, OutputT]: ...
-def step(
-    fn: Callable[..., object] | None = None, /, *, id: str | None = None, **options: Unpack[StepOptions]
-) -> Any:
+def step(fn: Callable[..., object] | None = None, /, *, id: str | None = None, **options: Unpack[StepOptions]) -> Any:
     """Make a step of a function, as ``@step`` or ``@step(id=..., retry=..., timeout=...)``.
 
     The id is the function's name with ``-`` for ``_`` unless one is given; the types are the function's annotations.

@@ -23,7 +23,7 @@ class StepCall:
     iteration: int | None = None
     index: int | None = None
 
-    def __init__(self, drive: Drive, record: Record, step: AnyStep, *, fence: int) -> None:
+    def __init__(self, drive: Drive, record: Record, step: AnyStep) -> None:
         self._drive = drive
         self._record = record
         self._step = step
@@ -31,7 +31,7 @@ class StepCall:
         self._state: object = None
         self._state_was_read = False
         self.attempt = record.failures + 1
-        self.fence = fence
+        self.fence = drive.recorder.epoch
 
     @property
     def run_id(self) -> str:

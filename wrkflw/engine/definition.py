@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, get_origin, get_type_hints
@@ -14,6 +15,7 @@ from wrkflw.forms import is_protocol_form
 from wrkflw.graph import AnyStep, Graph, Into, Then
 from wrkflw.names import describe
 from wrkflw.schemas import Schema, schema_of
+from wrkflw.steps import Body
 
 if TYPE_CHECKING:
     from wrkflw.retries import Retry
@@ -41,6 +43,20 @@ class WorkflowLike(Protocol):
     def on_failed(self) -> Callable[[Any], object] | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A step as it is executed: what would otherwise be looked up for every call."""
+
+    step: AnyStep
+    body: Body
+    position: int
+    input_form: object
+    """What the body takes."""
+    input: Schema | None
+    """What its input is stored by; None when it takes nothing."""
+    output: Schema
+
+
 class Definition:
     """Built once per workflow and runtime; holds nothing of any run."""
 
@@ -55,7 +71,7 @@ class Definition:
             node.step.id: position for position, node in enumerate(self.graph.nodes) if isinstance(node, Then)
         }
         self.input_schema = schema_of(self.graph.input_schema)
-        self._input_schemas: dict[str, Schema] = {}
+        self._plans: dict[str, Plan] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -89,22 +105,29 @@ class Definition:
                 raise DefinitionChangedError(journal.run_id, record.key, self.id)
             last = position
 
-    def stored_input_schema(self, step: AnyStep) -> Schema:
-        """The schema by which a step's input is stored: that of what stands before it, where it declares one.
+    def plan(self, step: AnyStep) -> Plan:
+        """How to execute a step of this workflow.
 
-        Raises DefinitionError when neither it nor the step says how to load the value.
+        Raises DefinitionError when neither it nor what stands before it says how to load its input.
         """
-        schema = self._input_schemas.get(step.id)
-        if schema is None:
-            form = self._produced(self.positions[step.id])
-            form = step.input_schema if form is None else form
-            if is_protocol_form(form):
-                raise DefinitionError(
-                    f"step {step.id!r} takes {describe(form)}, a Protocol, which cannot be loaded; "
-                    "give the .map() before it a function with a return annotation"
-                )
-            schema = self._input_schemas[step.id] = schema_of(form)
-        return schema
+        plan = self._plans.get(step.id)
+        if plan is None:
+            position, body, form = self.positions[step.id], step.body, step.input_schema
+            stored = self._stored_input(step, position, form) if body.arity else None
+            output = schema_of(step.stored_output_schema)
+            plan = self._plans[step.id] = Plan(step, body, position, form, stored, output)
+        return plan
+
+    def _stored_input(self, step: AnyStep, position: int, form: object) -> Schema:
+        """The schema of what stands before the step, where it declares one; that of the step otherwise."""
+        produced = self._produced(position)
+        form = form if produced is None else produced
+        if is_protocol_form(form):
+            raise DefinitionError(
+                f"step {step.id!r} takes {describe(form)}, a Protocol, which cannot be loaded; "
+                "give the .map() before it a function with a return annotation"
+            )
+        return schema_of(form)
 
     def _produced(self, position: int) -> object | None:
         """The form that flows into the node at ``position``; None when a function before it does not say."""
@@ -118,19 +141,19 @@ class Definition:
             case node:
                 return declared_result(node.function)
 
-    def passed(self, step: AnyStep, flow: Flow) -> object:
+    def passed(self, plan: Plan, flow: Flow) -> object:
         """A stored input as the body gets it: as it is, when it is an instance of what the body takes.
 
         Raises InvalidValueError.
         """
-        form, value = step.input_schema, flow.value
-        if step.body.arity == 0 or form is object or (flow.schema is not None and flow.schema.form == form):
+        form, value = plan.input_form, flow.value
+        if plan.input is None or form is plan.input.form or form is object or form == plan.input.form:
             return value
         plain_class = get_origin(form) is None and isinstance(form, type)
         if is_protocol_form(form) or (plain_class and not is_typeddict(form) and isinstance(value, form)):
             return value
         return schema_of(form).validate(
-            value, f"input of step {step.id!r}", f"put a .map() or .into({describe(form)}) before it"
+            value, f"input of step {plan.step.id!r}", f"put a .map() or .into({describe(form)}) before it"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 
@@ -16,13 +16,13 @@ from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorldError
-from wrkflw.world.storage import RunFence
 
 from .definition import Definition
-from .drive import Drive, Ended, Parked, Services, Standing, load
+from .drive import Drive, Services
 from .executor import Executor
 from .journal import Journal
 from .limits import Limits
+from .standing import Ended, Parked, Standing
 
 SWEEP = timedelta(seconds=5)
 """How often a worker looks for runs whose process has died."""
@@ -71,7 +71,8 @@ class Driver:
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._background.append(loop.create_task(self._watch(), name="wrkflw watch"))
+        if self._world.written_elsewhere() is not None:
+            self._background.append(loop.create_task(self._watch(), name="wrkflw watch"))
         if self._takes:
             self._looking.set()
             self._background.append(loop.create_task(self._work(), name="wrkflw worker"))
@@ -137,7 +138,7 @@ class Driver:
     # --- driving -----------------------------------------------------------------------------------
 
     async def _resume(self, run: Run, definition: Definition) -> None:
-        journal = await load(self._services, run)
+        journal = Journal.of(run.run_id, (await self._services.storage.events.list(run.run_id)).data)
         drive = Drive(self._services, definition, journal, run.epoch, lambda: self._tell(run.run_id))
         self._launch(drive)
 
@@ -174,17 +175,17 @@ class Driver:
         if isinstance(error, FencedError):
             _log.info("run %s was taken over by another process", drive.run_id)
             return
-        expected = isinstance(error, EntityConflictError) and drive.epoch == 0
+        expected = isinstance(error, EntityConflictError) and drive.recorder.epoch == 0
         if not expected:
             _log.error("run %s stopped here: %s", drive.run_id, error, exc_info=error)
-        if drive.epoch:
+        if drive.recorder.epoch:
             self._spawn(self._give_up(drive))
 
     async def _give_up(self, drive: Drive) -> None:
         runs = self._services.storage.runs
         try:
             seen = (await runs.get(drive.run_id, resolve_data="none")).last_slot
-            await runs.release(drive.run_id, RunFence(drive.epoch), seen_slot=seen, wake_at=self._clock.now() + HOLD)
+            await runs.release(drive.run_id, drive.recorder.fence, seen_slot=seen, wake_at=self._clock.now() + HOLD)
         except WorldError:
             _log.warning("run %s could not be released; it is free when this process ends", drive.run_id)
 
@@ -203,11 +204,11 @@ class Driver:
 
     # --- telling -----------------------------------------------------------------------------------
 
-    def _hear(self, run_id: str, event_type: str) -> None:
-        if event_type not in _NEWS:
+    def _hear(self, run_id: str, event_types: Sequence[str]) -> None:
+        if _NEWS.isdisjoint(event_types):
             return
         drive = self._drives.get(run_id)
-        if drive is not None and event_type == "run_cancelled":
+        if drive is not None and "run_cancelled" in event_types:
             drive.stop()
         if drive is None and self._takes:
             self._looking.set()

@@ -7,7 +7,7 @@ import traceback
 from functools import cache
 from pathlib import Path
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from wrkflw.results import StepError
 from wrkflw.schemas import Schema, schema_of
@@ -69,8 +69,9 @@ def _attributes(error: BaseException) -> dict[str, object]:
         if name.startswith("_"):
             continue
         try:
-            if len(to_json(value)) <= _MOST_TEXT:
-                kept[name] = value
+            data = to_json(value, inf_nan_mode="null")
+            if len(data) <= _MOST_TEXT:
+                kept[name] = from_json(data)  # as JSON has it: a StepError must always be storable
         except (PydanticSerializationError, ValueError, RecursionError):
             continue
     return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from wrkflw.context import MapContext
 from wrkflw.errors import InvalidValueError, MapError
@@ -11,19 +11,11 @@ from wrkflw.graph import Into, Map, MapContextual, Then
 from wrkflw.schemas import schema_of
 
 from .calls import NodeCall
-from .definition import AnyStep, Definition, declared_result
+from .definition import Definition
 from .values import Flow
 
 if TYPE_CHECKING:
     from .drive import Drive
-
-
-class Durable(Protocol):
-    """What a program asks of the engine."""
-
-    async def do(self, key: str, step: AnyStep, flow: Flow) -> Flow:
-        """The output of a step: recorded once, then always that."""
-        ...
 
 
 async def interpret(definition: Definition, drive: Drive) -> Flow:
@@ -40,7 +32,6 @@ async def interpret(definition: Definition, drive: Drive) -> Flow:
             if drive.journal.input is not None
             else None,
             drive.journal.input,
-            definition.input_schema,
         )
     else:
         flow = Flow(None)
@@ -67,8 +58,7 @@ def _mapped(node: str, function: object, *arguments: object) -> Flow:
         if inspect.iscoroutine(value):
             value.close()
         raise MapError.gave_coroutine(node)
-    form = declared_result(function)
-    return Flow(value, None, schema_of(form) if form is not None else None)
+    return Flow(value)
 
 
 def _into(definition: Definition, position: int, form: object, flow: Flow) -> Flow:
@@ -79,4 +69,4 @@ def _into(definition: Definition, position: int, form: object, flow: Flow) -> Fl
         value = schema.by_fields(flow.value, what)
     except InvalidValueError as error:
         raise InvalidValueError.because(what, f": {error.problems[0]}", cure="add it with .map()") from error
-    return Flow(value, None, schema)
+    return Flow(value)

@@ -66,6 +66,10 @@ class Journal:
     _by_id: dict[str, Record] = field(default_factory=dict[str, Record])
     _ended: int = 0
 
+    @property
+    def ended(self) -> bool:
+        return self.status in ("completed", "failed", "cancelled")
+
     @classmethod
     def of(cls, run_id: str, log: Iterable[e.StoredEvent]) -> Journal:
         journal = cls(run_id)

@@ -10,14 +10,13 @@ from wrkflw.schemas import Schema
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What flows between nodes: a value, and where it was stored the bytes and the schema that wrote them.
+    """What flows between nodes: a value, and the bytes it was stored as, where it was.
 
     The value belongs to whom it is handed to: nobody else holds it.
     """
 
     value: object
     data: bytes | None = None
-    schema: Schema | None = None
 
 
 def stored(schema: Schema, value: object, what: str, limit: int) -> Flow:
@@ -30,4 +29,4 @@ def stored(schema: Schema, value: object, what: str, limit: int) -> Flow:
             limit=limit,
             got=len(data),
         )
-    return Flow(loaded, data, schema)
+    return Flow(loaded, data)

@@ -6,13 +6,16 @@ A World is an event log with its entities.  :mod:`~wrkflw.world.events` says wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from .storage import Storage
 
 SPEC_VERSION = 1
 """The format of the log that this version writes; it refuses to touch a newer one."""
+
+
+Listener: TypeAlias = Callable[[str, Sequence[str]], None]
 
 
 class World(Protocol):
@@ -26,8 +29,8 @@ class World(Protocol):
         """The name under which this process claims runs."""
         ...
 
-    def subscribe(self, listener: Callable[[str, str], None], /) -> Callable[[], None]:
-        """Call ``listener(run_id, event_type)`` after each commit of this process; the answer ends it.
+    def subscribe(self, listener: Listener, /) -> Callable[[], None]:
+        """Call ``listener(run_id, event_types)`` after each commit of this process; the answer ends it.
 
         A hint for those who wait; the log is the record.
         """

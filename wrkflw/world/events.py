@@ -35,6 +35,24 @@ class _About(_Event):
     correlation_id: CorrelationId
 
 
+class OfStep(_About):
+    """An event about a step."""
+
+    subject = "step"
+
+
+class OfHook(_About):
+    """An event about a hook."""
+
+    subject = "hook"
+
+
+class OfWait(_About):
+    """An event about a wait."""
+
+    subject = "wait"
+
+
 # --- runs --------------------------------------------------------------------------------------------
 
 
@@ -113,8 +131,7 @@ class AttrSet(_Event):
 # --- steps -------------------------------------------------------------------------------------------
 
 
-class StepCreated(_About):
-    subject = "step"
+class StepCreated(OfStep):
     payload = "input"
     event_type: Literal["step_created"] = "step_created"
     step_name: StepName
@@ -125,10 +142,9 @@ class StepCreated(_About):
     meta: Meta | None = None
 
 
-class StepStarted(_About):
+class StepStarted(OfStep):
     """A try of the body begins.  With ``step_name`` it is *lazy*: it creates the step as well."""
 
-    subject = "step"
     payload = "input"
     event_type: Literal["step_started"] = "step_started"
     step_name: StepName | None = None
@@ -139,16 +155,14 @@ class StepStarted(_About):
     meta: Meta | None = None
 
 
-class StepCompleted(_About):
-    subject = "step"
+class StepCompleted(OfStep):
     payload = "result"
     event_type: Literal["step_completed"] = "step_completed"
     result: bytes | None = None
     meta: Meta | None = None
 
 
-class StepFailed(_About):
-    subject = "step"
+class StepFailed(OfStep):
     payload = "error"
     event_type: Literal["step_failed"] = "step_failed"
     error: bytes | None = None
@@ -156,10 +170,9 @@ class StepFailed(_About):
     meta: Meta | None = None
 
 
-class StepRetrying(_About):
+class StepRetrying(OfStep):
     """The try ended without an outcome; the next begins not before ``retry_after``."""
 
-    subject = "step"
     payload = "error"
     event_type: Literal["step_retrying"] = "step_retrying"
     error: bytes | None = None
@@ -172,8 +185,7 @@ class StepRetrying(_About):
 # --- hooks and signals -------------------------------------------------------------------------------
 
 
-class HookCreated(_About):
-    subject = "hook"
+class HookCreated(OfHook):
     payload = "metadata"
     event_type: Literal["hook_created"] = "hook_created"
     token: Token
@@ -184,25 +196,22 @@ class HookCreated(_About):
     is_system: bool = False
 
 
-class HookConflict(_About):
+class HookConflict(OfHook):
     """Another run holds the token.  Written by the World alone, in place of ``hook_created``."""
 
-    subject = "hook"
     event_type: Literal["hook_conflict"] = "hook_conflict"
     token: Token
     conflicting_run_id: str
 
 
-class HookReceived(_About):
-    subject = "hook"
+class HookReceived(OfHook):
     payload = "payload_data"
     event_type: Literal["hook_received"] = "hook_received"
     token: Token | None = None
     payload_data: bytes | None = None
 
 
-class HookDisposed(_About):
-    subject = "hook"
+class HookDisposed(OfHook):
     event_type: Literal["hook_disposed"] = "hook_disposed"
     token: Token | None = None
 
@@ -217,8 +226,7 @@ class SignalReceived(_Event):
 # --- waits -------------------------------------------------------------------------------------------
 
 
-class WaitCreated(_About):
-    subject = "wait"
+class WaitCreated(OfWait):
     event_type: Literal["wait_created"] = "wait_created"
     kind: Literal["sleep", "signal"] = "sleep"
     key: Key | None = None
@@ -227,35 +235,18 @@ class WaitCreated(_About):
     meta: Meta | None = None
 
 
-class WaitCompleted(_About):
-    subject = "wait"
+class WaitCompleted(OfWait):
     event_type: Literal["wait_completed"] = "wait_completed"
     cause: Literal["elapsed", "timeout", "woken", "cancelled"] = "elapsed"
 
 
-NewEvent: TypeAlias = Annotated[
-    RunCreated
-    | RunStarted
-    | RunCompleted
-    | RunFailed
-    | RunCancelled
-    | RunPaused
-    | RunResumed
-    | AttrSet
-    | StepCreated
-    | StepStarted
-    | StepCompleted
-    | StepFailed
-    | StepRetrying
-    | HookCreated
-    | HookConflict
-    | HookReceived
-    | HookDisposed
-    | SignalReceived
-    | WaitCreated
-    | WaitCompleted,
-    Field(discriminator="event_type"),
-]
+RunEvent: TypeAlias = (
+    RunCreated | RunStarted | RunCompleted | RunFailed | RunCancelled | RunPaused | RunResumed | AttrSet | SignalReceived
+)
+StepEvent: TypeAlias = StepCreated | StepStarted | StepCompleted | StepFailed | StepRetrying
+HookEvent: TypeAlias = HookCreated | HookConflict | HookReceived | HookDisposed
+WaitEvent: TypeAlias = WaitCreated | WaitCompleted
+NewEvent: TypeAlias = Annotated[RunEvent | StepEvent | HookEvent | WaitEvent, Field(discriminator="event_type")]
 """Any event.  ``lock_*`` and ``noop`` are reserved and cannot be created."""
 
 EventType: TypeAlias = Literal[

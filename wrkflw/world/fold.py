@@ -44,6 +44,19 @@ def fold(run_id: str, log: Iterable[e.StoredEvent]) -> Image:
 
 def apply(image: Image, event: e.NewEvent, slot: int, at: datetime) -> None:
     """Change the entities as ``event``, which was accepted and stands at ``slot``, demands."""
+    if isinstance(event, e.OfStep):
+        _apply_step(image, event, slot)
+    elif isinstance(event, e.OfHook):
+        _apply_hook(image, event, slot)
+    elif isinstance(event, e.OfWait):
+        _apply_wait(image, event, slot)
+    else:
+        _apply_run(image, event, slot, at)
+    run = _run_of(image)
+    run.last_slot, run.updated_at = slot, at
+
+
+def _apply_run(image: Image, event: e.RunEvent, slot: int, at: datetime) -> None:
     match event:
         case e.RunCreated():
             image.run = _new_run(image.run_id, event, at)
@@ -55,16 +68,8 @@ def apply(image: Image, event: e.NewEvent, slot: int, at: datetime) -> None:
             _run_of(image).paused_at = None
         case e.AttrSet():
             _set_attributes(image, event)
-        case e.StepCreated() | e.StepStarted() | e.StepCompleted() | e.StepFailed() | e.StepRetrying():
-            _apply_step(image, event, slot)
-        case e.HookCreated() | e.HookConflict() | e.HookReceived() | e.HookDisposed():
-            _apply_hook(image, event, slot)
         case e.SignalReceived():
             _offer(image, slot, event.signal_type)
-        case e.WaitCreated() | e.WaitCompleted():
-            _apply_wait(image, event, slot)
-    run = _run_of(image)
-    run.last_slot, run.updated_at = slot, at
 
 
 def _run_of(image: Image) -> Run:
@@ -88,7 +93,7 @@ def _new_run(run_id: str, event: e.RunCreated, at: datetime) -> Run:
     )
 
 
-def _move_run(image: Image, event: e.NewEvent, slot: int, at: datetime) -> None:
+def _move_run(image: Image, event: e.RunEvent, slot: int, at: datetime) -> None:
     run = _run_of(image)
     run.status = _RUN_STATUS[event.event_type]
     if isinstance(event, e.RunStarted):
@@ -115,7 +120,7 @@ def _set_attributes(image: Image, event: e.AttrSet) -> None:
         image.attribute_claims.add(event.correlation_id)
 
 
-def _apply_step(image: Image, event: e.NewEvent, slot: int) -> None:
+def _apply_step(image: Image, event: e.StepEvent, slot: int) -> None:
     match event:
         case e.StepCreated():
             image.steps[event.correlation_id] = Step(
@@ -147,11 +152,9 @@ def _apply_step(image: Image, event: e.NewEvent, slot: int) -> None:
             step.updated_slot = slot
             if event.error is not None:
                 step.error_slot = slot
-        case _:
-            raise AssertionError(event)
 
 
-def _apply_hook(image: Image, event: e.NewEvent, slot: int) -> None:
+def _apply_hook(image: Image, event: e.HookEvent, slot: int) -> None:
     match event:
         case e.HookCreated():
             image.hooks[event.correlation_id] = Hook(
@@ -172,7 +175,7 @@ def _apply_hook(image: Image, event: e.NewEvent, slot: int) -> None:
             pass  # a conflict changes nothing
 
 
-def _apply_wait(image: Image, event: e.NewEvent, slot: int) -> None:
+def _apply_wait(image: Image, event: e.WaitEvent, slot: int) -> None:
     if isinstance(event, e.WaitCreated):
         wait = image.waits[event.correlation_id] = Wait(
             image.run_id,

@@ -75,16 +75,16 @@ class EventResult:
     step_created: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BatchItem:
+class BatchItem(NamedTuple):
     """What became of one event of a batch: its slot, or the refusal."""
 
     slot: int | None = None
     refusal: WorldError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(NamedTuple):
+    """``items`` has one for each event; ``last_slot`` is the end of the log now."""
+
     epoch: int
     last_slot: int
     items: list[BatchItem]

@@ -6,9 +6,10 @@ what an accepted event does is in ``fold``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
-from typing import Literal, TypeAlias, assert_never
+from typing import Any, Literal, TypeAlias, assert_never
 
 from . import events as e
 from .entities import Run, Step
@@ -122,23 +123,33 @@ def step_column(step: Step | None, now: datetime) -> StepColumn:
 
 def run_row(image: Image, event: e.NewEvent, *, fenced: bool) -> str:
     """The row of :data:`RUN_GUARDS` for this event; ``fenced``: its writer holds the newest claim."""
-    match event:
-        case e.RunStarted(creation=e.RunCreated()):
-            return "run_started, with data"
-        case e.RunFailed() if fenced:
-            return "run_failed, by its owner"
-        case e.StepStarted(step_name=str()):
-            return "step_started, lazy"
-        case e.StepCompleted() | e.StepFailed():
-            step = image.steps.get(event.correlation_id)
-            running = step is not None and step.status == "running"
-            return "step outcome, running" if running else "step outcome, pending"
-        case e.HookCreated(kind="suspend", step_id=str() as step_id):
-            step = image.steps.get(step_id)
-            running = step is not None and step.status == "running"
-            return "hook_created, suspending" if running else "hook_created"
-        case _:
-            return event.event_type
+    special = _ROWS.get(event.event_type)
+    return event.event_type if special is None else special(image, event, fenced)
+
+
+def _outcome_row(image: Image, event: e.OfStep, fenced: bool) -> str:
+    return "step outcome, running" if _runs(image, event.correlation_id) else "step outcome, pending"
+
+
+def _hook_row(image: Image, event: e.HookCreated, fenced: bool) -> str:
+    suspends = event.kind == "suspend" and _runs(image, event.step_id)
+    return "hook_created, suspending" if suspends else "hook_created"
+
+
+def _runs(image: Image, step_id: str | None) -> bool:
+    step = image.steps.get(step_id or "")
+    return step is not None and step.status == "running"
+
+
+# The events whose row depends on more than their type.
+_ROWS: dict[str, Callable[[Image, Any, bool], str]] = {
+    "step_completed": _outcome_row,
+    "step_failed": _outcome_row,
+    "step_started": lambda _image, event, _fenced: "step_started" if event.step_name is None else "step_started, lazy",
+    "run_started": lambda _image, event, _fenced: "run_started, with data" if event.creation else "run_started",
+    "run_failed": lambda _image, _event, fenced: "run_failed, by its owner" if fenced else "run_failed",
+    "hook_created": _hook_row,
+}
 
 
 def judge(image: Image, event: e.NewEvent, now: datetime, *, fenced: bool) -> bool:
@@ -150,17 +161,14 @@ def judge(image: Image, event: e.NewEvent, now: datetime, *, fenced: bool) -> bo
     verdict = RUN_GUARDS[run_row(image, event, fenced=fenced)][_RUN_INDEX[run_column(run)]]
     if verdict is not OK:
         return _refuse_by_run(verdict, image, event)
-    match event.subject:
-        case "step":
-            _judge_step(image, event, now)
-        case "hook":
-            _judge_hook(image, event)
-        case "wait":
-            _judge_wait(image, event, now)
-        case "attribute" if getattr(event, "correlation_id", None) in image.attribute_claims:
-            raise EntityConflictError(f"attribute change {event.correlation_id!r} of {image.run_id} is already recorded")
-        case _:
-            pass
+    if isinstance(event, e.OfStep):
+        _judge_step(image, event, now)
+    elif isinstance(event, e.OfHook):
+        _judge_hook(image, event)
+    elif isinstance(event, e.OfWait):
+        _judge_wait(image, event, now)
+    elif isinstance(event, e.AttrSet) and event.correlation_id in image.attribute_claims:
+        raise EntityConflictError(f"attribute change {event.correlation_id!r} of {image.run_id} is already recorded")
     return True
 
 
@@ -192,10 +200,9 @@ def _refuse_by_run(verdict: Verdict, image: Image, event: e.NewEvent) -> bool:
             assert_never(verdict)
 
 
-def _judge_step(image: Image, event: e.NewEvent, now: datetime) -> None:
-    assert isinstance(event, e.StepCreated | e.StepStarted | e.StepCompleted | e.StepFailed | e.StepRetrying)
+def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
     step = image.steps.get(event.correlation_id)
-    lazy = isinstance(event, e.StepStarted) and event.step_name is not None
+    lazy = event.event_type == "step_started" and event.step_name is not None
     row = "step_started, lazy" if lazy else event.event_type
     verdict = STEP_GUARDS[row][_STEP_INDEX[step_column(step, now)]]
     if verdict is Verdict.TOO_EARLY:
@@ -209,14 +216,13 @@ def _judge_step(image: Image, event: e.NewEvent, now: datetime) -> None:
         raise EntityConflictError(
             f"cannot record {event.event_type!r} on {image.run_id}: step {step.key!r} is already {step.status!r}"
         )
-    elif isinstance(event, e.StepStarted) and step.hook_id is not None:
+    elif event.event_type == "step_started" and step.hook_id is not None:
         hook = image.hooks.get(step.hook_id)
         if hook is not None and hook.payloads == 0:
             raise EntityConflictError(f"step {step.key!r} of {image.run_id} is suspended; its hook has no payload yet")
 
 
-def _judge_hook(image: Image, event: e.NewEvent) -> None:
-    assert isinstance(event, e.HookCreated | e.HookConflict | e.HookReceived | e.HookDisposed)
+def _judge_hook(image: Image, event: e.HookEvent) -> None:
     hook = image.hooks.get(event.correlation_id)
     match event:
         case e.HookCreated() if hook is not None:
@@ -231,8 +237,7 @@ def _judge_hook(image: Image, event: e.NewEvent) -> None:
             pass
 
 
-def _judge_wait(image: Image, event: e.NewEvent, now: datetime) -> None:
-    assert isinstance(event, e.WaitCreated | e.WaitCompleted)
+def _judge_wait(image: Image, event: e.WaitEvent, now: datetime) -> None:
     wait = image.waits.get(event.correlation_id)
     if isinstance(event, e.WaitCreated):
         if wait is not None:

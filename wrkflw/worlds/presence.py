@@ -9,20 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 from wrkflw.clock import Clock, to_microseconds
+from wrkflw.errors import StoreError
 
 from .sql import compiled as sql
 from .sql.database import Connection
 
-try:
+if sys.platform == "win32":
+
+    def _lock(descriptor: int) -> bool:
+        return False  # every lock counts as held: leases alone decide
+
+else:
     import fcntl
-except ImportError:  # Windows: leases alone decide
-    fcntl = None  # type: ignore[assignment]  # a module or nothing
+
+    def _lock(descriptor: int) -> bool:
+        """False when another process, or another World of this one, holds it."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 class Presence:
@@ -39,13 +53,11 @@ class Presence:
 
     def announce(self, connection: Connection) -> None:
         """Count as alive from the end of this transaction on."""
-        if self._folder is not None and self._descriptor is None and fcntl is not None:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._descriptor = os.open(self._folder / self.owner, os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._hold_lock()
         self.renew(connection)
 
     def renew(self, connection: Connection) -> None:
+        """Move the lease on; should others have declared this process dead, it is announced again."""
         until = to_microseconds(self._clock.now() + self._lease)
         connection.run(sql.OWNER_RENEW, owner=self.owner, lease_until=until)
 
@@ -63,49 +75,91 @@ class Presence:
             return False
         return self._folder is None or self._holds_its_lock(self._folder / owner)
 
+    # --- staying alive -----------------------------------------------------------------------------
+
     def keep_alive(self, open_connection: Callable[[], Connection], lock: threading.Lock) -> None:
-        """Renew the lease from a thread until :meth:`stop`: a blocked event loop must not lose it."""
+        """Renew the lease from a thread until :meth:`rest`: a blocked event loop must not lose it."""
 
         def run() -> None:
-            connection = open_connection()
-            try:
-                while not self._stop.wait(self._lease.total_seconds() / 3):
-                    with lock:
-                        connection.text("BEGIN IMMEDIATE")
-                        self.renew(connection)
-                        connection.text("COMMIT")
-            finally:
+            connection: Connection | None = None
+            while not self._stop.wait(self._lease.total_seconds() / 3):
+                try:
+                    connection = connection or open_connection()
+                except (sqlite3.Error, StoreError, OSError):
+                    continue  # it may open at the next beat
+                self.beat(connection, lock)
+            if connection is not None:
                 connection.close()
 
+        self._stop.clear()
         self._thread = threading.Thread(target=run, name="wrkflw-lease", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread, and let go of the lock."""
+    def beat(self, connection: Connection, lock: threading.Lock) -> bool:
+        """Renew the lease in a transaction of its own.  False when the database did not let it: the next may succeed."""
+        try:
+            self._hold_lock()
+            with lock:
+                try:
+                    connection.text("BEGIN IMMEDIATE")
+                    self.renew(connection)
+                    connection.text("COMMIT")
+                except sqlite3.Error:
+                    with contextlib.suppress(sqlite3.Error):  # it may not have begun
+                        connection.text("ROLLBACK")
+                    raise
+        except (sqlite3.Error, OSError):
+            return False
+        return True
+
+    def rest(self) -> None:
+        """End the thread: the lease moves on no more."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._descriptor is not None and self._folder is not None:
-            (self._folder / self.owner).unlink(missing_ok=True)
+
+    # --- the lock ----------------------------------------------------------------------------------
+
+    def let_go(self) -> None:
+        """Drop the lock, which tells the others that this process is gone."""
+        if self._descriptor is None or self._folder is None:
+            return
+        (self._folder / self.owner).unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = None
+        with contextlib.suppress(OSError):  # not empty: others are at work
+            self._folder.rmdir()
+
+    def _hold_lock(self) -> None:
+        """Lock a file of this process's name, again if somebody has tidied the file away."""
+        if self._folder is None:
+            return
+        path = self._folder / self.owner
+        if self._descriptor is not None:
+            if path.exists():
+                return
             os.close(self._descriptor)
             self._descriptor = None
-            with contextlib.suppress(OSError):  # not empty: others are at work
-                self._folder.rmdir()
+        self._descriptor = _open_in(self._folder, path)
+        _lock(self._descriptor)
 
     def _holds_its_lock(self, path: Path) -> bool:
-        if fcntl is None:
-            return True
         try:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
+            if not _lock(descriptor):
+                return True
             path.unlink(missing_ok=True)
             return False
         finally:
             os.close(descriptor)
+
+
+def _open_in(folder: Path, path: Path) -> int:
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # the last to leave removes the folder, perhaps just now
+            return os.open(path, os.O_CREAT | os.O_RDWR, 0o600)

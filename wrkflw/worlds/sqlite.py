@@ -6,29 +6,29 @@ refused.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from wrkflw.clock import Clock, SystemClock
 from wrkflw.ids import Randomness, new_ulid, system_randomness
+from wrkflw.world import Listener
 from wrkflw.world.errors import StoreRefusedError
 from wrkflw.world.storage import Storage
 
 from .presence import Presence
 from .sql import schema
-from .sql.database import Connection, OnStatement
+from .sql.database import Connection, Notice, OnStatement
 from .sql.storage import SqlStorage
-from .writer import Notice, Writer
+from .writer import Writer
 
 Durability: TypeAlias = Literal["full", "normal"]
-Listener: TypeAlias = Callable[[str, str], None]
 
 _BUSY_SECONDS = 5
 _SYNCHRONOUS = {"full": 2, "normal": 1}
@@ -72,6 +72,7 @@ class SqliteWorld:
         self._writer: Writer | None = None
         self._write: Connection | None = None
         self._read: Connection | None = None
+        self._seen_version: object = 0
 
     @property
     def storage(self) -> Storage:
@@ -97,7 +98,7 @@ class SqliteWorld:
             return
         self._write = self._connect()
         try:
-            schema.prepare(self._write, self._path)
+            self._prepare(self._write)
             # A database in memory belongs to its one connection.
             self._read = self._write if self._path is None else self._connect()
         except BaseException:
@@ -113,31 +114,52 @@ class SqliteWorld:
             owner_is_live=self._presence.is_live,
             max_events=self._max_events,
         )
-        await self._writer.submit(self._presence.announce)
+        try:
+            await self._writer.submit(self._presence.announce)
+        except BaseException:
+            await self._give_up()
+            raise
         if self._path is not None:
             self._presence.keep_alive(self._connect, self._lock)
 
     async def close(self) -> None:
-        if self._storage is None or self._writer is None or self._read is None:
+        if self._storage is None or self._writer is None:
             return
+        self._presence.rest()
+        try:
+            await self._writer.submit(self._presence.retire)
+        finally:  # others free what could not be given up, once the lock is gone
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        assert self._writer is not None
+        assert self._read is not None
         self._storage = None
-        await self._writer.submit(self._presence.retire)
-        self._presence.stop()
+        self._presence.let_go()
+        await self._writer.close()
         if self._read is not self._write:
             self._read.close()
-        await self._writer.close()
 
     def written_elsewhere(self) -> object:
         """A mark that changes when another process has committed to the file.  Costs microseconds."""
         if self._write is None or self._path is None or self._storage is None:
             return None
-        with self._lock:
-            return self._write.text(_DATABASE_VERSION)[0][0]
+        # Asked of the writing connection, whose own commits do not count; while its thread commits, the last answer.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._seen_version = self._write.text(_DATABASE_VERSION)[0][0]
+            finally:
+                self._lock.release()
+        return self._seen_version
 
     def _notify(self, notices: list[Notice]) -> None:
         for listener in tuple(self._listeners.values()):
-            for run_id, event_type in notices:
-                listener(run_id, event_type)
+            for run_id, event_types in notices:
+                try:
+                    listener(run_id, event_types)
+                except Exception as error:  # noqa: BLE001  # what a listener does wrong is no matter of the writer's
+                    context = {"message": f"a listener failed on {event_types!r} of {run_id}", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(context)
 
     # --- connections -------------------------------------------------------------------------------
 
@@ -160,6 +182,12 @@ class SqliteWorld:
             raise
         return connection
 
+    def _prepare(self, connection: Connection) -> None:
+        try:
+            schema.prepare(connection, self._path)
+        except sqlite3.DatabaseError as error:
+            raise self._refusal(error) from error
+
     def _configure(self, connection: Connection) -> None:
         settings: dict[str, object] = {
             "busy_timeout": _BUSY_SECONDS * 1000,
@@ -179,8 +207,10 @@ class SqliteWorld:
         text = str(error)
         if "not a database" in text:
             return StoreRefusedError(f"{self._path} is not a SQLite database; give wrkflw a file of its own")
-        if "readonly" in text or "read-only" in text:
-            return StoreRefusedError(f"{self._path} is read-only; make it writable for this user, or use another file")
+        if "readonly" in text:
+            return _read_only(self._path)
+        if "locked" in text:
+            return StoreRefusedError(f"{self._path} is held by another process; try again when it is done")
         return StoreRefusedError(f"{self._path} cannot be used: {text}; run PRAGMA integrity_check on a copy")
 
 
@@ -195,7 +225,16 @@ def _create(path: Path) -> None:
     """Make the file readable by its owner alone.  SQLite gives its side files the same mode."""
     if not path.parent.is_dir():
         raise StoreRefusedError(f"{path.parent} is not a folder; make it, or put the database elsewhere")
-    with suppress(FileExistsError):  # never opened once it exists: closing it would drop SQLite's locks
+    try:  # never opened once it exists: closing it would drop SQLite's locks
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    if not os.access(path, os.W_OK):
-        raise StoreRefusedError(f"{path} is read-only; make it writable for this user, or use another file")
+    except FileExistsError:
+        if not os.access(path, os.W_OK):
+            raise _read_only(path) from None
+    except OSError as error:
+        raise StoreRefusedError(
+            f"{path} cannot be made: {error.strerror}; make its folder writable for this user, or use another file"
+        ) from error
+
+
+def _read_only(path: Path | None) -> StoreRefusedError:
+    return StoreRefusedError(f"{path} is read-only; make it writable for this user, or use another file")

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar, cast
@@ -20,13 +21,11 @@ from typing import Any, TypeAlias, TypeVar, cast
 from wrkflw.errors import StoreError
 from wrkflw.world.errors import StoreBusyError, WorldError
 
-from .sql.database import Connection
+from .sql.database import Connection, Notice
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Connection], T]
 """Reads and judges first, and writes only when nothing can be refused any more."""
-Notice: TypeAlias = tuple[str, str]
-"""Run id and event type."""
 
 SLOW_COMMIT = 0.002
 FAST_COMMIT = 0.0005
@@ -53,16 +52,23 @@ class Writer:
     """Runs work in transactions, in the order it was submitted; made and used on one event loop.
 
     ``lock`` keeps other writers of this process out (the thread that renews leases).  ``notify`` is told of every
-    commit, after those who wait for it.
+    commit, after those who wait for it.  ``measure`` is the watch, in seconds, by which a disk is slow.
     """
 
     def __init__(
-        self, connection: Connection, *, lock: threading.Lock, notify: Callable[[list[Notice]], None], threads: bool
+        self,
+        connection: Connection,
+        *,
+        lock: threading.Lock,
+        notify: Callable[[list[Notice]], None],
+        threads: bool,
+        measure: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._connection = connection
         self._lock = lock
         self._notify = notify
         self._threads = threads
+        self._measure = measure
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Request] = []
         self._scheduled = False
@@ -70,6 +76,8 @@ class Writer:
         self._in_thread: asyncio.Future[None] | None = None
         self._mean = 0.0
         self._closed: BaseException | None = None
+        self.on_rollback: Callable[[], None] = _nothing
+        """Called when a transaction was undone: what was remembered from it is not true."""
 
     def submit(self, work: Work[T]) -> asyncio.Future[T]:
         """A future of the result of ``work``, done when its transaction is durable.
@@ -111,14 +119,17 @@ class Writer:
 
     def _flush(self) -> None:
         self._scheduled = False
-        batch, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
-        if not batch or self._closed is not None:
+        if self._in_thread is not None or not self._pending:
             return
-        if self._threads and self._is_slow():
+        batch, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
+        if self._closed is not None:
+            self._refuse(batch, self._closed)
+        elif self._threads and self._is_slow():
             self._in_thread = self._loop.create_task(self._flush_in_thread(batch))
             return
-        self._settle(self._commit(batch))
-        if self._pending:
+        else:
+            self._settle(self._commit(batch))
+        if self._pending and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -140,6 +151,11 @@ class Writer:
                 self._executor = None
             return False
         return True
+
+    def _refuse(self, batch: list[_Request], error: BaseException) -> None:
+        for request in batch:
+            if not request.future.done():
+                request.future.set_exception(error)
 
     def _settle(self, committed: _Committed) -> None:
         self._mean = _MEMORY * self._mean + (1 - _MEMORY) * committed.seconds
@@ -175,8 +191,12 @@ class Writer:
         connection.notices = []
         outcomes: list[tuple[_Request, object, BaseException | None]] = []
         seconds = 0.0
+        at_work = False
         try:
+            began = self._measure()
             connection.text("BEGIN IMMEDIATE")
+            seconds += self._measure() - began
+            at_work = True
             for request in batch:
                 before = connection.changes
                 try:
@@ -185,22 +205,29 @@ class Writer:
                     if connection.changes != before:
                         raise  # it wrote before it refused: undo it with all the rest
                     outcomes.append((request, None, refusal))
-            began = time.perf_counter()
+            at_work = False
+            began = self._measure()
             connection.text("COMMIT")
-            seconds = time.perf_counter() - began
+            seconds += self._measure() - began
         except BaseException as error:
             self._roll_back()
+            self.on_rollback()
             connection.notices = []
-            if len(batch) > 1:
+            if at_work and len(batch) > 1:
                 return None
-            return _Committed([(batch[0], None, _worded(error))], [], seconds)
+            # A disk that failed is not asked again for those who are waiting: they hear of it.
+            return _Committed([(request, None, _worded(error)) for request in batch], [], seconds)
         return _Committed(outcomes, connection.notices, seconds)
 
     def _roll_back(self) -> None:
-        try:
+        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
             self._connection.text("ROLLBACK")
-        except sqlite3.Error:
-            pass  # SQLite had rolled back by itself
+        if self._connection.in_transaction:
+            self._closed = StoreError("the database could not undo a transaction; open a Runtime again")
+
+
+def _nothing() -> None:
+    pass
 
 
 def _worded(error: BaseException) -> BaseException:

@@ -27,8 +27,8 @@ RUN_UPDATE = Statement(
     {},
 )
 RUN_ADVANCE = Statement(
-    'UPDATE runs SET updated_at=?, last_slot=? WHERE runs.run_no = ?',
-    ('updated_at', 'last_slot', 'no'),
+    'UPDATE runs SET updated_at=?, last_slot=? WHERE runs.run_no = ? AND runs.last_slot = ? AND runs.epoch = ?',
+    ('updated_at', 'last_slot', 'no', 'found_slot', 'found_epoch'),
     {},
 )
 RUNS_LIST = Statement(
@@ -208,19 +208,19 @@ RUNS_DELETE = Statement(
 )
 SCHEMA = (
     'CREATE TABLE owners ( owner VARCHAR NOT NULL, lease_until INTEGER NOT NULL, PRIMARY KEY (owner) ) WITHOUT ROWID',
-    "CREATE TABLE runs ( run_no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, workflow_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, last_slot INTEGER NOT NULL, spec_version INTEGER NOT NULL, deployment_id VARCHAR NOT NULL, definition_hash VARCHAR, idempotency_key VARCHAR, parent_run_id VARCHAR, replayed_from VARCHAR, started_at INTEGER, completed_at INTEGER, paused_at INTEGER, ended_slot INTEGER, epoch INTEGER NOT NULL, owner VARCHAR, wake_at INTEGER, seen_slot INTEGER NOT NULL, error_code VARCHAR, cancel_reason VARCHAR, CONSTRAINT runs_status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled')), UNIQUE (run_id) )",
+    "CREATE TABLE runs ( run_no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, workflow_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, last_slot INTEGER NOT NULL, spec_version INTEGER NOT NULL, deployment_id VARCHAR NOT NULL, definition_hash VARCHAR, idempotency_key VARCHAR, parent_run_id VARCHAR, replayed_from VARCHAR, started_at INTEGER, completed_at INTEGER, paused_at INTEGER, ended_slot INTEGER, epoch INTEGER NOT NULL, owner VARCHAR, wake_at INTEGER, seen_slot INTEGER NOT NULL, error_code VARCHAR, cancel_reason VARCHAR, CONSTRAINT runs_status CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'cancelled'), UNIQUE (run_id) )",
     'CREATE INDEX runs_due ON runs (namespace, wake_at) WHERE wake_at IS NOT NULL AND owner IS NULL AND paused_at IS NULL',
     'CREATE UNIQUE INDEX runs_key ON runs (namespace, workflow_name, idempotency_key) WHERE idempotency_key IS NOT NULL',
     'CREATE INDEX runs_listed ON runs (namespace, created_at, run_no)',
     'CREATE INDEX runs_owned ON runs (owner) WHERE owner IS NOT NULL',
     'CREATE TABLE events ( run_no INTEGER NOT NULL, slot INTEGER NOT NULL, event_type VARCHAR NOT NULL, subject INTEGER, correlation_id VARCHAR, data VARCHAR, payload BLOB, epoch INTEGER, resume_id VARCHAR, created_at INTEGER NOT NULL, PRIMARY KEY (run_no, slot), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX events_resume ON events (run_no, resume_id) WHERE resume_id IS NOT NULL',
-    "CREATE UNIQUE INDEX events_run_end ON events (run_no) WHERE event_type IN ('run_completed', 'run_failed', 'run_cancelled')",
-    "CREATE UNIQUE INDEX events_step_end ON events (run_no, subject) WHERE event_type IN ('step_completed', 'step_failed')",
+    "CREATE UNIQUE INDEX events_run_end ON events (run_no) WHERE event_type = 'run_completed' OR event_type = 'run_failed' OR event_type = 'run_cancelled'",
+    "CREATE UNIQUE INDEX events_step_end ON events (run_no, subject) WHERE event_type = 'step_completed' OR event_type = 'step_failed'",
     'CREATE TABLE hooks ( run_no INTEGER NOT NULL, hook_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, token VARCHAR NOT NULL, kind VARCHAR NOT NULL, created_slot INTEGER NOT NULL, step_id VARCHAR, payloads INTEGER NOT NULL, released_slot INTEGER, retention_until INTEGER, is_system BOOLEAN NOT NULL, PRIMARY KEY (run_no, hook_id), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX hooks_token ON hooks (namespace, token) WHERE released_slot IS NULL',
     'CREATE TABLE run_attributes ( run_no INTEGER NOT NULL, "key" VARCHAR NOT NULL, namespace VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (run_no, "key"), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE INDEX attributes_found ON run_attributes (namespace, "key", value)',
-    'CREATE TABLE steps ( run_no INTEGER NOT NULL, step_id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, step_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, updated_slot INTEGER NOT NULL, kind VARCHAR NOT NULL, child_run_id VARCHAR, attempt INTEGER NOT NULL, started_slot INTEGER, ended_slot INTEGER, error_slot INTEGER, hook_id VARCHAR, retry_after INTEGER, PRIMARY KEY (run_no, step_id), CONSTRAINT steps_status CHECK (status IN (\'pending\', \'running\', \'completed\', \'failed\')), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
+    'CREATE TABLE steps ( run_no INTEGER NOT NULL, step_id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, step_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, updated_slot INTEGER NOT NULL, kind VARCHAR NOT NULL, child_run_id VARCHAR, attempt INTEGER NOT NULL, started_slot INTEGER, ended_slot INTEGER, error_slot INTEGER, hook_id VARCHAR, retry_after INTEGER, PRIMARY KEY (run_no, step_id), CONSTRAINT steps_status CHECK (status = \'pending\' OR status = \'running\' OR status = \'completed\' OR status = \'failed\'), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE TABLE waits ( run_no INTEGER NOT NULL, wait_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, "key" VARCHAR, signal_type VARCHAR, resume_at INTEGER, matched_slot INTEGER, completed_slot INTEGER, PRIMARY KEY (run_no, wait_id), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
 )

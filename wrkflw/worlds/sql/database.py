@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 from .statement import Statement
 
 Row: TypeAlias = tuple[Any, ...]
+Notice: TypeAlias = tuple[str, Sequence[str]]
+"""A run id, and the types of the events that were appended to it."""
 OnStatement: TypeAlias = Callable[[str], None]
 
 
@@ -22,13 +24,17 @@ class Connection:
     def __init__(self, driver: sqlite3.Connection, on_statement: OnStatement | None = None) -> None:
         self._driver = driver
         self._on_statement = on_statement
-        self.notices: list[tuple[str, str]] = []
-        """Run id and type of each event that the open transaction appended."""
+        self.notices: list[Notice] = []
+        """What the open transaction appended, by run."""
 
     @property
     def changes(self) -> int:
         """Rows changed since the connection was opened."""
         return self._driver.total_changes
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._driver.in_transaction
 
     def all(self, statement: Statement, **values: object) -> list[Row]:
         return self._execute(statement, values).fetchall()

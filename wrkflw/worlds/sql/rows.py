@@ -121,26 +121,23 @@ def wait_values(run_no: int, wait: Wait) -> dict[str, object]:
 # --- events ------------------------------------------------------------------------------------------
 
 _CLASSES: dict[str, type[Any]] = {cls.model_fields["event_type"].default: cls for cls in get_args(get_args(e.NewEvent)[0])}
-# What goes into ``data``: every field that has no column, unless it is at its default.
-_OPEN_FIELDS: dict[str, list[tuple[str, object]]] = {
-    event_type: [
-        (name, field.default)
-        for name, field in cls.model_fields.items()
-        if name not in ("event_type", "correlation_id", cls.payload)
-    ]
-    for event_type, cls in _CLASSES.items()
+# Fields that have a column of their own; ``data`` holds the others, as far as they were set.
+_COLUMNS: dict[str, frozenset[str | None]] = {
+    event_type: frozenset({"event_type", "correlation_id", cls.payload}) for event_type, cls in _CLASSES.items()
 }
 
 
 def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
     """``data`` and ``payload`` of an event."""
     values = event.__dict__
-    data = {
-        name: values[name]
-        for name, default in _OPEN_FIELDS[event.event_type]
-        if values[name] is not default and values[name] != default
-    }
+    given = event.__pydantic_fields_set__ - _COLUMNS[event.event_type]
+    data = {name: value for name in sorted(given) if (value := values[name]) is not None} if given else None
     return to_json(data).decode() if data else None, values[event.payload] if event.payload is not None else None
+
+
+def signal_type_of(data: str) -> str:
+    """From the ``data`` of a ``signal_received``."""
+    return str(json.loads(data)["signal_type"])
 
 
 def event_from(run_id: str, row: Row, *, payloads: bool) -> e.StoredEvent:

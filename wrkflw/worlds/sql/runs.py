@@ -24,6 +24,7 @@ from . import compiled as sql
 from . import rows
 from .append import claim
 from .database import Connection, Row
+from .images import Images
 from .pages import MOST, decode_cursor, encode_cursor, page_of
 
 _FAR = 2**62
@@ -34,12 +35,14 @@ class RunReads:
         self,
         writer: Writer,
         read: Connection,
+        images: Images,
         namespace: str,
         clock: Clock,
         owner_is_live: Callable[[Connection, str], bool],
     ) -> None:
         self._writer = writer
         self._read = read
+        self._images = images
         self._namespace = namespace
         self._clock = clock
         self._owner_is_live = owner_is_live
@@ -162,6 +165,7 @@ class RunReads:
                 raise FencedError(run_id, f"epoch {fence.epoch}", f"epoch {run.epoch}")
             if run.last_slot > seen_slot:
                 return False
+            self._images.forget(run_id)
             if not run.ended:
                 run.owner, run.wake_at, run.seen_slot = None, wake_at, seen_slot
                 self._save(connection, run_no, run)

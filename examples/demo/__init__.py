@@ -1,0 +1,1 @@
+"""The library at work, in about ten seconds: ``python -m examples.demo``, or ``make demo``."""

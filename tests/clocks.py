@@ -1,0 +1,48 @@
+"""A clock that stands still until a test turns it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class ManualClock:
+    """Time as the test wants it.  :meth:`turn` makes the calls that have become due, earliest first, each at its time."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self._now = start
+        self._numbers = itertools.count()
+        self._calls: list[tuple[datetime, int, _Call]] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    def call_at(self, when: datetime, callback: Callable[[], None], /) -> _Call:
+        call = _Call(callback)
+        heapq.heappush(self._calls, (when, next(self._numbers), call))
+        return call
+
+    def turn(self, by: timedelta) -> None:
+        """Let ``by`` pass.  A negative one turns the clock back, as an operator may."""
+        until = self._now + by
+        while self._calls and self._calls[0][0] <= until:
+            when, _, call = heapq.heappop(self._calls)
+            self._now = max(self._now, when)
+            call.make()
+        self._now = until
+
+
+class _Call:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def make(self) -> None:
+        if self._callback is not None:
+            self._callback()
+
+    def cancel(self) -> None:
+        self._callback = None

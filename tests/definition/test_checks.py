@@ -1,0 +1,360 @@
+"""What commit() refuses, rule by rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import pytest
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from wrkflw.builder import create_workflow
+from wrkflw.context import MapContext, StepContext, SuspendContext
+from wrkflw.errors import DefinitionError, DuplicateStepError
+from wrkflw.steps import create_step, step
+
+
+class UserId(BaseModel):
+    user_id: str
+
+
+class User(BaseModel):
+    name: str
+    email: str
+
+
+class Letter(BaseModel):
+    subject: str
+    body: str
+
+
+class Outgoing(Letter):
+    to: str
+
+
+class Receipt(BaseModel):
+    number: int
+
+
+class Counters(BaseModel):
+    sent: int = 0
+
+
+class Totals(BaseModel):
+    amount: float
+
+
+class HasEmail(Protocol):
+    email: str
+
+
+class Handle:
+    """A class that pydantic knows nothing of."""
+
+
+@step
+async def fetch_user(data: UserId) -> User:
+    return User(name=data.user_id, email="")
+
+
+@step
+def write_letter(user: User) -> Letter:
+    return Letter(subject=user.name, body="")
+
+
+@step
+def send_email(letter: Outgoing) -> Receipt:
+    return Receipt(number=1)
+
+
+@step
+def count(receipt: Receipt, ctx: StepContext[Counters]) -> Receipt:
+    return receipt
+
+
+@step
+def ask(letter: Letter, ctx: SuspendContext[Receipt, Letter]) -> Receipt:
+    return Receipt(number=1)
+
+
+async def async_map(user: User) -> str:
+    return user.name
+
+
+def generator_map(user: User) -> Iterator[str]:
+    yield user.name
+
+
+def chain(input_schema: Any = UserId, output_schema: Any = Receipt, **options: Any) -> Any:
+    """A builder whose checks are those of run time alone."""
+    create: Callable[..., Any] = create_workflow
+    return create(id="campaign", input_schema=input_schema, output_schema=output_schema, **options)
+
+
+def problems(builder: Any) -> list[str]:
+    """What commit() tells: the error, then its notes."""
+    with pytest.raises(DefinitionError) as caught:
+        builder.commit()
+    return [str(caught.value), *getattr(caught.value, "__notes__", [])]
+
+
+def test_a_workflow_has_a_node() -> None:
+    text = "workflow 'campaign' is empty; add a step with .then() before .commit()"
+
+    assert [text] == problems(chain())
+
+
+def test_ids_are_unique() -> None:
+    text = "workflow 'campaign' already has a step 'fetch-user'; use fetch_user.with_id('...') for the second"
+    builder = chain(output_schema=User).then(fetch_user).map(lambda user: UserId(user_id=user.name)).then(fetch_user)
+
+    with pytest.raises(DuplicateStepError, match=re.escape(text) + "$") as caught:
+        builder.commit()
+
+    assert (caught.value.workflow_id, caught.value.step_id) == ("campaign", "fetch-user")
+
+
+def test_a_step_may_be_used_twice_under_two_ids() -> None:
+    twice = (
+        chain(output_schema=User)
+        .then(fetch_user)
+        .map(lambda user: UserId(user_id=user.name))
+        .then(fetch_user.with_id("fetch-again"))
+        .commit()
+    )
+
+    assert list(twice.graph.steps) == ["fetch-user", "fetch-again"]
+
+
+def test_a_map_may_not_take_the_id_of_another_node() -> None:
+    builder = chain(output_schema=str).map(lambda data: data, id="same").map(lambda _: "", id="same")
+
+    assert problems(builder) == ["workflow 'campaign' already has a node 'same'; pass id='...' to the second"]
+
+
+def test_each_step_takes_what_flows_in() -> None:
+    text = "step 'send-email' takes Outgoing but follows 'write-letter', which gives Letter; put a .map() between them"
+
+    assert [text] == problems(chain().then(fetch_user).then(write_letter).then(send_email))
+
+
+def test_the_first_step_takes_what_the_workflow_takes() -> None:
+    text = (
+        "step 'write-letter' takes User but is first in workflow 'campaign', which takes UserId; put a .map() before it"
+    )
+
+    assert [text] == problems(chain(output_schema=Letter).then(write_letter))
+
+
+def test_a_step_may_take_a_base_class_a_union_or_anything() -> None:
+    def show(letter: Letter | None) -> str:
+        return ""
+
+    def anything(data: object) -> str:
+        return ""
+
+    assert chain(Outgoing, str).then(create_step(id="show", execute=show)).commit()
+    assert chain(Outgoing, str).then(create_step(id="any", execute=anything)).commit()
+
+
+def test_a_step_without_input_fits_anywhere() -> None:
+    @step
+    def now() -> str:
+        return "noon"
+
+    assert chain(output_schema=str).then(fetch_user).then(now).commit()
+
+
+def test_the_last_output_fits_what_is_promised() -> None:
+    text = "workflow 'campaign' promises Receipt but its last step 'write-letter' gives Letter"
+
+    assert [text] == problems(chain().then(fetch_user).then(write_letter))
+
+
+def test_the_output_of_a_last_map_fits_what_is_promised() -> None:
+    def name(user: User) -> str:
+        return user.name
+
+    text = "workflow 'campaign' promises Receipt but its last node 'map-1' gives str"
+
+    assert [text] == problems(chain().then(fetch_user).map(name))
+
+
+def test_a_more_precise_output_is_welcome() -> None:
+    assert chain(Outgoing, Receipt | None).then(send_email).commit()
+
+
+def test_after_a_lambda_the_check_moves_to_run_time() -> None:
+    assert chain().then(fetch_user).map(lambda user: user).then(send_email).commit()
+
+
+def test_an_annotated_map_is_checked_at_both_ends() -> None:
+    def address(letter: Letter) -> User:
+        return User(name="", email="")
+
+    builder = chain().then(fetch_user).map(address).then(send_email)
+
+    assert problems(builder) == [
+        "map 'map-1' takes Letter but follows 'fetch-user', which gives User; put a .map() between them",
+        "step 'send-email' takes Outgoing but follows 'map-1', which gives User; put a .map() between them",
+    ]
+
+
+def test_the_first_problem_is_raised_and_the_others_hang_on_it() -> None:
+    told = problems(chain().then(fetch_user).then(send_email).then(count))
+
+    assert told[0].startswith("step 'send-email' takes Outgoing")
+    assert told[1:] == [
+        "step 'count' needs state Counters but workflow 'campaign' has none; pass state_schema=Counters"
+    ]
+
+
+# ------------------------------------------------------------------ into
+def test_into_needs_every_required_field() -> None:
+    builder = chain().then(fetch_user).then(write_letter).into(Outgoing).then(send_email)
+
+    assert problems(builder) == ["into(Outgoing) after 'write-letter': Letter has no field 'to'; use .map()"]
+
+
+def test_into_may_come_first() -> None:
+    assert problems(chain().into(Receipt)) == ["into(Receipt) at the start: UserId has no field 'number'; use .map()"]
+
+
+def test_into_may_drop_fields_and_leave_out_those_with_a_default() -> None:
+    class Name(BaseModel):
+        name: str
+        title: str = ""
+
+    assert chain(output_schema=Name).then(fetch_user).into(Name).commit()
+
+
+def test_into_knows_the_fields_of_typed_dicts_and_dataclasses() -> None:
+    class Row(TypedDict):
+        name: str
+
+    assert problems(chain(Row, User).into(User)) == ["into(User) at the start: Row has no field 'email'; use .map()"]
+
+
+# ------------------------------------------------------------------ maps
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (async_map, "map 'map-1' is async; maps are plain functions, do the work in a step before"),
+        (generator_map, "map 'map-1' is a generator; a map gives one value, return a list"),
+        (lambda: "", "map 'map-1' takes 0 parameters but gets one value; take one parameter"),
+        (lambda user, ctx: "", "map 'map-1' takes 2 parameters but gets one value; use .map_ctx() for a context"),
+    ],
+)
+def test_a_map_is_a_plain_function_of_one_value(function: Any, text: str) -> None:
+    assert text == problems(chain().then(fetch_user).map(function))[0]
+
+
+def test_a_contextual_map_takes_a_value_and_a_context() -> None:
+    text = "map 'map-1' takes 1 parameter but gets a value and a context; use .map() without a context"
+
+    assert [text] == problems(chain().then(fetch_user).map_ctx(lambda user: user))
+
+
+def test_a_contextual_map_may_be_annotated() -> None:
+    def address(letter: Letter, ctx: MapContext[UserId, None]) -> Outgoing:
+        return Outgoing(to="", subject="", body="")
+
+    assert chain().then(fetch_user).then(write_letter).map_ctx(address).then(send_email).commit()
+
+
+# ------------------------------------------------------------------ state
+def test_a_step_that_needs_state_needs_a_workflow_that_has_it() -> None:
+    text = "step 'count' needs state Counters but workflow 'campaign' has none; pass state_schema=Counters"
+
+    assert [text] == problems(chain(Receipt).then(count))
+
+
+def test_a_step_needs_the_state_that_the_workflow_has() -> None:
+    class Tally(BaseModel):
+        amount: float = 0.0
+
+    text = "step 'count' needs state Counters but workflow 'campaign' has Tally; make them agree"
+
+    assert [text] == problems(chain(Receipt, state_schema=Tally).then(count))
+
+
+def test_state_is_made_without_arguments() -> None:
+    text = (
+        "state Totals of workflow 'campaign' cannot be made without arguments (ValidationError); "
+        "give every field a default"
+    )
+
+    assert [text] == problems(chain(Receipt, Receipt, state_schema=Totals).map(lambda receipt: receipt))
+
+
+def test_a_step_that_needs_no_state_fits_any_workflow() -> None:
+    assert chain(Outgoing, state_schema=Counters).then(send_email).then(count).commit()
+
+
+# ------------------------------------------------------------------ schemas
+def test_a_workflow_may_not_take_a_protocol() -> None:
+    text = "workflow 'campaign' takes HasEmail, a Protocol, which cannot be loaded; take a model"
+
+    assert [text] == problems(chain(HasEmail, str).map(lambda data: data.email))
+
+
+def test_a_step_may_take_a_protocol_but_not_give_one() -> None:
+    @step
+    def address(data: HasEmail) -> str:
+        return data.email
+
+    @step
+    def hide(data: UserId) -> HasEmail:
+        return User(name="", email=data.user_id)
+
+    text = "step 'hide' gives HasEmail, a Protocol, which cannot be loaded; give a model"
+
+    assert chain(output_schema=str).then(fetch_user).then(address).commit()
+    assert [text] == problems(chain(output_schema=object).then(hide))
+
+
+def test_a_protocol_is_refused_where_a_member_is_missing() -> None:
+    @step
+    def address(data: HasEmail) -> str:
+        return data.email
+
+    text = (
+        "step 'address' takes HasEmail but is first in workflow 'campaign', which takes UserId; put a .map() before it"
+    )
+
+    assert [text] == problems(chain(output_schema=str).then(address))
+
+
+def test_schemas_are_built_at_commit() -> None:
+    def hold(data: UserId) -> Handle:
+        return Handle()
+
+    builder = chain(output_schema=object).then(create_step(id="hold", execute=hold))
+
+    assert problems(builder)[0].startswith("output of step 'hold': Handle cannot be a schema: ")
+
+
+def test_annotations_are_looked_up_at_commit() -> None:
+    def lose(data: UserId) -> str:
+        return ""
+
+    lose.__annotations__["return"] = "Nowhere"
+    builder = chain(output_schema=str).then(create_step(id="lose", execute=lose))
+
+    assert problems(builder)[0].startswith("an annotation of step 'lose' says 'Nowhere', which is not defined; ")
+
+
+# ------------------------------------------------------------------ what this version has not
+def test_a_nested_workflow_is_refused() -> None:
+    inner = chain(output_schema=User).then(fetch_user).commit()
+    text = "'campaign' is a workflow; nested workflows are not supported in this version, call its steps directly"
+
+    assert [text] == problems(chain(output_schema=User).then(inner))
+
+
+def test_a_suspending_step_is_refused() -> None:
+    text = "step 'ask' may suspend; suspending steps are not supported in this version, take a StepContext instead"
+
+    assert [text] == problems(chain(Letter).then(ask))

@@ -1,0 +1,297 @@
+"""The family of errors: every text, every fact, and the built-in errors they also are."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+
+import wrkflw.errors
+from wrkflw.context import Results
+from wrkflw.errors import (
+    AlreadyResumedError,
+    AmbiguousResumeError,
+    DefinitionChangedError,
+    DefinitionError,
+    DuplicateStepError,
+    FatalError,
+    ForeignAwaitError,
+    InvalidValueError,
+    LimitError,
+    MapError,
+    NodeError,
+    NondeterminismError,
+    NotSuspendedError,
+    OutcomeUnknownError,
+    RetryAfter,
+    RunConflictError,
+    RunExistsError,
+    RunFailedError,
+    RunFinishedError,
+    RunNotFinishedError,
+    RunNotFoundError,
+    RunTimeoutError,
+    StateConflictError,
+    StepFailedError,
+    StepInterruptedError,
+    StepNotRunError,
+    StepTimeoutError,
+    SuspendSwallowedError,
+    UnknownEventError,
+    UnknownStepError,
+    WaitTimeoutError,
+    WrkflwError,
+)
+from wrkflw.results import Cancelled, Paused, StepError, Suspended, Suspension, Waiting
+
+NOON = datetime(2026, 1, 1, 12, 3, 11, tzinfo=UTC)
+NO_RESULTS = cast("Results", None)
+
+
+class CardDeclined(ValueError):
+    """A user's own error."""
+
+
+def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = TimeoutError) -> StepError:
+    return StepError(
+        key=key, step_id=key, type=kind.__name__, module=kind.__module__, message="gateway", attempts=attempts
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            DuplicateStepError("campaign", "fetch-user", "use fetch_user.with_id('...') for the second"),
+            "workflow 'campaign' already has a step 'fetch-user'; use fetch_user.with_id('...') for the second",
+        ),
+        (
+            InvalidValueError(
+                "input of step 'send'",
+                "Letter",
+                ["to: field required"],
+                cure="put a .map() or .into(Letter) before it",
+            ),
+            "input of step 'send' does not fit Letter: to: field required; put a .map() or .into(Letter) before it",
+        ),
+        (
+            InvalidValueError.lost("output of step 'price'", "Discount", "Price"),
+            "output of step 'price' is Discount, which does not survive storage as Price; declare Discount or a union",
+        ),
+        (
+            InvalidValueError.because(
+                "into Outgoing after 'write-mail'", ": to: field required", cure="add it with .map()"
+            ),
+            "into Outgoing after 'write-mail': to: field required; add it with .map()",
+        ),
+        (
+            MapError.raised("map-2", IndexError("list index out of range")),
+            "map 'map-2' raised IndexError: list index out of range; do fallible work in a step, which can be retried",
+        ),
+        (MapError.gave_coroutine("map-2"), "map 'map-2' gave a coroutine; use a step for async work"),
+        (
+            StepNotRunError("charge", ["fetch", "price"]),
+            "step 'charge' has no result here; finished before this point: 'fetch', 'price'",
+        ),
+        (StepNotRunError("charge", []), "step 'charge' has no result here; finished before this point: nothing"),
+        (
+            UnknownStepError("campaign", "chrage", ["fetch", "charge"]),
+            "workflow 'campaign' has no step 'chrage'; did you mean 'charge'",
+        ),
+        (
+            UnknownStepError("campaign", "refund", ["fetch", "charge"]),
+            "workflow 'campaign' has no step 'refund'; it has 'fetch', 'charge'",
+        ),
+        (
+            UnknownEventError("campaign", "confirmd", ["confirmed"]),
+            "workflow 'campaign' never waits for 'confirmd'; it waits for 'confirmed'",
+        ),
+        (RunFailedError(step_error()), "step 'charge' failed after 3 attempts: TimeoutError: gateway"),
+        (RunFailedError(step_error(attempts=1)), "step 'charge' failed: TimeoutError: gateway"),
+        (RunFailedError(step_error(key="")), "run failed: TimeoutError: gateway"),
+        (StepFailedError(step_error()), "step 'charge' failed after 3 attempts: TimeoutError: gateway"),
+        (
+            StateConflictError("total", ("price", "stock"), (12, 15)),
+            "steps 'price' and 'stock' ran side by side and both set state field 'total' (12 and 15); "
+            "let one set it, or declare how to merge it with Annotated[int, Merge.…]",
+        ),
+        (
+            StepTimeoutError("charge", timedelta(seconds=30), 2),
+            "step 'charge' took longer than 30s (attempt 2); raise timeout= or split it",
+        ),
+        (
+            RunTimeoutError("r-17", timedelta(days=7), "approve"),
+            "run 'r-17' passed its 7 days, waiting at 'approve'; raise timeout=",
+        ),
+        (RunTimeoutError("r-17", timedelta(hours=2)), "run 'r-17' passed its 2h; raise timeout="),
+        (
+            WaitTimeoutError("confirmed", timedelta(days=7)),
+            "no event 'confirmed' within 7 days; send it earlier, raise timeout= or give default=",
+        ),
+        (
+            StepInterruptedError("charge", 5),
+            "step 'charge' was interrupted 5 times without an outcome; it may be killing its worker",
+        ),
+        (
+            OutcomeUnknownError("pay"),
+            "step 'pay' may or may not have happened and must not run twice; check it by hand, then fork",
+        ),
+        (
+            SuspendSwallowedError("approve"),
+            "step 'approve' went on after suspend(); catch Exception, not BaseException",
+        ),
+        (RunExistsError("r-17"), "run 'r-17' was already started; take it with wf.get_run('r-17')"),
+        (
+            RunConflictError("r-17"),
+            "run 'r-17' was started with another input; start with that input, or use another idempotency key",
+        ),
+        (RunFinishedError("r-17", "failed"), "run 'r-17' is already failed; fork it instead"),
+        (
+            RunFinishedError("r-17", "completed", "events are taken by open runs only"),
+            "run 'r-17' is already completed; events are taken by open runs only",
+        ),
+        (
+            NotSuspendedError("r-17", "approve", ["review[2]", "review[5]"]),
+            "step 'approve' of run 'r-17' is not suspended; open: 'review[2]', 'review[5]'",
+        ),
+        (
+            AmbiguousResumeError("review", ["review[2]", "review[5]"]),
+            "step 'review' waits at 'review[2]' and 'review[5]'; pass at=",
+        ),
+        (
+            AlreadyResumedError("r-17", "approve", NOON),
+            "'approve' of run 'r-17' was answered at 12:03:11; nothing was changed",
+        ),
+        (
+            DefinitionChangedError("r-17", "charge", "campaign"),
+            "run 'r-17' stands at 'charge', which workflow 'campaign' no longer has; "
+            "deploy the old code, or fork at an earlier step",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_error_words_its_own_sentence(error: WrkflwError, text: str) -> None:
+    assert text == str(error)
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (
+            Suspended("r-17", NO_RESULTS, [Suspension("approve", "approve", None, "token", NOON)]),
+            "run 'r-17' is suspended at 'approve'; answer it with run.resume(approve, ...)",
+        ),
+        (
+            Waiting("r-17", NO_RESULTS, "sleep", NOON),
+            "run 'r-17' is waiting for a sleep; take it up with run.result()",
+        ),
+        (
+            Waiting("r-17", NO_RESULTS, "event", None, "confirmed"),
+            "run 'r-17' is waiting for event 'confirmed'; take it up with run.result()",
+        ),
+        (Paused("r-17", NO_RESULTS, "user", "audit"), "run 'r-17' is paused (audit); go on with run.unpause()"),
+        (Cancelled("r-17", NO_RESULTS, None), "run 'r-17' is cancelled; start another"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_unwrapping_an_unfinished_run_says_how_it_stands(
+    result: Suspended | Waiting | Paused | Cancelled, text: str
+) -> None:
+    error = RunNotFinishedError(result)
+
+    assert text == str(error)
+    assert error.result is result
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (DefinitionError, TypeError),
+        (DuplicateStepError, DefinitionError),
+        (InvalidValueError, ValueError),
+        (MapError, NodeError),
+        (StepNotRunError, LookupError),
+        (UnknownStepError, LookupError),
+        (UnknownEventError, LookupError),
+        (RunNotFoundError, LookupError),
+        (StepTimeoutError, TimeoutError),
+        (RunTimeoutError, TimeoutError),
+        (WaitTimeoutError, TimeoutError),
+        (ForeignAwaitError, NondeterminismError),
+    ],
+)
+def test_an_error_is_also_the_one_that_people_would_catch(error: type[Exception], builtin: type[Exception]) -> None:
+    assert issubclass(error, WrkflwError)
+    assert issubclass(error, builtin)
+
+
+def test_the_family_is_drawn_in_full() -> None:
+    members = {
+        name
+        for name, member in vars(wrkflw.errors).items()
+        if isinstance(member, type) and issubclass(member, WrkflwError)
+    }
+    drawn = re.findall(r"\b[A-Z]\w+", (wrkflw.errors.__doc__ or "").partition("::")[2])
+
+    assert members <= set(drawn)
+
+
+def test_an_invalid_value_says_what_where_and_why() -> None:
+    error = InvalidValueError("input of step 'send'", "Letter", ["to: field required", "body: field required"])
+
+    assert error.what == "input of step 'send'"
+    assert error.where == "step 'send'"
+    assert error.problems == ["to: field required", "body: field required"]
+
+
+def test_a_map_error_knows_its_node() -> None:
+    assert MapError.gave_coroutine("map-2").node == "map-2"
+
+
+def test_a_limit_error_carries_both_numbers() -> None:
+    error = LimitError("foreach 'send' got 25,000 items, the limit is 10,000", limit=10_000, got=25_000)
+
+    assert (error.limit, error.got) == (10_000, 25_000)
+
+
+def test_a_state_conflict_carries_the_field_the_steps_and_the_values() -> None:
+    error = StateConflictError("total", ("price", "stock"), (12, 15))
+
+    assert (error.field, error.steps, error.values) == ("total", ("price", "stock"), (12, 15))
+
+
+def test_retry_after_takes_text_and_holds_a_timedelta() -> None:
+    error = RetryAfter("30s", "busy")
+
+    assert timedelta(seconds=30) == error.delay
+    assert str(error) == "busy"
+
+
+def test_retry_after_without_a_message_says_when() -> None:
+    assert str(RetryAfter(timedelta(minutes=5))) == "try again after 5m"
+
+
+def test_retry_after_refuses_what_is_no_duration() -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        RetryAfter("soon")
+
+
+def test_a_fatal_error_says_what_its_user_says() -> None:
+    assert str(FatalError("the account is closed")) == "the account is closed"
+
+
+def test_a_failed_step_matches_the_class_that_was_raised_and_its_bases() -> None:
+    failed = StepFailedError(step_error(kind=CardDeclined))
+
+    assert failed.matches(CardDeclined)
+    assert failed.matches(ValueError)
+    assert failed.matches(Exception)
+    assert not failed.matches(TimeoutError)
+
+
+def test_a_failed_step_whose_class_is_gone_matches_nothing_but_its_name() -> None:
+    error = StepError(key="charge", step_id="charge", type="Gone", module="no.such.module", message="")
+
+    assert not StepFailedError(error).matches(Exception)

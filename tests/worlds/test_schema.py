@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from wrkflw.world.errors import StoreRefusedError
+from wrkflw.worlds.sql import compiled, schema, statements
+from wrkflw.worlds.sql.database import Connection
+from wrkflw.worlds.sql.migrations.upgrade import upgrade
+
+A_RUN = """
+    INSERT INTO runs (run_id, namespace, workflow_name, status, created_at, updated_at, last_slot, spec_version,
+                      deployment_id, epoch, seen_slot)
+    VALUES ('wrun_old', 'default', 'greet', 'pending', 1, 1, 1, 1, 'dpl_local', 0, 0)
+"""
+AN_EVENT = "INSERT INTO events (run_no, slot, event_type, payload, created_at) VALUES (1, 1, 'run_created', x'00ff', 1)"
+
+
+def prepare(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as driver:
+        schema.prepare(Connection(driver), path)
+
+
+def everything_in(path: Path) -> dict[str, str]:
+    """Every table and index of the database as it was written down, blanks evened out."""
+    with closing(sqlite3.connect(path)) as driver:
+        rows = driver.execute("SELECT name, sql FROM sqlite_master").fetchall()
+    return {name: " ".join((sql or "").split()) for name, sql in rows}
+
+
+def version_of(path: Path) -> list[tuple[str]]:
+    with closing(sqlite3.connect(path)) as driver:
+        return driver.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}").fetchall()
+
+
+def execute(path: Path, *texts: str) -> None:
+    with closing(sqlite3.connect(path)) as driver, driver:
+        for text in texts:
+            driver.execute(text)
+
+
+def test_an_empty_file_gets_the_present_schema(tmp_path: Path) -> None:
+    prepare(tmp_path / "new.db")
+
+    assert version_of(tmp_path / "new.db") == [(schema.REVISIONS[-1],)]
+
+
+def test_the_migrations_lead_to_the_schema_that_a_new_file_gets(tmp_path: Path) -> None:
+    prepare(tmp_path / "new.db")
+    upgrade(tmp_path / "migrated.db")
+
+    assert everything_in(tmp_path / "migrated.db") == everything_in(tmp_path / "new.db")
+    assert version_of(tmp_path / "migrated.db") == version_of(tmp_path / "new.db")
+
+
+def test_an_old_database_is_migrated_and_keeps_its_data(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    upgrade(path, "0001")
+    execute(path, A_RUN, AN_EVENT)
+    assert "hooks" not in everything_in(path)
+
+    prepare(path)
+
+    prepare(tmp_path / "new.db")
+    assert everything_in(path) == everything_in(tmp_path / "new.db")
+    with closing(sqlite3.connect(path)) as driver:
+        assert driver.execute("SELECT run_no, run_id FROM runs").fetchall() == [(1, "wrun_old")]
+        assert driver.execute("SELECT slot, payload FROM events").fetchall() == [(1, b"\x00\xff")]
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    upgrade(path, "0001")
+    execute(path, "CREATE TABLE waits (mine TEXT)")  # 0002 makes hooks first, then finds this in its way
+    before = everything_in(path)
+
+    with pytest.raises(StoreRefusedError, match=r"old\.db could not be migrated: .*waits.*; nothing was changed"):
+        prepare(path)
+
+    assert everything_in(path) == before
+    assert version_of(path) == [("0001",)]
+
+
+def test_a_database_with_the_present_schema_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    prepare(path)
+    before = everything_in(path)
+    texts: list[str] = []
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as driver:
+        schema.prepare(Connection(driver, texts.append), path)
+
+    assert everything_in(path) == before
+    assert not [text for text in texts if text.startswith(("CREATE", "INSERT", "DROP", "ALTER"))]
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "newer.db"
+    prepare(path)
+    execute(path, f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
+    before = everything_in(path)
+
+    with pytest.raises(StoreRefusedError) as refused:
+        prepare(path)
+
+    assert str(refused.value) == (
+        f"{path} has schema '9999', which this version of wrkflw does not know; upgrade wrkflw"
+    )
+    assert everything_in(path) == before
+
+
+def test_a_file_with_a_foreign_table_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    execute(path, "CREATE TABLE events (id INTEGER)", "CREATE TABLE customers (id INTEGER)")
+    before = everything_in(path)
+
+    with pytest.raises(StoreRefusedError) as refused:
+        prepare(path)
+
+    assert str(refused.value) == (
+        f"{path} already has a table 'events' that is not wrkflw's; give wrkflw a file of its own"
+    )
+    assert everything_in(path) == before
+
+
+def test_other_tables_in_the_file_are_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    execute(path, "CREATE TABLE customers (id INTEGER)")
+
+    prepare(path)
+
+    assert {"customers", "runs"} <= everything_in(path).keys()
+
+
+def test_the_newest_migration_is_the_present_schema() -> None:
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(Path(schema.__file__).with_name("migrations")))
+
+    assert scripts.get_heads() == [schema.REVISIONS[-1]]
+    assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == schema.REVISIONS
+
+
+def test_the_compiled_statements_are_up_to_date() -> None:
+    assert compiled.__file__ is not None
+    assert Path(compiled.__file__).read_text(encoding="utf-8") == statements.compiled()
+
+
+def test_neither_sqlalchemy_nor_alembic_is_loaded_unless_the_schema_is_behind() -> None:
+    code = "import sys, wrkflw.worlds.sqlite; print(sorted({'alembic', 'sqlalchemy', 'sqlmodel'} & sys.modules.keys()))"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.strip() == "[]"

@@ -1,0 +1,41 @@
+"""What attributes may be: few and small, for they are labels to find runs by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wrkflw.world.errors import WorldError
+from wrkflw.world.events import AttrSet
+
+MOST = 64
+MOST_BYTES = 256
+MOST_CHANGED_BYTES = 8 * 1024
+
+
+def check_attributes(attributes: Mapping[str, str], *, reserved: bool) -> None:
+    """Raises WorldError (400) naming the first that may not be."""
+    if len(attributes) > MOST:
+        raise WorldError(f"a run has at most {MOST} attributes, this makes {len(attributes)}; drop some")
+    for key, value in attributes.items():
+        if not 1 <= len(key) <= MOST_BYTES:
+            raise WorldError(f"attribute name {key[:80]!r} must have 1 to {MOST_BYTES} characters")
+        if key.startswith("$") and not reserved:
+            raise WorldError(f"attribute {key!r} begins with '$', which is reserved; take another name")
+        if len(value.encode()) > MOST_BYTES:
+            raise WorldError(f"attribute {key!r} is longer than {MOST_BYTES} bytes; keep it in a step's result")
+
+
+def check_changes(before: Mapping[str, str], event: AttrSet) -> None:
+    """Raises WorldError (400) when the change, or what it makes of ``before``, may not be."""
+    keys = [change.key for change in event.changes]
+    if len(set(keys)) < len(keys):
+        raise WorldError("an attribute is named twice in one change; name it once")
+    changed = {change.key: change.value or "" for change in event.changes}
+    if sum(len(key.encode()) + len(value.encode()) for key, value in changed.items()) > MOST_CHANGED_BYTES:
+        raise WorldError(f"a change of attributes is longer than {MOST_CHANGED_BYTES} bytes; make it in parts")
+    check_attributes(changed, reserved=event.allow_reserved_attributes)
+    after = {**before, **changed}
+    for change in event.changes:
+        if change.value is None:
+            after.pop(change.key)
+    check_attributes(after, reserved=True)
