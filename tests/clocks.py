@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from wrkflw.durations import parse_duration
+
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class ManualClock:
-    """Time as the test wants it.  :meth:`turn` makes the calls that have become due, earliest first, each at its time."""
+    """Time as the test wants it.  :meth:`turn` makes the calls that have become due, each at its time."""
 
     def __init__(self, start: datetime = START) -> None:
         self._now = start
@@ -23,12 +26,15 @@ class ManualClock:
 
     def call_at(self, when: datetime, callback: Callable[[], None], /) -> _Call:
         call = _Call(callback)
+        if when <= self._now:
+            asyncio.get_running_loop().call_soon(call.make)
+            return call
         heapq.heappush(self._calls, (when, next(self._numbers), call))
         return call
 
-    def turn(self, by: timedelta) -> None:
+    def turn(self, by: timedelta | str) -> None:
         """Let ``by`` pass.  A negative one turns the clock back, as an operator may."""
-        until = self._now + by
+        until = self._now + (parse_duration(by) if isinstance(by, str) else by)
         while self._calls and self._calls[0][0] <= until:
             when, _, call = heapq.heappop(self._calls)
             self._now = max(self._now, when)
@@ -46,3 +52,9 @@ class _Call:
 
     def cancel(self) -> None:
         self._callback = None
+
+
+async def settle(turns: int = 200) -> None:
+    """Let the loop run until nothing is ready any more.  Threads are not waited for."""
+    for _ in range(turns):
+        await asyncio.sleep(0)

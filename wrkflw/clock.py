@@ -63,10 +63,10 @@ class _SystemTimer:
 
 async def sleep_until(clock: Clock, when: datetime) -> None:
     """Wait, on ``clock``, until ``when``."""
-    arrived = asyncio.get_running_loop().create_future()
-    timer = clock.call_at(when, lambda: arrived.done() or arrived.set_result(None))
+    arrived = asyncio.Event()
+    timer = clock.call_at(when, arrived.set)
     try:
-        await arrived
+        await arrived.wait()
     finally:
         timer.cancel()
 

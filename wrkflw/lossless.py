@@ -26,7 +26,9 @@ _SHAPES = {
     **dict.fromkeys(("model", "dataclass", "typed-dict", "dict"), "object"),
     **dict.fromkeys(("list", "tuple", "set", "frozenset", "generator"), "array"),
     **dict.fromkeys(("int", "float"), "number"),
-    **{"bool": "boolean", "none": "null", "str": "string"},
+    "bool": "boolean",
+    "none": "null",
+    "str": "string",
 }
 
 
@@ -58,9 +60,7 @@ def _rewritten(tree: object, definitions: dict[str, Node]) -> object:
     if not isinstance(tree, dict):
         return tree
     before = cast(Node, tree)
-    after: Node = {
-        name: child if name in _OPAQUE else _rewritten(child, definitions) for name, child in before.items()
-    }
+    after: Node = {name: child if name in _OPAQUE else _rewritten(child, definitions) for name, child in before.items()}
     if after.get("type") in _CONFIGURED:
         after["config"] = {**after.get("config", {}), **LOSSLESS_BYTES}
     if after.get("type") == "union" and "choices" in after and _is_ambiguous(before, definitions):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Literal, TypeAlias
+from typing import Generic, Literal, Never, TypeAlias
 
-from pydantic import BaseModel
-from typing_extensions import Never, TypeAliasType, TypeVar
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeAliasType, TypeVar
 
 from .context import ResultAccess, Results
 from .errors import RunFailedError, RunNotFinishedError
@@ -36,7 +36,12 @@ class StepError:
     cause: StepError | None = None
 
 
-class StepResult(BaseModel):
+class _View(BaseModel):
+    # Built when first used: importing the package must stay quick.
+    model_config = ConfigDict(defer_build=True)
+
+
+class StepResult(_View):
     """Where one step call stands.  Times are UTC."""
 
     status: Literal["pending", "running", "retrying", "waiting", "completed", "failed", "skipped", "cancelled"]
@@ -48,7 +53,7 @@ class StepResult(BaseModel):
     completed_at: datetime | None = None
 
 
-class RunInfo(BaseModel):
+class RunInfo(_View):
     """One row of ``runs.list``: what is known without reading payloads."""
 
     run_id: str
@@ -72,7 +77,7 @@ class Snapshot(RunInfo):
     error: StepError | None
 
 
-class Page(BaseModel, Generic[T]):
+class Page(_View, Generic[T]):
     """Part of a listing.  ``cursor`` asks for what follows; ``has_more`` says whether there is something now."""
 
     data: list[T]

@@ -20,7 +20,7 @@ from .results import Cancelled, Completed, Failed, Paused, RunResult, Snapshot, 
 from .schemas import plain, schema_of
 from .world.entities import Run as RunEntity
 from .world.errors import EntityConflictError, KeyTakenError
-from .world.events import RunCreated, StoredEvent
+from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
 
 if TYPE_CHECKING:
     from .builder import Workflow
@@ -72,9 +72,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """The handle of a run to be, or of the one that holds the key."""
         definition = runtime.define(workflow)
         if run_id is not None and not _RUN_ID.fullmatch(run_id):
-            raise InvalidValueError.because(
-                f"run id {run_id[:140]!r}", "has characters that ids have not", cure="use letters, digits, '_' and '-', at most 128"
-            )
+            cure = "use letters, digits, '_' and '-', at most 128"
+            raise InvalidValueError.because(f"{run_id[:140]!r}", "cannot be a run id", cure=cure)
         if idempotency_key is not None:
             holder = await runtime.world.storage.runs.find(workflow.id, idempotency_key)
             if holder is not None:
@@ -242,7 +241,11 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         if timeout is None:
             return await waiting
         clock = self._runtime.clock
-        timer = clock.call_at(clock.now() + parse_duration(timeout), waiting.cancel)
+
+        def give_up() -> None:
+            waiting.cancel()
+
+        timer = clock.call_at(clock.now() + parse_duration(timeout), give_up)
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
@@ -318,6 +321,20 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         await self.refresh()
         return cancelled
 
+    async def pause(self, reason: str | None = None) -> None:
+        """Start nothing more of the run until it is unpaused; a body that runs is finished and recorded.
+
+        Durable when it returns, and over restarts.  Pausing a paused run does nothing.  Raises RunFinishedError.
+        """
+        await self._runtime.runs.record(self._run_id, RunPaused(reason=reason))
+
+    async def unpause(self) -> None:
+        """Let the run go on; what fell due meanwhile happens now.
+
+        Durable when it returns.  On a run that is not paused it does nothing.  Raises RunFinishedError.
+        """
+        await self._runtime.runs.record(self._run_id, RunResumed())
+
     async def snapshot(self) -> Snapshot:
         """The run as its log stands now.  Raises RunNotFoundError when it was never started."""
         entity: RunEntity = await self._runtime.runs.entity(self._run_id)
@@ -332,4 +349,3 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def refresh(self) -> None:
         """Read again what was recorded; ``state`` and ``get_step_result`` answer from it."""
         self._journal = await self._runtime.runs.journal(self._run_id)
-

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-from typing_extensions import Never
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
 
 from .engine.definition import Definition
 from .engine.journal import Journal
-from .engine.views import snapshot_of
-from .errors import RunNotFoundError
+from .engine.views import info_of, snapshot_of
+from .errors import RunFinishedError, RunNotFoundError
 from .results import Page, RunInfo, RunStatus, Snapshot, WaitingFor
 from .world.entities import Run as RunEntity
 from .world.errors import EntityConflictError, WorkflowRunNotFoundError
-from .world.events import RunCancelled
+from .world.events import RunCancelled, RunPaused, RunResumed
 from .world.storage import PageRequest, RunFilter, Storage
 
 if TYPE_CHECKING:
@@ -80,6 +78,15 @@ class Runs:
             return False
         return True
 
+    async def record(self, run_id: str, event: RunPaused | RunResumed) -> None:
+        """Append an event that an open run takes.  Raises RunNotFoundError, RunFinishedError."""
+        try:
+            await self._storage().events.create(run_id, event)
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(run_id) from error
+        except EntityConflictError as error:
+            raise RunFinishedError(run_id, (await self.entity(run_id)).status) from error
+
     async def cancel_many(self, run_ids: Sequence[str], reason: str | None = None) -> dict[str, CancelOutcome]:
         """An outcome for each id."""
         outcomes: dict[str, CancelOutcome] = {}
@@ -111,17 +118,3 @@ class Runs:
             return Journal.of(run_id, (await self._storage().events.list(run_id)).data)
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
-
-
-def info_of(run: RunEntity) -> RunInfo:
-    return RunInfo(
-        run_id=run.run_id,
-        workflow_id=run.workflow_name,
-        status=run.status,
-        waiting_for=run.detail,
-        attributes=run.attributes,
-        created_at=run.created_at,
-        updated_at=run.updated_at,
-    )
-
-

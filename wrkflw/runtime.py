@@ -7,9 +7,7 @@ import os
 from collections.abc import Sequence
 from contextvars import Token
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-from typing_extensions import Never, Self
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack
 
 from . import current
 from .clock import Clock, SystemClock
@@ -22,7 +20,6 @@ from .ids import new_ulid, system_randomness
 from .runs import Runs
 from .world import World
 from .world.errors import StoreRefusedError
-from .worlds.sqlite import SqliteWorld
 
 if TYPE_CHECKING:
     from .builder import Workflow
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
 DATABASE_VARIABLE = "WRKFLW_DATABASE_URL"
 DEFAULT_DATABASE = "sqlite:///wrkflw.db"
 _SQLITE = "sqlite:///"
-
 
 
 class Runtime:
@@ -69,8 +65,8 @@ class Runtime:
         self._retry = retry
         self._worker = worker
         self._concurrency = concurrency
-        self._world = world or SqliteWorld(
-            path_of(database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE),
+        self._world = world or world_at(
+            database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE,
             namespace=namespace,
             durability=durability,
             clock=self._clock,
@@ -140,9 +136,7 @@ class Runtime:
             if self._driver is not None:
                 self._driver.look()
         elif known.workflow is not workflow:
-            raise DefinitionError(
-                f"a workflow {workflow.id!r} is already registered; give one of them another id"
-            )
+            raise DefinitionError(f"a workflow {workflow.id!r} is already registered; give one of them another id")
         return known
 
     def new_run_id(self) -> str:
@@ -171,6 +165,24 @@ class Runtime:
         await self._world.close()
 
 
+class WorldOptions(TypedDict):
+    """What a runtime tells the World it opens."""
+
+    namespace: str
+    durability: Literal["full", "normal"]
+    clock: Clock
+    lease: timedelta
+    max_events: int
+
+
+def world_at(url: str, **options: Unpack[WorldOptions]) -> World:
+    """The World that a database URL names; nothing is opened yet.  Raises StoreRefusedError for an unknown kind."""
+    path = path_of(url)
+    from .worlds.sqlite import SqliteWorld  # noqa: PLC0415  # a World is loaded when one is opened
+
+    return SqliteWorld(path, **options)
+
+
 def path_of(url: str) -> str:
     """The path in a SQLite URL.  Raises StoreRefusedError for any other kind."""
     if url == ":memory:":
@@ -190,5 +202,3 @@ def new_default_runtime() -> Runtime:
 async def current_runtime() -> Runtime:
     """The runtime of the enclosing ``async with``, else the default one."""
     return await current.current_runtime(new_default_runtime)
-
-

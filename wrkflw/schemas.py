@@ -6,19 +6,19 @@ read, so that a first run and a recovered run see the same data.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, from_json, to_json
+from typing_extensions import is_typeddict
 
 from . import lossless
 from .errors import DefinitionError, InvalidValueError
 from .names import describe
+from .readback import first_loss, survives
 
 _READER_DEPTH = 200  # levels of nesting that pydantic's JSON reader accepts
 
@@ -29,9 +29,8 @@ class Schema:
     def __init__(self, form: object) -> None:
         try:
             # A model brings its own configuration; pydantic refuses a second one.
-            owned = isinstance(form, type) and (issubclass(form, BaseModel) or is_dataclass(form) or _is_typed_dict(form))
-            config = None if owned else ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
-            self._adapter: TypeAdapter[Any] = TypeAdapter(form, config=config)
+            config = None if _has_config(form) else ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+            self._adapter = TypeAdapter[Any](cast("Any", form), config=config)
         except (PydanticUserError, TypeError, NameError) as error:
             raise DefinitionError(
                 f"{describe(form)} cannot be a schema: {_first_line(error)}; use a type that pydantic can validate"
@@ -45,7 +44,7 @@ class Schema:
             self._reader = SchemaValidator(core, _use_prebuilt=False)
             self._writer = SchemaSerializer(core, _use_prebuilt=False)
         # The plain class that a value must have, where that is all there is to check.
-        self._instance: type[object] | None = form if isinstance(form, type) and issubclass(form, BaseModel) else None
+        self._instance = _model_of(form)
 
     @property
     def name(self) -> str:
@@ -82,7 +81,7 @@ class Schema:
         except ValidationError as error:
             return self._store_constants(value, what, error)
         if not survives(value, loaded):
-            raise InvalidValueError.lost(what, describe(type(value)), self.name)
+            raise self._lost(value, loaded, what)
         return data, loaded
 
     def by_fields(self, value: object, what: str) -> object:
@@ -115,8 +114,15 @@ class Schema:
         except (ValidationError, PydanticSerializationError, ValueError) as error:
             raise InvalidValueError(what, self.name, problems(first)) from error
         if not survives(value, loaded):
-            raise InvalidValueError.lost(what, describe(type(value)), self.name) from first
+            raise self._lost(value, loaded, what) from first
         return data, loaded
+
+    def _lost(self, value: object, loaded: object, what: str) -> InvalidValueError:
+        if type(value) is not type(loaded):
+            return InvalidValueError.lost(what, describe(type(value)), self.name)
+        loss = first_loss(value, loaded)
+        cure = "declare a type that keeps it"
+        return InvalidValueError.because(what, f"does not survive storage as {self.name}: {loss}", cure=cure)
 
 
 @cache
@@ -147,46 +153,6 @@ def plain(data: bytes) -> object:
     return from_json(data)
 
 
-def survives(before: object, after: object) -> bool:
-    """Whether ``after``, which was read back, is ``before`` again: equal, and of the same class at every level.
-
-    A subclass that adds nothing survives as its declared class; NaN survives as NaN.
-    """
-    if type(before) is type(after) and before == after:
-        return True
-    return _survives_slowly(before, after)
-
-
-def _survives_slowly(before: object, after: object) -> bool:
-    if isinstance(before, float) and isinstance(after, float) and math.isnan(before):
-        return math.isnan(after)
-    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
-        if not isinstance(before, type(after)) or type(before).model_fields.keys() != type(after).model_fields.keys():
-            return False
-        extras = survives(before.__pydantic_extra__ or {}, after.__pydantic_extra__ or {})
-        return extras and _all_survive(before.__dict__, after.__dict__)
-    if is_dataclass(before) and is_dataclass(after):
-        names = [field.name for field in fields(before)]
-        if not isinstance(before, type(after)) or names != [field.name for field in fields(after)]:
-            return False
-        return all(survives(getattr(before, name), getattr(after, name)) for name in names)
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        return type(before) is type(after) and _all_survive(
-            cast("Mapping[object, object]", before), cast("Mapping[object, object]", after)
-        )
-    if isinstance(before, list | tuple) and type(before) is type(after):
-        left, right = cast("list[object]", before), cast("list[object]", after)
-        return len(left) == len(right) and all(map(survives, left, right))
-    if isinstance(before, int) and isinstance(after, float) and not isinstance(before, bool):
-        return before == after  # an int is welcome where a float is declared (PEP 484)
-    # A subclass of a plain value, such as a StrEnum where a str is declared.
-    return isinstance(before, type(after)) and isinstance(after, str | int | float | bytes) and before == after
-
-
-def _all_survive(before: Mapping[Any, object], after: Mapping[Any, object]) -> bool:
-    return before.keys() == after.keys() and all(survives(value, after[key]) for key, value in before.items())
-
-
 def problems(error: ValidationError) -> list[str]:
     """What pydantic found, one line each: ``to: field required``."""
     lines: list[str] = []
@@ -211,5 +177,10 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _is_typed_dict(form: type[object]) -> bool:
-    return hasattr(form, "__total__") and issubclass(form, dict)
+def _has_config(form: object) -> bool:
+    return _model_of(form) is not None or is_dataclass(form) or is_typeddict(form)
+
+
+def _model_of(form: object) -> type[BaseModel] | None:
+    model = cast("type[object]", form) if isinstance(form, type) and get_origin(form) is None else object
+    return model if issubclass(model, BaseModel) else None

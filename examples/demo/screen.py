@@ -80,16 +80,18 @@ class Board:
         if screen.moves:
             self._paint()
 
-    def heard(self, run_id: str, event_type: str) -> None:
-        """A listener for ``world.subscribe``: told of each event once it is durable."""
-        if run_id not in self._names or event_type not in _NEWS:
+    def heard(self, run_id: str, event_types: Sequence[str]) -> None:
+        """A listener for ``world.subscribe``: told of what was recorded of a run, once it is durable."""
+        news = [event_type for event_type in event_types if event_type in _NEWS]
+        if run_id not in self._names or not news:
             return
-        self._done[run_id] += event_type == "step_completed"
-        self._looks[run_id] = _LOOKS.get(event_type, self._looks[run_id])
+        for event_type in news:
+            self._done[run_id] += event_type == "step_completed"
+            self._looks[run_id] = _LOOKS.get(event_type, self._looks[run_id])
         if self._screen.moves:
             print(f"\x1b[{len(self._names)}A", end="")
             self._paint()
-        elif event_type in ("step_retrying", "run_completed", "run_failed"):
+        elif news[-1] in ("step_retrying", "run_completed", "run_failed"):
             self._screen.say(self._row(run_id))
 
     def _paint(self) -> None:

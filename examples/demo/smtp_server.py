@@ -20,6 +20,7 @@ class Mailbox:
 
     def __init__(self, *, seconds: float = 0, wary: Iterable[str] = ()) -> None:
         self.mails: list[EmailMessage] = []
+        self.put_off: list[str] = []  # Message-IDs
         self._seconds = seconds
         self._wary = set(wary)
 
@@ -30,13 +31,13 @@ class Mailbox:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         await asyncio.sleep(self._seconds)
-        for recipient in envelope.rcpt_tos:
-            if recipient in self._wary:
-                self._wary.discard(recipient)
-                return LATER
         assert isinstance(envelope.content, bytes)
         mail = message_from_bytes(envelope.content, policy=default)
         assert isinstance(mail, EmailMessage)
+        if wary := self._wary.intersection(envelope.rcpt_tos):
+            self._wary -= wary
+            self.put_off.append(mail["Message-ID"])
+            return LATER
         self.mails.append(mail)
         return "250 OK"
 

@@ -35,7 +35,7 @@ def everything_in(path: Path) -> dict[str, str]:
 
 def version_of(path: Path) -> list[tuple[str]]:
     with closing(sqlite3.connect(path)) as driver:
-        return driver.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}").fetchall()
+        return driver.execute("SELECT version_num FROM wrkflw_version").fetchall()
 
 
 def execute(path: Path, *texts: str) -> None:
@@ -102,7 +102,7 @@ def test_a_database_with_the_present_schema_is_left_alone(tmp_path: Path) -> Non
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "newer.db"
     prepare(path)
-    execute(path, f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
+    execute(path, "UPDATE wrkflw_version SET version_num = '9999'")
     before = everything_in(path)
 
     with pytest.raises(StoreRefusedError) as refused:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_origin, get_type_hints
 
 from typing_extensions import is_typeddict
 
@@ -38,6 +38,8 @@ class WorkflowLike(Protocol):
     @property
     def timeout(self) -> timedelta | None: ...
     @property
+    def on_mismatch(self) -> Literal["pause", "fail"]: ...
+    @property
     def on_completed(self) -> Callable[[Any], object] | None: ...
     @property
     def on_failed(self) -> Callable[[Any], object] | None: ...
@@ -52,6 +54,8 @@ class Plan:
     position: int
     input_form: object
     """What the body takes."""
+    input_class: type[object] | None
+    """The same, where it is a class whose instances are known by it."""
     input: Schema | None
     """What its input is stored by; None when it takes nothing."""
     output: Schema
@@ -97,13 +101,21 @@ class Definition:
         return max(begun, default=None)
 
     def check_fits(self, journal: Journal) -> None:
-        """Raises DefinitionChangedError when the record holds what this workflow no longer has, or not in this order."""
+        """Raises DefinitionChangedError when the record holds what this workflow has not, or not in this order."""
         last = -1
         for record in journal.records.values():
             position = self.positions.get(record.name)
             if position is None or position < last:
                 raise DefinitionChangedError(journal.run_id, record.key, self.id)
             last = position
+
+    def fits(self, journal: Journal) -> bool:
+        """Whether the run can go on with this workflow."""
+        try:
+            self.check_fits(journal)
+        except DefinitionChangedError:
+            return False
+        return True
 
     def plan(self, step: AnyStep) -> Plan:
         """How to execute a step of this workflow.
@@ -115,7 +127,7 @@ class Definition:
             position, body, form = self.positions[step.id], step.body, step.input_schema
             stored = self._stored_input(step, position, form) if body.arity else None
             output = schema_of(step.stored_output_schema)
-            plan = self._plans[step.id] = Plan(step, body, position, form, stored, output)
+            plan = self._plans[step.id] = Plan(step, body, position, form, _class_of(form), stored, output)
         return plan
 
     def _stored_input(self, step: AnyStep, position: int, form: object) -> Schema:
@@ -149,8 +161,7 @@ class Definition:
         form, value = plan.input_form, flow.value
         if plan.input is None or form is plan.input.form or form is object or form == plan.input.form:
             return value
-        plain_class = get_origin(form) is None and isinstance(form, type)
-        if is_protocol_form(form) or (plain_class and not is_typeddict(form) and isinstance(value, form)):
+        if is_protocol_form(form) or (plan.input_class is not None and isinstance(value, plan.input_class)):
             return value
         return schema_of(form).validate(
             value, f"input of step {plan.step.id!r}", f"put a .map() or .into({describe(form)}) before it"
@@ -167,6 +178,12 @@ class Before:
     def __contains__(self, step_id: object) -> bool:
         position = self._positions.get(step_id) if isinstance(step_id, str) else None
         return position is not None and position < self._limit
+
+
+def _class_of(form: object) -> type[object] | None:
+    if get_origin(form) is not None or is_typeddict(form) or not isinstance(form, type):
+        return None
+    return cast("type[object]", form)
 
 
 def declared_result(function: Callable[..., object]) -> object | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -113,7 +113,7 @@ class Drive:
         return await self._steps.do(key, step, flow)
 
     @contextmanager
-    def waiting(self, until: datetime) -> Iterator[None]:
+    def waiting(self, until: datetime) -> Generator[None]:
         """Meanwhile the run waits in place."""
         self.waiting_until = until
         self._on_wait()
@@ -150,7 +150,9 @@ class Drive:
         except StepEndedError as ended:
             self.recorder.note(e.RunFailed(error=failures.dump(ended.error), error_code="USER_ERROR"))
         except DefinitionChangedError as changed:
-            await self._pause(changed)
+            if self.definition.workflow.on_mismatch == "pause":
+                await self._pause(changed)
+            self._fail(changed, "DEFINITION_CHANGED")
         except (WorldError, StoreError):
             raise
         except WrkflwError as error:

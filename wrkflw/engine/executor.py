@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import inspect
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import cast
 
@@ -44,12 +45,10 @@ class Executor:
         return cast("Awaitable[object]", body.function(*arguments(body, value, call)))
 
     def _start_in_thread(self, body: Body, value: object, call: Call) -> Awaitable[object]:
-        work = functools.partial(
-            contextvars.copy_context().run, body.function, *arguments(body, value, call)
-        )
+        work = functools.partial(contextvars.copy_context().run, body.function, *arguments(body, value, call))
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wrkflw-step")
-        return asyncio.wrap_future(_submit(self._pool, work))
+        return _settled(asyncio.wrap_future(self._pool.submit(work)))
 
     async def _limited(self, running: Awaitable[object], timeout: timedelta, call: Call) -> object:
         task = asyncio.ensure_future(running)
@@ -80,9 +79,12 @@ def arguments(body: Body, value: object, call: Call) -> tuple[object, ...]:
         case 1:
             return (value,)
         case _:
-            context = SuspendContext(call) if body.context == "suspend" else StepContext(call)
-            return (value, context)
+            if body.context == "suspend":
+                return (value, SuspendContext[object, object, object](call))
+            return (value, StepContext[object](call))
 
 
-def _submit(pool: ThreadPoolExecutor, work: Callable[[], object]) -> Future[object]:
-    return pool.submit(work)
+async def _settled(given: Awaitable[object]) -> object:
+    """What a plain function gave; it may have handed on the awaitable of another."""
+    value = await given
+    return await value if inspect.isawaitable(value) else value

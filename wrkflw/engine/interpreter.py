@@ -42,7 +42,7 @@ async def interpret(definition: Definition, drive: Drive) -> Flow:
             case Map(id=node, function=function):
                 flow = _mapped(node, function, flow.value)
             case MapContextual(id=node, function=function):
-                flow = _mapped(node, function, flow.value, MapContext(NodeCall(drive, position)))
+                flow = _mapped(node, function, flow.value, MapContext[object, object](NodeCall(drive, position)))
             case Into(schema=schema):
                 flow = _into(definition, position, schema, flow)
     return flow

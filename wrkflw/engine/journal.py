@@ -25,6 +25,8 @@ class Record:
     status: RecordStatus = "pending"
     output: bytes | None = None
     error: bytes | None = None
+    refusal: bytes | None = None
+    """The error it ends with before any try, because its input does not fit."""
     failures: int = 0
     """Tries that ended in an error: what the retry policy counts."""
     interruptions: int = 0
@@ -88,9 +90,13 @@ class Journal:
         match event:
             case e.StepCreated():
                 record = Record(event.key, event.step_name, event.correlation_id, event.input)
+                if event.meta is not None and "error" in event.meta:
+                    record.refusal = str(event.meta["error"]).encode()
                 self.records[event.key] = self._by_id[event.correlation_id] = record
             case e.StepStarted():
                 record = self._by_id[event.correlation_id]
+                if record.status == "running":
+                    record.interruptions += 1  # the try before was lost with its worker
                 record.status, record.retry_after = "running", None
                 record.started_at = record.started_at or at
             case e.StepCompleted():

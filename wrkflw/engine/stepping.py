@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from wrkflw.clock import sleep_until
-from wrkflw.errors import OutcomeUnknownError, RetryAfter, StepInterruptedError
+from wrkflw.errors import InvalidValueError, LimitError, OutcomeUnknownError, RetryAfter, StepInterruptedError
 from wrkflw.ids import correlation_id
 from wrkflw.retries import Retry, next_delay, retries_error
 from wrkflw.world import events as e
@@ -42,8 +42,7 @@ class Stepping:
         plan = self._definition.plan(step)
         record = self._recorder.journal.records.get(key)
         if record is None:
-            flow = self._prepared(plan, flow)
-            self._begin(key, plan, flow)
+            flow = await self._begin(key, plan, flow)
         elif record.status == "completed":
             assert record.output is not None
             return Flow(plan.output.load(record.output, f"output of step {key!r}"), record.output)
@@ -51,6 +50,8 @@ class Stepping:
             error = failures.load(record.error)
             assert error is not None
             raise StepEndedError(error)
+        elif record.refusal is not None:
+            self._refuse(record, record.refusal)
         else:
             flow = self._recorded_input(record, plan)
             await self._take_up(record, plan)
@@ -78,10 +79,20 @@ class Stepping:
             return Flow(None)
         return Flow(plan.input.load(record.input, f"input of step {record.key!r}"), record.input)
 
-    def _begin(self, key: str, plan: Plan, flow: Flow) -> None:
+    async def _begin(self, key: str, plan: Plan, flow: Flow) -> Flow:
         name = correlation_id("step", self._drive.run_id, key)
+        try:
+            flow = self._prepared(plan, flow)
+        except (InvalidValueError, LimitError) as error:
+            # Its creation and its end may not share a batch: the first says how it ends, should the second be lost.
+            failed = failures.dump(failures.failure_of(error, key=key, step_id=plan.step.id, attempts=1))
+            meta: e.Meta = {"error": failed.decode()}
+            self._recorder.note(e.StepCreated(correlation_id=name, step_name=plan.step.id, key=key, meta=meta))
+            await self._recorder.commit()
+            self._refuse(self._record(key), failed)
         self._recorder.note(e.StepCreated(correlation_id=name, step_name=plan.step.id, key=key, input=flow.data))
         self._recorder.note(e.StepStarted(correlation_id=name))
+        return flow
 
     async def _take_up(self, record: Record, plan: Plan) -> None:
         """Go on with a call that has begun: its worker was lost, or it waits for its next try."""
@@ -138,10 +149,17 @@ class Stepping:
         await self._wait(due)
         self._recorder.note(e.StepStarted(correlation_id=record.correlation_id))
 
-    def _fail(self, record: Record, error: BaseException) -> None:
+    def _fail(self, record: Record, error: BaseException) -> Never:
         failed = failures.failure_of(error, key=record.key, step_id=record.name, attempts=record.failures + 1)
         self._recorder.note(e.StepFailed(correlation_id=record.correlation_id, error=failures.dump(failed)))
         raise StepEndedError(failed) from error
+
+    def _refuse(self, record: Record, refusal: bytes) -> Never:
+        """The step ends without a try: its input does not fit."""
+        self._recorder.note(e.StepFailed(correlation_id=record.correlation_id, error=refusal))
+        error = failures.load(refusal)
+        assert error is not None
+        raise StepEndedError(error)
 
     async def _wait(self, until: datetime) -> None:
         """Wait in place for a while that is short; leave the run for one that is long."""

@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from wrkflw.errors import StepNotRunError, UnknownStepError
-from wrkflw.results import Snapshot, StepResult
+from wrkflw.results import RunInfo, Snapshot, StepResult
 from wrkflw.schemas import plain, schema_of
 from wrkflw.world.entities import Run as RunEntity
 
@@ -48,6 +48,18 @@ class StepReader:
         if self._visible is not None:
             ended = [record for record in ended if record.name in self._visible]
         return [record.key for record in sorted(ended, key=lambda record: record.ended or 0)]
+
+
+def info_of(run: RunEntity) -> RunInfo:
+    return RunInfo(
+        run_id=run.run_id,
+        workflow_id=run.workflow_name,
+        status=run.status,
+        waiting_for=run.detail,
+        attributes=run.attributes,
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+    )
 
 
 def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None) -> Snapshot:

@@ -93,7 +93,9 @@ class HookConflictError(WorldError):
     status = 409
 
     def __init__(self, token: str, conflicting_run_id: str) -> None:
-        super().__init__(f"token {token!r} is held by run {conflicting_run_id}; tokens are free again when that run ends")
+        super().__init__(
+            f"token {token!r} is held by run {conflicting_run_id}; tokens are free again when that run ends"
+        )
         self.token, self.conflicting_run_id = token, conflicting_run_id
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 CorrelationId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 """The World's id of a step, hook, wait or attribute change: unique in its run."""
@@ -22,7 +22,8 @@ Subject: TypeAlias = Literal["run", "step", "hook", "wait", "attribute"]
 
 
 class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Each is built when first used: together they would be half of what importing the package takes.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     subject: ClassVar[Subject] = "run"
     payload: ClassVar[str | None] = None
@@ -113,7 +114,7 @@ class RunResumed(_Event):
 class AttributeChange(BaseModel):
     """One attribute set, or deleted when ``value`` is None."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     key: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     value: str | None
@@ -176,7 +177,7 @@ class StepRetrying(OfStep):
     payload = "error"
     event_type: Literal["step_retrying"] = "step_retrying"
     error: bytes | None = None
-    retry_after: datetime | None = None
+    retry_after: AwareDatetime | None = None
     reason: Literal["error", "lost", "released", "suspended"] = "error"
     hook_id: CorrelationId | None = None
     meta: Meta | None = None
@@ -192,7 +193,7 @@ class HookCreated(OfHook):
     kind: Literal["hook", "webhook", "suspend"] = "hook"
     step_id: CorrelationId | None = None
     metadata: bytes | None = None
-    token_retention_until: datetime | None = None
+    token_retention_until: AwareDatetime | None = None
     is_system: bool = False
 
 
@@ -230,7 +231,7 @@ class WaitCreated(OfWait):
     event_type: Literal["wait_created"] = "wait_created"
     kind: Literal["sleep", "signal"] = "sleep"
     key: Key | None = None
-    resume_at: datetime | None = None
+    resume_at: AwareDatetime | None = None
     signal_type: StepName | None = None
     meta: Meta | None = None
 
@@ -241,7 +242,15 @@ class WaitCompleted(OfWait):
 
 
 RunEvent: TypeAlias = (
-    RunCreated | RunStarted | RunCompleted | RunFailed | RunCancelled | RunPaused | RunResumed | AttrSet | SignalReceived
+    RunCreated
+    | RunStarted
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | RunPaused
+    | RunResumed
+    | AttrSet
+    | SignalReceived
 )
 StepEvent: TypeAlias = StepCreated | StepStarted | StepCompleted | StepFailed | StepRetrying
 HookEvent: TypeAlias = HookCreated | HookConflict | HookReceived | HookDisposed
@@ -262,7 +271,7 @@ RUN_ENDS: frozenset[str] = frozenset({"run_completed", "run_failed", "run_cancel
 class StoredEvent(BaseModel):
     """An event in the log of a run: number ``slot``, dense from 1."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     run_id: str
     slot: int

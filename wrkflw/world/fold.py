@@ -189,7 +189,7 @@ def _apply_wait(image: Image, event: e.WaitEvent, slot: int) -> None:
         )
         if wait.kind == "signal":
             _match(image, wait)
-    elif isinstance(event, e.WaitCompleted):
+    else:
         wait = image.waits[event.correlation_id]
         wait.status, wait.completed_slot = "completed", slot
         if event.cause == "cancelled" and wait.matched_slot is not None:

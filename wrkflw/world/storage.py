@@ -106,8 +106,15 @@ class Events(Protocol):
     """The log: the only way to write, and to read what was written."""
 
     async def create(
-        self, run_id: str | None, event: NewEvent, *, fence: Fence | None = None, expect_slot: int | None = None,
-        resume_id: str | None = None, wake_at: datetime | None = None, on_conflict: CREATES = "fail",
+        self,
+        run_id: str | None,
+        event: NewEvent,
+        *,
+        fence: Fence | None = None,
+        expect_slot: int | None = None,
+        resume_id: str | None = None,
+        wake_at: datetime | None = None,
+        on_conflict: CREATES = "fail",
     ) -> EventResult:
         """Append one event.  ``run_id`` may be None for ``run_created``: the World mints one.
 
@@ -117,7 +124,12 @@ class Events(Protocol):
         ...
 
     async def create_batch(
-        self, run_id: str, events: Sequence[NewEvent], *, fence: RunFence | None = None, claim: Claim | None = None,
+        self,
+        run_id: str,
+        events: Sequence[NewEvent],
+        *,
+        fence: RunFence | None = None,
+        claim: Claim | None = None,
         expect_slot: int | None = None,
     ) -> BatchResult:
         """Append many in one transaction, judged in order; one that is refused takes no slot and stops no other.
@@ -160,7 +172,10 @@ class Runs(Protocol):
         ...
 
     async def claim(self, run_id: str, *, owner: str) -> Run:
-        """Own the run: epoch + 1.  Raises EntityConflictError while a live owner has it, RunPausedError, RunExpiredError."""
+        """Own the run: epoch + 1.
+
+        Raises EntityConflictError while a live owner has it, RunPausedError, RunExpiredError.
+        """
         ...
 
     async def claim_due(self, *, owner: str, workflow_names: Sequence[str], limit: int) -> Sequence[Run]:
@@ -186,9 +201,7 @@ class Runs(Protocol):
 class Steps(Protocol):
     async def get(self, run_id: str, step_id: str, *, resolve_data: Resolve = "all") -> Step: ...
 
-    async def list(
-        self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
-    ) -> Page[Step]:
+    async def list(self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none") -> Page[Step]:
         """Newest first."""
         ...
 

@@ -183,13 +183,13 @@ def _refuse_by_run(verdict: Verdict, image: Image, event: e.NewEvent) -> bool:
         case Verdict.ABSENT if event.subject == "hook":
             raise HookNotFoundError
         case Verdict.ABSENT:
-            raise WorldError(f"cannot record {event.event_type!r} on {image.run_id}: it is already {status!r}", status=404)
+            raise WorldError(
+                f"cannot record {event.event_type!r} on {image.run_id}: it is already {status!r}", status=404
+            )
         case Verdict.CONFLICT if event.event_type == "run_created":
             raise EntityConflictError(f"run {image.run_id!r} already exists; take another id, or get_run() it")
         case Verdict.CONFLICT:
-            raise EntityConflictError(
-                f"cannot record {event.event_type!r} on {image.run_id}: it is already {status!r}"
-            )
+            raise EntityConflictError(_already(image, event, status))
         case Verdict.PAUSED:
             raise RunPausedError(image.run_id, event.event_type)
         case Verdict.GONE:
@@ -200,6 +200,10 @@ def _refuse_by_run(verdict: Verdict, image: Image, event: e.NewEvent) -> bool:
             assert_never(verdict)
 
 
+def _already(image: Image, event: e.NewEvent, status: str) -> str:
+    return f"cannot record {event.event_type!r} on {image.run_id}: it is already {status!r}"
+
+
 def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
     step = image.steps.get(event.correlation_id)
     lazy = event.event_type == "step_started" and event.step_name is not None
@@ -208,7 +212,9 @@ def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
     if verdict is Verdict.TOO_EARLY:
         assert step is not None
         assert step.retry_after is not None
-        raise TooEarlyError(f"step {step.key!r} of {image.run_id} may start again at {step.retry_after}", step.retry_after)
+        raise TooEarlyError(
+            f"step {step.key!r} of {image.run_id} may start again at {step.retry_after}", step.retry_after
+        )
     if step is None:
         if verdict is not OK:
             raise WorldError(f"run {image.run_id} has no step {event.correlation_id!r}", status=404)
@@ -224,17 +230,14 @@ def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
 
 def _judge_hook(image: Image, event: e.HookEvent) -> None:
     hook = image.hooks.get(event.correlation_id)
-    match event:
-        case e.HookCreated() if hook is not None:
+    if isinstance(event, e.HookCreated):
+        if hook is not None:
             raise EntityConflictError(f"hook {event.correlation_id!r} of {image.run_id} already exists")
-        case e.HookCreated() | e.HookConflict():
-            pass
-        case e.HookReceived() | e.HookDisposed() if hook is None or hook.released_slot is not None:
+    elif isinstance(event, e.HookReceived | e.HookDisposed):
+        if hook is None or hook.released_slot is not None:
             raise HookNotFoundError
-        case e.HookReceived() if hook is not None and hook.kind == "suspend" and hook.payloads > 0:
+        if isinstance(event, e.HookReceived) and hook.kind == "suspend" and hook.payloads > 0:
             raise EntityConflictError(f"hook {event.correlation_id!r} of {image.run_id} already has its answer")
-        case _:
-            pass
 
 
 def _judge_wait(image: Image, event: e.WaitEvent, now: datetime) -> None:

@@ -96,7 +96,7 @@ class Presence:
         self._thread.start()
 
     def beat(self, connection: Connection, lock: threading.Lock) -> bool:
-        """Renew the lease in a transaction of its own.  False when the database did not let it: the next may succeed."""
+        """Renew the lease in a transaction of its own.  False when that failed: the next beat may succeed."""
         try:
             self._hold_lock()
             with lock:

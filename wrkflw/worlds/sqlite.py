@@ -131,6 +131,19 @@ class SqliteWorld:
         finally:  # others free what could not be given up, once the lock is gone
             await self._give_up()
 
+    def abandon(self) -> None:
+        """Leave as a process leaves that is killed: nothing more is written, and nothing is given up.
+
+        For tests of what others then find.
+        """
+        self._storage = None
+        self._presence.rest()
+        self._presence.let_go()
+        if self._read is not None and self._read is not self._write:
+            self._read.close()
+        if self._writer is not None:
+            self._writer.stop()
+
     async def _give_up(self) -> None:
         assert self._writer is not None
         assert self._read is not None
@@ -170,7 +183,9 @@ class SqliteWorld:
         try:
             driver = _driver(str(self._path))
         except sqlite3.OperationalError as error:
-            raise StoreRefusedError(f"{self._path} cannot be opened: {error}; check its folder and permissions") from error
+            raise StoreRefusedError(
+                f"{self._path} cannot be opened: {error}; check its folder and permissions"
+            ) from error
         connection = Connection(driver, self._on_statement)
         try:
             self._configure(connection)

@@ -73,7 +73,7 @@ class Writer:
         self._pending: list[_Request] = []
         self._scheduled = False
         self._executor: ThreadPoolExecutor | None = None
-        self._in_thread: asyncio.Future[None] | None = None
+        self._in_thread: asyncio.Future[_Committed] | None = None
         self._mean = 0.0
         self._closed: BaseException | None = None
         self.on_rollback: Callable[[], None] = _nothing
@@ -124,8 +124,7 @@ class Writer:
         batch, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
         if self._closed is not None:
             self._refuse(batch, self._closed)
-        elif self._threads and self._is_slow():
-            self._in_thread = self._loop.create_task(self._flush_in_thread(batch))
+        elif self._threads and self._is_slow() and self._commit_in_thread(batch):
             return
         else:
             self._settle(self._commit(batch))
@@ -133,12 +132,21 @@ class Writer:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    async def _flush_in_thread(self, batch: list[_Request]) -> None:
+    def _commit_in_thread(self, batch: list[_Request]) -> bool:
+        """Hand the batch to the thread.  False when the interpreter is ending, and takes no more work for threads."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="wrkflw-writer")
-        committed = await self._loop.run_in_executor(self._executor, self._commit, batch)
+        try:
+            # A future and not a task: a loop that ends cancels its tasks, and those who wait would never hear.
+            self._in_thread = self._loop.run_in_executor(self._executor, self._commit, batch)
+        except RuntimeError:
+            return False
+        self._in_thread.add_done_callback(self._committed_in_thread)
+        return True
+
+    def _committed_in_thread(self, committed: asyncio.Future[_Committed]) -> None:
         self._in_thread = None
-        self._settle(committed)
+        self._settle(committed.result())
         if self._pending:
             self._flush()
 
@@ -209,7 +217,7 @@ class Writer:
             began = self._measure()
             connection.text("COMMIT")
             seconds += self._measure() - began
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whatever it is, its requester hears of it
             self._roll_back()
             self.on_rollback()
             connection.notices = []

@@ -6,14 +6,16 @@ only when nothing can be refused any more.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from wrkflw.clock import Clock
 from wrkflw.world import events as e
-from wrkflw.world.entities import Run
+from wrkflw.world.entities import Run, Step
 from wrkflw.world.errors import (
+    EntityConflictError,
     EventLimitError,
     FencedError,
     KeyTakenError,
@@ -32,10 +34,6 @@ from .database import Connection
 from .images import Images, Opened
 
 MAX_RETENTION = timedelta(days=30)
-# What the owner may still write when the log is full: ends, and the outcomes of what runs.
-_ALWAYS_FIT = e.RUN_ENDS | {"step_completed", "step_failed"}
-# An event from outside gives the run's owner, or the next one, something to do.
-_WAKES = frozenset({"hook_received", "signal_received", "run_resumed", "wait_completed", "step_completed", "step_failed"})
 _STEP_EVENTS = frozenset({"step_created", "step_started", "step_completed", "step_failed", "step_retrying"})
 
 
@@ -62,6 +60,10 @@ class Appended:
     last: tuple[int, e.NewEvent] | None = None
     """Slot and form of the event that was asked for last; None when nothing was appended for it."""
     step_created: bool = False
+    again: e.StoredEvent | None = None
+    """The event as it was recorded by an earlier call that asked for the same."""
+    run_no: int = 0
+    step: Step | None = None
 
 
 class Appender:
@@ -86,12 +88,20 @@ class Appender:
         opened = self._images.open(connection, request.run_id, request.events, epoch, self._clock.now())
         run = opened.image.run
         opened.found_slot = run.last_slot if run is not None else 0
+        if opened.kept and request.expect_slot not in (None, opened.found_slot):
+            return self(connection, request)
         self._check_conditions(connection, request, opened)
         appended = Appended(opened.image, opened.now)
+        if request.resume_id is not None:
+            appended.again = self._received_before(connection, opened, request.resume_id, request.events[0])
+            if appended.again is not None:
+                return appended
         for event in request.events:
             try:
                 self._take(connection, opened, event, request, epoch, appended)
             except WorldError as refusal:
+                if opened.kept:
+                    return self(connection, request)  # it may be the image that is out of date: judge again
                 if request.atomic:
                     raise
                 appended.items.append(BatchItem(refusal=refusal))
@@ -102,6 +112,9 @@ class Appender:
             if not self._write(connection, opened, epoch):
                 return self(connection, request)  # the image was out of date, and is forgotten
             connection.notices.append((request.run_id, opened.types))
+        appended.run_no = opened.run_no
+        if request.atomic and isinstance(request.events[-1], e.OfStep):
+            appended.step = opened.image.steps.get(request.events[-1].correlation_id)
         if run.owner is not None and (epoch is not None or request.claim is not None):
             self._images.keep(opened)
         return appended
@@ -120,15 +133,35 @@ class Appender:
             case RunFence(epoch):
                 if epoch != run.epoch:
                     raise FencedError(run.run_id, f"epoch {epoch}", f"epoch {run.epoch}")
-            case StepFence(step_id, attempt):
-                step = opened.image.steps.get(step_id)
-                if step is not None and step.attempt != attempt:
-                    raise FencedError(run.run_id, f"attempt {attempt}", f"attempt {step.attempt}")
+            case StepFence():
+                self._check_step_fence(opened, request.fence, request.events)
             case None if run.owner is not None and any(event.event_type in OWNER_ONLY for event in request.events):
                 if self._owner_is_live(connection, run.owner):
                     raise FencedError(run.run_id, "no claim", f"epoch {run.epoch}")
             case _:
                 pass
+
+    def _check_step_fence(self, opened: Opened, fence: StepFence, events: Sequence[e.NewEvent]) -> None:
+        for event in events:
+            about = event.step_id if isinstance(event, e.HookCreated) else getattr(event, "correlation_id", None)
+            if about != fence.step_id:
+                raise WorldError(f"who executes step {fence.step_id!r} may not record this {event.event_type!r}")
+        step = opened.image.steps.get(fence.step_id)
+        if step is not None and step.attempt != fence.attempt:
+            raise FencedError(opened.image.run_id, f"attempt {fence.attempt}", f"attempt {step.attempt}")
+
+    def _received_before(
+        self, connection: Connection, opened: Opened, resume_id: str, event: e.NewEvent
+    ) -> e.StoredEvent | None:
+        if not isinstance(event, e.HookReceived | e.SignalReceived):
+            raise WorldError(f"{event.event_type!r} takes no resume id; only what comes from outside does")
+        row = connection.one(sql.EVENT_RESUMED, run_no=opened.run_no, resume_id=resume_id)
+        if row is None:
+            return None
+        before = rows.event_from(opened.image.run_id, row, payloads=True)
+        if event.model_dump(exclude={"token"}) != before.event.model_dump(exclude={"token"}):
+            raise EntityConflictError(f"resume id {resume_id!r} of {opened.image.run_id} was used for something else")
+        return before
 
     def _take(
         self,
@@ -144,10 +177,15 @@ class Appender:
         if not judge(image, event, opened.now, fenced=fenced):
             appended.items.append(BatchItem())
             return
-        if image.run is not None and image.run.last_slot >= self._max_events and event.event_type not in _ALWAYS_FIT:
+        if image.run is not None and image.run.last_slot >= self._max_events and not _always_fits(image, event):
             raise EventLimitError(image.run.run_id, self._max_events)
         if event.event_type not in _STEP_EVENTS:
-            event = self._prepared(connection, opened, event, epoch)
+            prepared = self._prepared(connection, opened, event, epoch)
+            if isinstance(prepared, e.StoredEvent):
+                appended.again = prepared
+                appended.items.append(BatchItem(prepared.slot))
+                return
+            event = prepared
         elif isinstance(event, e.StepStarted) and event.step_name is not None:
             created = e.StepCreated(
                 correlation_id=event.correlation_id,
@@ -163,8 +201,10 @@ class Appender:
         appended.last = (slot, event)
         appended.items.append(BatchItem(slot))
 
-    def _prepared(self, connection: Connection, opened: Opened, event: e.NewEvent, epoch: int | None) -> e.NewEvent:
-        """The rarer events: checked further, and as they will be stored."""
+    def _prepared(
+        self, connection: Connection, opened: Opened, event: e.NewEvent, epoch: int | None
+    ) -> e.NewEvent | e.StoredEvent:
+        """The rarer events: checked further, and as they will be stored, or were when the same was asked for before."""
         match event:
             case e.RunCreated():
                 self._check_creation(connection, event)
@@ -179,11 +219,20 @@ class Appender:
             case e.HookCreated():
                 if event.token_retention_until is not None and event.token_retention_until > opened.now + MAX_RETENTION:
                     raise WorldError("a token can be kept for at most 30 days; shorten token_retention_until")
+                before = connection.one(
+                    sql.EVENTS_ABOUT, run_no=opened.run_no, after=0, row_limit=1, correlation_id=event.correlation_id
+                )
+                if before is not None:
+                    return rows.event_from(opened.image.run_id, before, payloads=True)  # it is a conflict still
                 holder = connection.one(sql.HOOK_BY_TOKEN, namespace=self._namespace, token=event.token)
                 if holder is not None:
                     return e.HookConflict(
                         correlation_id=event.correlation_id, token=event.token, conflicting_run_id=holder[-1]
                     )
+            case e.WaitCreated(kind="sleep", resume_at=None):
+                raise WorldError(f"wait {event.correlation_id!r} has no end; give it resume_at")
+            case e.WaitCreated(kind="signal", signal_type=None):
+                raise WorldError(f"wait {event.correlation_id!r} waits for no signal; give it signal_type")
             case e.HookConflict():
                 raise WorldError("'hook_conflict' is written by the World alone; create the hook")
             case _:
@@ -246,16 +295,20 @@ class Appender:
             run.owner, run.epoch, run.wake_at = request.claim.owner, run.epoch + 1, None
         elif "run_created" in opened.types:
             run.wake_at = max(request.wake_at or opened.now, opened.now)
-        elif request.fence is None and any(event_type in _WAKES for event_type in opened.types):
+        elif not isinstance(request.fence, RunFence):
+            # Whatever comes from outside gives the run's owner, or the next one, something to look at.
             run.wake_at = opened.now
 
     def _write(self, connection: Connection, opened: Opened, epoch: int | None) -> bool:
         """False, and nothing written, when the image turns out to be out of date."""
         image, run = opened.image, opened.image.run
         assert run is not None
-        only_steps = _STEP_EVENTS.issuperset(opened.types)
+        only_steps = epoch is not None and _STEP_EVENTS.issuperset(opened.types)
         if opened.found_slot == 0:
-            opened.run_no = connection.insert(sql.RUN_INSERT, **rows.run_values(run, self._namespace))
+            try:
+                opened.run_no = connection.insert(sql.RUN_INSERT, **rows.run_values(run, self._namespace))
+            except sqlite3.IntegrityError as error:  # another namespace has it
+                raise EntityConflictError(f"run {run.run_id!r} already exists; take another id") from error
             epoch = run.epoch or None
             opened.rows = [(opened.run_no, *row[1:7], epoch, *row[8:]) for row in opened.rows]
         elif opened.kept or only_steps:
@@ -291,6 +344,14 @@ class Appender:
             connection.run(sql.ATTRIBUTES_CLEAR, run_no=run_no)
             named = [(run_no, key, self._namespace, value) for key, value in run.attributes.items()]
             connection.many(sql.ATTRIBUTE_INSERT, named)
+
+
+def _always_fits(image: Image, event: e.NewEvent) -> bool:
+    """What may still be written when the log is full: ends, and the outcomes of what runs."""
+    if isinstance(event, e.StepCompleted | e.StepFailed):
+        step = image.steps.get(event.correlation_id)
+        return step is not None and step.status == "running"
+    return event.event_type in e.RUN_ENDS
 
 
 def claim(run: Run, owner: str) -> Run:

@@ -40,7 +40,8 @@ class Connection:
         return self._execute(statement, values).fetchall()
 
     def one(self, statement: Statement, **values: object) -> Row | None:
-        return self._execute(statement, values).fetchone()
+        row: Row | None = self._execute(statement, values).fetchone()
+        return row
 
     def run(self, statement: Statement, **values: object) -> int:
         """Rows changed."""

@@ -21,8 +21,6 @@ from . import compiled as sql
 from . import rows
 from .database import Connection
 
-
-
 _STEP_OR_END = (e.OfStep, e.RunCompleted, e.RunFailed)
 
 

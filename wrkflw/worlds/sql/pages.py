@@ -7,12 +7,20 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from wrkflw.world.errors import WorldError
-from wrkflw.world.storage import Page
+from wrkflw.world.storage import Page, PageRequest
 
 T = TypeVar("T")
 
 MOST = 1000
 """The most that one page holds."""
+_FAR = 2**63  # beyond what the database can count
+
+
+def limit_of(request: PageRequest) -> int:
+    """How many the page may hold.  Raises WorldError (400) when that is none."""
+    if request.limit < 1:
+        raise WorldError(f"a page of {request.limit} holds nothing; ask for 1 to {MOST}")
+    return min(request.limit, MOST)
 
 
 def encode_cursor(listing: str, *position: int) -> str:
@@ -29,7 +37,7 @@ def decode_cursor(cursor: str | None, listing: str, start: tuple[int, ...]) -> t
         position = tuple(map(int, numbers))
     except ValueError:
         name, position = "", ()
-    if name != listing or len(position) != len(start):
+    if name != listing or len(position) != len(start) or any(abs(number) >= _FAR for number in position):
         raise WorldError(f"{cursor[:80]!r} is not a cursor of this listing; use the one that its last page gave")
     return position
 

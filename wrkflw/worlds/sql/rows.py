@@ -31,7 +31,7 @@ def stored(when: datetime | None) -> int | None:
 
 def run_from(row: Row) -> Run:
     """The columns of ``runs``, in their order, without those that number and place it."""
-    return Run(
+    return Run(  # type: ignore[call-arg,misc]  # seven columns, which mypy cannot count
         row[1], row[3], row[4], from_microseconds(row[5]), from_microseconds(row[6]), *row[7:14],
         moment(row[14]), moment(row[15]), moment(row[16]), row[17], row[18], row[19], moment(row[20]), row[21],
         error_code=row[22], cancel_reason=row[23],
@@ -67,7 +67,7 @@ def run_values(run: Run, namespace: str) -> dict[str, object]:
 
 
 def step_from(run_id: str, row: Row) -> Step:
-    return Step(run_id, *row[1:14], retry_after=moment(row[14]))
+    return Step(run_id, *row[1:14], retry_after=moment(row[14]))  # type: ignore[misc]  # thirteen columns
 
 
 _step_values: Callable[[Step], tuple[object, ...]] = attrgetter(*sql.STEP_WRITE.params[1:-1])
@@ -100,7 +100,7 @@ def hook_values(run_no: int, namespace: str, hook: Hook) -> dict[str, object]:
 
 
 def wait_from(run_id: str, row: Row) -> Wait:
-    return Wait(run_id, *row[1:7], moment(row[7]), row[8], row[9])
+    return Wait(run_id, *row[1:7], moment(row[7]), row[8], row[9])  # type: ignore[call-arg]  # six columns
 
 
 def wait_values(run_no: int, wait: Wait) -> dict[str, object]:
@@ -120,7 +120,9 @@ def wait_values(run_no: int, wait: Wait) -> dict[str, object]:
 
 # --- events ------------------------------------------------------------------------------------------
 
-_CLASSES: dict[str, type[Any]] = {cls.model_fields["event_type"].default: cls for cls in get_args(get_args(e.NewEvent)[0])}
+_CLASSES: dict[str, type[Any]] = {
+    cls.model_fields["event_type"].default: cls for cls in get_args(get_args(e.NewEvent)[0])
+}
 # Fields that have a column of their own; ``data`` holds the others, as far as they were set.
 _COLUMNS: dict[str, frozenset[str | None]] = {
     event_type: frozenset({"event_type", "correlation_id", cls.payload}) for event_type, cls in _CLASSES.items()

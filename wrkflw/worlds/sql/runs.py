@@ -18,14 +18,14 @@ from wrkflw.world.errors import (
     WorkflowRunNotFoundError,
 )
 from wrkflw.world.storage import Page, PageRequest, Resolve, RunFence, RunFilter
+from wrkflw.worlds.writer import Writer
 
-from ..writer import Writer
 from . import compiled as sql
 from . import rows
 from .append import claim
 from .database import Connection, Row
 from .images import Images
-from .pages import MOST, decode_cursor, encode_cursor, page_of
+from .pages import decode_cursor, encode_cursor, limit_of, page_of
 
 _FAR = 2**62
 
@@ -57,14 +57,17 @@ class RunReads:
         return row[0], rows.run_from(row)
 
     async def get(self, run_id: str, *, resolve_data: Resolve = "all") -> Run:
-        run_no, run = self.located(run_id)
-        return self._resolved(run_no, run, resolve_data)
+        return self.read(run_id, resolve_data)
+
+    def read(self, run_id: str, resolve_data: Resolve, connection: Connection | None = None) -> Run:
+        run_no, run = self.located(run_id, connection)
+        return self._resolved(connection or self._read, run_no, run, resolve_data)
 
     async def get_many(self, run_ids: Sequence[str], *, resolve_data: Resolve = "none") -> list[Run | None]:
         found: list[Run | None] = []
         for run_id in run_ids:
             row = self._read.one(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
-            found.append(None if row is None else self._resolved(row[0], rows.run_from(row), resolve_data))
+            found.append(None if row is None else self._resolved(self._read, row[0], rows.run_from(row), resolve_data))
         return found
 
     async def find(self, workflow_name: str, idempotency_key: str) -> Run | None:
@@ -77,16 +80,19 @@ class RunReads:
             workflow_name=workflow_name,
             idempotency_key=idempotency_key,
         )
-        return None if row is None else rows.run_from(row)
+        return None if row is None else self._resolved(connection, row[0], rows.run_from(row), "none")
 
     async def list(
         self, where: RunFilter | None = None, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
     ) -> Page[Run]:
         request, where = page or PageRequest(), where or RunFilter()
-        created, number = decode_cursor(request.cursor, "runs", (_FAR, _FAR))
-        limit = min(request.limit, MOST)
+        ascending = request.sort_order == "asc"
+        listing = "runs asc" if ascending else "runs"
+        created, number = decode_cursor(request.cursor, listing, (-_FAR, -_FAR) if ascending else (_FAR, _FAR))
+        limit = limit_of(request)
         found = self._read.all(
-            sql.RUNS_LIST,
+            sql.RUNS_LIST_ASC if ascending else sql.RUNS_LIST,
+            now=to_microseconds(self._clock.now()),
             namespace=self._namespace,
             workflow_name=where.workflow_name,
             statuses=None if where.statuses is None else json.dumps(list(where.statuses)),
@@ -94,28 +100,31 @@ class RunReads:
             attributes=None if not where.attributes else json.dumps(dict(where.attributes)),
             since=to_microseconds(where.since) if where.since is not None else -_FAR,
             until=to_microseconds(where.until) if where.until is not None else _FAR,
-            before_created=created,
-            before_no=number,
+            edge_created=created,
+            edge_no=number,
             row_limit=limit + 1,
         )
 
         def cursor_of(row: Row) -> str:
-            return encode_cursor("runs", row[5], row[0])
+            return encode_cursor(listing, row[5], row[0])
 
         listed = page_of(found, limit, request.cursor, cursor_of)
         runs: list[Run] = []
         for row in listed.data:
-            run = self._resolved(row[0], rows.run_from(row), resolve_data)
+            run = self._resolved(self._read, row[0], rows.run_from(row), resolve_data)
             run.detail = row[-1]
             runs.append(run)
         return Page(runs, listed.cursor, listed.has_more)
 
-    def _resolved(self, run_no: int, run: Run, resolve_data: Resolve) -> Run:
-        run.attributes = dict(self._read.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
+    def _resolved(self, connection: Connection, run_no: int, run: Run, resolve_data: Resolve) -> Run:
+        run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
+        if not run.ended:
+            found = connection.one(sql.RUN_DETAIL, no=run_no, now=to_microseconds(self._clock.now()))
+            run.detail = found[0] if found is not None else None
         if resolve_data == "none":
             return run
         for slot in (1, run.ended_slot):
-            row = None if slot is None else self._read.one(sql.EVENT_AT, run_no=run_no, slot=slot)
+            row = None if slot is None else connection.one(sql.EVENT_AT, run_no=run_no, slot=slot)
             if row is None:
                 continue
             match rows.event_from(run.run_id, row, payloads=True).event:
@@ -144,7 +153,7 @@ class RunReads:
 
         return await self._writer.submit(work)
 
-    async def claim_due(self, *, owner: str, workflow_names: Sequence[str], limit: int) -> list[Run]:
+    async def claim_due(self, *, owner: str, workflow_names: Sequence[str], limit: int) -> Sequence[Run]:
         def work(connection: Connection) -> list[Run]:
             self._free_the_dead(connection)
             due = connection.all(
@@ -174,9 +183,7 @@ class RunReads:
         return await self._writer.submit(work)
 
     async def next_due(self, workflow_names: Sequence[str]) -> datetime | None:
-        row = self._read.one(
-            sql.NEXT_DUE, namespace=self._namespace, workflow_names=json.dumps(list(workflow_names))
-        )
+        row = self._read.one(sql.NEXT_DUE, namespace=self._namespace, workflow_names=json.dumps(list(workflow_names)))
         return rows.moment(row[0]) if row is not None else None
 
     async def delete(self, run_id: str) -> None:
@@ -203,7 +210,7 @@ class RunReads:
 
     def _free_the_dead(self, connection: Connection) -> None:
         """Runs of a process that is gone become due now; whoever takes one raises its epoch."""
-        for owner, _ in connection.all(sql.OWNERS):
+        for (owner,) in connection.all(sql.OWNERS):
             if not self._owner_is_live(connection, owner):
                 now = to_microseconds(self._clock.now())
                 connection.run(sql.RUNS_FREE, owner=None, now=now, gone=owner)

@@ -9,9 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Executable, Table, and_, bindparam, case, delete, exists, func, insert, null, or_, select, tuple_, update
+from sqlalchemy import (
+    Executable,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    tuple_,
+    union,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -26,7 +42,7 @@ runs, events, steps, hooks, waits, attributes, owners = (
 
 
 def at(name: str) -> Clause:
-    return bindparam(name)
+    return cast("Clause", bindparam(name))
 
 
 def _row_where(table: Table, *names: str) -> Clause:
@@ -58,19 +74,35 @@ def _some(table: Table, *conditions: Clause) -> Clause:
 _sought = func.json_each(at("attributes")).table_valued("key", "value", name="sought")
 _lacks_one = exists(
     select(_sought.c.key).where(
-        ~_some(attributes, attributes.c.key == _sought.c.key, attributes.c.value == _sought.c.value)
+        ~_some(attributes, attributes.c.key == _sought.c.key, attributes.c.value == _sought.c.value).correlate(
+            runs, _sought
+        )
     )
 )
 _detail = case(
     (runs.c.ended_slot.is_not(None), null()),
     (runs.c.paused_at.is_not(None), "paused"),
-    (runs.c.owner.is_not(None), null()),
-    (_some(hooks, hooks.c.kind == "suspend", hooks.c.released_slot.is_(None)), "suspended"),
-    (_some(hooks, hooks.c.released_slot.is_(None)), "waiting"),
+    (or_(runs.c.owner.is_not(None), runs.c.last_slot > runs.c.seen_slot), null()),
+    (_some(steps, steps.c.status == "running"), null()),
+    # A hook for one answer is live until then.
+    (_some(hooks, hooks.c.kind == "suspend", hooks.c.released_slot.is_(None), hooks.c.payloads == 0), "suspended"),
+    (_some(hooks, hooks.c.kind != "suspend", hooks.c.released_slot.is_(None)), "waiting"),
     (_some(waits, waits.c.kind == "signal", waits.c.status == "waiting"), "waiting"),
+    (_some(steps, steps.c.kind == "child", steps.c.status == "pending"), "waiting"),
     (_some(waits, waits.c.kind == "sleep", waits.c.status == "waiting"), "sleeping"),
-    (_some(steps, steps.c.retry_after.is_not(None)), "sleeping"),
+    (_some(steps, steps.c.retry_after > at("now")), "sleeping"),
     else_=null(),
+)
+_place = tuple_(runs.c.created_at, runs.c.run_no)
+_edge = tuple_(at("edge_created"), at("edge_no"))
+_listed = select(runs, _detail.label("detail")).where(
+    _here,
+    or_(at("workflow_name").is_(None), runs.c.workflow_name == at("workflow_name")),
+    _any_of(runs.c.status, "statuses"),
+    or_(at("detail").is_(None), _detail == at("detail")),
+    or_(at("attributes").is_(None), ~_lacks_one),
+    runs.c.created_at >= at("since"),
+    runs.c.created_at < at("until"),
 )
 _due = and_(
     _here,
@@ -81,50 +113,43 @@ _due = and_(
 )
 _creation = events.alias("creation")
 _correlation_id = func.coalesce(events.c.correlation_id, _creation.c.correlation_id)
-_logged = events.outerjoin(
-    _creation, and_(_creation.c.run_no == events.c.run_no, _creation.c.slot == events.c.subject)
-)
+_logged = events.outerjoin(_creation, and_(_creation.c.run_no == events.c.run_no, _creation.c.slot == events.c.subject))
 _log = (
-    select(events.c.slot, events.c.event_type, _correlation_id, events.c.data, events.c.payload, events.c.epoch,
-           events.c.created_at)
+    select(
+        events.c.slot,
+        events.c.event_type,
+        _correlation_id,
+        events.c.data,
+        events.c.payload,
+        events.c.epoch,
+        events.c.created_at,
+    )
     .select_from(_logged)
     .where(events.c.run_no == at("run_no"))
 )
 _mutable = [item.name for item in runs.c if item.name not in ("run_no", "run_id", "namespace")]
 
-STATEMENTS: dict[str, Executable] = {
+STATEMENTS: dict[str, Clause] = {
     # --- the run row, which every write locks by being in one transaction with it
     "RUN_BY_ID": select(runs).where(runs.c.run_id == at("run_id"), _here),
     "RUN_BY_KEY": select(runs).where(
         _here, runs.c.workflow_name == at("workflow_name"), runs.c.idempotency_key == at("idempotency_key")
     ),
     "RUN_INSERT": insert(runs).values({item.name: at(item.name) for item in runs.c if item.name != "run_no"}),
-    "RUN_UPDATE": update(runs)
-    .where(runs.c.run_no == at("no"))
-    .values({name: at(name) for name in _mutable}),
+    "RUN_UPDATE": update(runs).where(runs.c.run_no == at("no")).values({name: at(name) for name in _mutable}),
     "RUN_ADVANCE": update(runs)
     .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
     .values(last_slot=at("last_slot"), updated_at=at("updated_at")),
-    "RUNS_LIST": select(runs, _detail.label("detail"))
-    .where(
-        _here,
-        or_(at("workflow_name").is_(None), runs.c.workflow_name == at("workflow_name")),
-        _any_of(runs.c.status, "statuses"),
-        or_(at("detail").is_(None), _detail == at("detail")),
-        or_(at("attributes").is_(None), ~_lacks_one),
-        runs.c.created_at >= at("since"),
-        runs.c.created_at < at("until"),
-        tuple_(runs.c.created_at, runs.c.run_no) < tuple_(at("before_created"), at("before_no")),
-    )
+    "RUN_DETAIL": select(_detail).where(runs.c.run_no == at("no")),
+    "RUNS_LIST": _listed.where(_place < _edge)
     .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
     .limit(at("row_limit")),
+    "RUNS_LIST_ASC": _listed.where(_place > _edge).order_by(runs.c.created_at, runs.c.run_no).limit(at("row_limit")),
     # --- who works on what
-    "RUNS_DUE": select(runs)
-    .where(_due, runs.c.wake_at <= at("now"))
-    .order_by(runs.c.wake_at)
-    .limit(at("row_limit")),
+    "RUNS_DUE": select(runs).where(_due, runs.c.wake_at <= at("now")).order_by(runs.c.wake_at).limit(at("row_limit")),
     "NEXT_DUE": select(func.min(runs.c.wake_at)).where(_due),
-    "OWNERS": select(owners.c.owner, owners.c.lease_until),
+    # Those who have announced themselves, and whoever else holds runs.
+    "OWNERS": union(select(owners.c.owner), select(runs.c.owner).where(runs.c.owner.is_not(None))),
     "OWNER_BY_NAME": select(owners.c.lease_until).where(owners.c.owner == at("owner")),
     "OWNER_RENEW": _replace(owners),
     "OWNER_DELETE": delete(owners).where(owners.c.owner == at("owner")),
@@ -140,12 +165,19 @@ STATEMENTS: dict[str, Executable] = {
     )
     .order_by(events.c.slot)
     .limit(at("row_limit")),
+    "EVENTS_ABOUT_BEFORE": _log.where(
+        events.c.slot < at("before"),
+        _correlation_id == at("correlation_id"),
+    )
+    .order_by(events.c.slot.desc())
+    .limit(at("row_limit")),
     "EVENT_RESUMED": _log.where(events.c.resume_id == at("resume_id")),
-    "SIGNALS": select(events.c.slot, events.c.data).where(
-        events.c.run_no == at("run_no"), events.c.event_type == "signal_received"
-    ),
+    "SIGNALS": select(events.c.slot, events.c.data)
+    .where(events.c.run_no == at("run_no"), events.c.event_type == "signal_received")
+    .order_by(events.c.slot),
     "ATTRIBUTE_CLAIM": select(events.c.slot).where(
-        events.c.run_no == at("run_no"), events.c.event_type == "attr_set",
+        events.c.run_no == at("run_no"),
+        events.c.event_type == "attr_set",
         events.c.correlation_id == at("correlation_id"),
     ),
     # --- the views
@@ -155,10 +187,14 @@ STATEMENTS: dict[str, Executable] = {
     .where(steps.c.run_no == at("run_no"), steps.c.created_slot < at("before"))
     .order_by(steps.c.created_slot.desc())
     .limit(at("row_limit")),
+    "STEPS_AFTER": select(steps)
+    .where(steps.c.run_no == at("run_no"), steps.c.created_slot > at("after"))
+    .order_by(steps.c.created_slot)
+    .limit(at("row_limit")),
     "HOOK_BY_ID": select(hooks).where(_row_where(hooks, "run_no", "hook_id")),
-    "HOOK_BY_TOKEN": select(hooks, runs.c.run_id).join(runs, runs.c.run_no == hooks.c.run_no).where(
-        hooks.c.namespace == at("namespace"), hooks.c.token == at("token"), hooks.c.released_slot.is_(None)
-    ),
+    "HOOK_BY_TOKEN": select(hooks, runs.c.run_id)
+    .join(runs, runs.c.run_no == hooks.c.run_no)
+    .where(hooks.c.namespace == at("namespace"), hooks.c.token == at("token"), hooks.c.released_slot.is_(None)),
     "HOOK_WRITE": _replace(hooks),
     "HOOKS_OF_RUN": select(hooks).where(_row_where(hooks, "run_no")).order_by(hooks.c.created_slot),
     "HOOKS_RELEASE": update(hooks)
@@ -188,6 +224,7 @@ _PREAMBLE = (
     '"""Generated by ``python -m wrkflw.worlds.sql.statements``; change ``tables`` or ``statements`` instead."""',
     "",
     "# ruff: noqa: E501",
+    "# fmt: off",
     "",
     "from __future__ import annotations",
     "",
@@ -197,21 +234,24 @@ _PREAMBLE = (
 
 
 def _statements() -> Iterator[str]:
-    dialect: Any = sqlite.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    dialect = sqlite.dialect(paramstyle="qmark")
     for name, statement in STATEMENTS.items():
-        result: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every Core statement has it
-        order = tuple(result.positiontup)
+        result: Any = statement.compile(dialect=dialect)
+        order: tuple[str, ...] = tuple(result.positiontup)
+        params: dict[str, object] = result.params
         sql = " ".join(str(result).split())
         # Literals became placeholders too: their values are part of the statement.
-        fixed = {key: value for key, value in result.params.items() if key in order and value is not None}
+        fixed = {key: value for key, value in params.items() if key in order and value is not None}
         yield f"{name} = Statement(\n    {sql!r},\n    {order!r},\n    {fixed!r},\n)"
 
 
 def _schema() -> Iterator[str]:
-    dialect: Any = sqlite.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    dialect = sqlite.dialect()
     yield "SCHEMA = ("
     for table in t.Table.metadata.sorted_tables:
-        for statement in (CreateTable(table), *(CreateIndex(index) for index in sorted(table.indexes, key=str))):
+        indexes = sorted(table.indexes, key=str)
+        statements: list[Clause] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
+        for statement in statements:
             yield f"    {' '.join(str(statement.compile(dialect=dialect)).split())!r},"
     yield ")"
 

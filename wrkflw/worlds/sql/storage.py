@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from wrkflw.clock import Clock
 from wrkflw.ids import Randomness, new_ulid
 from wrkflw.world import events as e
-from wrkflw.world.entities import Hook, Run, Step
+from wrkflw.world.entities import Hook, Step
 from wrkflw.world.errors import HookNotFoundError, KeyTakenError, WorldError
-from wrkflw.world.storage import (
-    CREATES,
-    BatchResult,
-    Claim,
-    EventResult,
-    Fence,
-    Page,
-    PageRequest,
-    Resolve,
-    RunFence,
-    RunFilter,
-)
+from wrkflw.world.storage import CREATES, BatchResult, Claim, EventResult, Fence, Page, PageRequest, Resolve, RunFence
+from wrkflw.worlds.writer import Writer
 
-from ..writer import Writer
 from . import compiled as sql
 from . import rows
 from .append import Append, Appended, Appender
-from .database import Connection
+from .database import Connection, Row
+from .identifiers import check_new_run_id, slot_of
 from .images import Images
-from .pages import MOST, decode_cursor, encode_cursor, page_of
+from .pages import decode_cursor, encode_cursor, limit_of, page_of
 from .runs import RunReads
 
 _FAR = 2**62
@@ -89,15 +80,18 @@ class SqlEvents:
             if not isinstance(event, e.RunCreated):
                 raise WorldError(f"{event.event_type!r} needs a run id; only 'run_created' may leave it to the World")
             run_id = f"wrun_{new_ulid(self._clock.now(), self._randomness)}"
+        elif isinstance(event, e.RunCreated):
+            check_new_run_id(run_id, self._clock.now())
         request = Append(run_id, [event], fence, None, expect_slot, resume_id, wake_at)
 
         def work(connection: Connection) -> EventResult:
             try:
-                return _result(self._append(connection, request), event)
+                return _result(connection, self._append(connection, request), request)
             except KeyTakenError as taken:
-                if on_conflict == "fail":
+                existing = self._runs.read(taken.run_id, "all", connection)
+                if on_conflict == "fail" or not isinstance(event, e.RunCreated) or existing.input != event.input:
                     raise
-                return EventResult(self._runs.located(taken.run_id, connection)[1])
+                return EventResult(existing)
 
         return await self._writer.submit(work)
 
@@ -110,9 +104,9 @@ class SqlEvents:
         claim: Claim | None = None,
         expect_slot: int | None = None,
     ) -> BatchResult:
-        for event in events[2:] if claim is not None else events:
-            if event.event_type in _NEVER_IN_A_BATCH:
-                raise WorldError(f"{event.event_type!r} cannot be part of a batch; append it with create()")
+        _check_batch(events, fence=fence, claim=claim)
+        if claim is not None:
+            check_new_run_id(run_id, self._clock.now())
         request = Append(run_id, events, fence, claim, expect_slot, atomic=claim is not None)
         appended = await self._writer.submit(lambda connection: self._append(connection, request))
         run = appended.image.run
@@ -121,8 +115,8 @@ class SqlEvents:
 
     async def get(self, run_id: str, event_id: str, *, resolve_data: Resolve = "all") -> e.StoredEvent:
         run_no, _ = self._runs.located(run_id)
-        digits = event_id.removeprefix("evnt_")
-        row = self._read.one(sql.EVENT_AT, run_no=run_no, slot=int(digits)) if digits.isdigit() else None
+        slot = slot_of(event_id)
+        row = None if slot is None else self._read.one(sql.EVENT_AT, run_no=run_no, slot=slot)
         if row is None:
             raise WorldError(f"run {run_id} has no event {event_id!r}", status=404)
         return rows.event_from(run_id, row, payloads=resolve_data == "all")
@@ -133,27 +127,32 @@ class SqlEvents:
         run_no, _ = self._runs.located(run_id)
         request = page or PageRequest(limit=_FAR)
         descending = request.sort_order == "desc"
-        (edge,) = decode_cursor(request.cursor, "events", (_FAR if descending else 0,))
-        limit = request.limit if page is None else min(request.limit, MOST)
+        listing = f"events {'desc ' if descending else ''}of {run_no}"
+        (edge,) = decode_cursor(request.cursor, listing, (_FAR if descending else 0,))
+        limit = request.limit if page is None else limit_of(request)
         if descending:
             found = self._read.all(sql.EVENTS_BEFORE, run_no=run_no, before=edge, row_limit=limit + 1)
         else:
             found = self._read.all(sql.EVENTS_AFTER, run_no=run_no, after=edge, row_limit=limit + 1)
         log = [rows.event_from(run_id, row, payloads=resolve_data == "all") for row in found]
-        return page_of(log, limit, request.cursor, lambda event: encode_cursor("events", event.slot))
+        return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
 
     async def list_by_correlation_id(
         self, run_id: str, correlation_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
         run_no, _ = self._runs.located(run_id)
         request = page or PageRequest()
-        (edge,) = decode_cursor(request.cursor, "events", (0,))
-        limit = min(request.limit, MOST)
-        found = self._read.all(
-            sql.EVENTS_ABOUT, run_no=run_no, after=edge, correlation_id=correlation_id, row_limit=limit + 1
-        )
+        descending = request.sort_order == "desc"
+        listing = f"events {'desc ' if descending else ''}about {correlation_id} of {run_no}"
+        (edge,) = decode_cursor(request.cursor, listing, (_FAR if descending else 0,))
+        limit = limit_of(request)
+        about = {"run_no": run_no, "correlation_id": correlation_id, "row_limit": limit + 1}
+        if descending:
+            found = self._read.all(sql.EVENTS_ABOUT_BEFORE, before=edge, **about)
+        else:
+            found = self._read.all(sql.EVENTS_ABOUT, after=edge, **about)
         log = [rows.event_from(run_id, row, payloads=resolve_data == "all") for row in found]
-        return page_of(log, limit, request.cursor, lambda event: encode_cursor("events", event.slot))
+        return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
 
 
 class SqlSteps:
@@ -168,36 +167,24 @@ class SqlSteps:
         row = self._read.one(sql.STEP_BY_ID, run_no=run_no, step_id=step_id)
         if row is None:
             raise WorldError(f"run {run_id} has no step {step_id!r}", status=404)
-        return self._resolved(run_no, rows.step_from(run_id, row), resolve_data)
+        return _resolved(self._read, run_no, rows.step_from(run_id, row), resolve_data)
 
-    async def list(
-        self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
-    ) -> Page[Step]:
+    async def list(self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none") -> Page[Step]:
         run_no, _ = self._runs.located(run_id)
         request = page or PageRequest()
-        (edge,) = decode_cursor(request.cursor, "steps", (_FAR,))
-        limit = min(request.limit, MOST)
-        found = self._read.all(sql.STEPS_BEFORE, run_no=run_no, before=edge, row_limit=limit + 1)
+        ascending = request.sort_order == "asc"
+        listing = f"steps {'asc ' if ascending else ''}of {run_no}"
+        (edge,) = decode_cursor(request.cursor, listing, (0 if ascending else _FAR,))
+        limit = limit_of(request)
+        if ascending:
+            found = self._read.all(sql.STEPS_AFTER, run_no=run_no, after=edge, row_limit=limit + 1)
+        else:
+            found = self._read.all(sql.STEPS_BEFORE, run_no=run_no, before=edge, row_limit=limit + 1)
         steps = [rows.step_from(run_id, row) for row in found]
-        listed = page_of(steps, limit, request.cursor, lambda step: encode_cursor("steps", step.created_slot))
-        return Page([self._resolved(run_no, step, resolve_data) for step in listed.data], listed.cursor, listed.has_more)
-
-    def _resolved(self, run_no: int, step: Step, resolve_data: Resolve) -> Step:
-        def event_at(slot: int | None) -> e.StoredEvent | None:
-            row = None if slot is None else self._read.one(sql.EVENT_AT, run_no=run_no, slot=slot)
-            return None if row is None else rows.event_from(step.run_id, row, payloads=resolve_data == "all")
-
-        created, started = event_at(step.created_slot), event_at(step.started_slot)
-        ended, updated, error = event_at(step.ended_slot), event_at(step.updated_slot), event_at(step.error_slot)
-        step.created_at = created.created_at if created is not None else None
-        step.started_at = started.created_at if started is not None else None
-        step.completed_at = ended.created_at if ended is not None else None
-        step.updated_at = updated.created_at if updated is not None else None
-        step.input = created.event.input if created is not None and isinstance(created.event, e.StepCreated) else None
-        step.output = ended.event.result if ended is not None and isinstance(ended.event, e.StepCompleted) else None
-        if error is not None and isinstance(error.event, e.StepFailed | e.StepRetrying):
-            step.error = error.event.error
-        return step
+        listed = page_of(steps, limit, request.cursor, lambda step: encode_cursor(listing, step.created_slot))
+        return Page(
+            [_resolved(self._read, run_no, step, resolve_data) for step in listed.data], listed.cursor, listed.has_more
+        )
 
 
 class SqlHooks:
@@ -211,34 +198,89 @@ class SqlHooks:
         row = self._read.one(sql.HOOK_BY_ID, run_no=run_no, hook_id=hook_id)
         if row is None:
             raise HookNotFoundError
-        return rows.hook_from(run_id, row)
+        return self._resolved(run_id, row)
 
     async def get_by_token(self, token: str) -> Hook:
         row = self._read.one(sql.HOOK_BY_TOKEN, namespace=self._namespace, token=token)
         if row is None:
             raise HookNotFoundError
-        return rows.hook_from(row[-1], row)
+        return self._resolved(row[-1], row)
 
     async def list(self, run_id: str) -> Sequence[Hook]:
         run_no, _ = self._runs.located(run_id)
-        return [rows.hook_from(run_id, row) for row in self._read.all(sql.HOOKS_OF_RUN, run_no=run_no)]
+        return [self._resolved(run_id, row) for row in self._read.all(sql.HOOKS_OF_RUN, run_no=run_no)]
+
+    def _resolved(self, run_id: str, row: Row) -> Hook:
+        hook = rows.hook_from(run_id, row)
+        found = self._read.one(sql.EVENT_AT, run_no=row[0], slot=hook.created_slot)
+        if found is not None:
+            created = rows.event_from(run_id, found, payloads=True)
+            hook.created_at = created.created_at
+            hook.metadata = created.event.metadata if isinstance(created.event, e.HookCreated) else None
+        return hook
 
 
-def _result(appended: Appended, event: e.NewEvent) -> EventResult:
-    image = appended.image
+def _check_batch(events: Sequence[e.NewEvent], *, fence: RunFence | None, claim: Claim | None) -> None:
+    rest = events
+    if claim is not None:
+        if fence is not None:
+            raise WorldError("a batch has a fence or a claim; give one of them")
+        if not events or not isinstance(events[0], e.RunCreated):
+            raise WorldError(
+                "a batch with a claim begins with 'run_created'; claim a run that exists with runs.claim()"
+            )
+        rest = events[2:] if len(events) > 1 and isinstance(events[1], e.RunStarted) else events[1:]
+    about: set[str] = set()
+    created: str | None = None
+    for event in rest:
+        if event.event_type in _NEVER_IN_A_BATCH:
+            raise WorldError(f"{event.event_type!r} cannot be part of a batch; append it with create()")
+        name: str | None = getattr(event, "correlation_id", None)
+        if name is None:
+            continue
+        if name in about and not (isinstance(event, e.StepStarted) and name == created):
+            raise WorldError(f"a batch has two events of {name!r}; only 'step_started' may follow 'step_created'")
+        about.add(name)
+        created = name if isinstance(event, e.StepCreated) else None
+
+
+def _result(connection: Connection, appended: Appended, request: Append) -> EventResult:
+    """Copies: what is kept of the run goes on changing."""
+    image, event = appended.image, request.events[0]
     assert image.run is not None
     about = getattr(event, "correlation_id", None) or ""
-    last = None
-    if appended.last is not None:
-        slot, stored = appended.last
-        last = e.StoredEvent(
-            run_id=image.run_id, slot=slot, event=stored, epoch=image.run.epoch or None, created_at=appended.at
-        )
+    stored = appended.again
+    if stored is None and appended.last is not None:
+        slot, last = appended.last
+        epoch = request.fence.epoch if isinstance(request.fence, RunFence) else None
+        stored = e.StoredEvent(run_id=image.run_id, slot=slot, event=last, epoch=epoch, created_at=appended.at)
+    step, hook, wait = appended.step, image.hooks.get(about), image.waits.get(about)
+    attributes: dict[str, str] = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=appended.run_no))
     return EventResult(
-        image.run,
-        last,
-        image.steps.get(about),
-        image.hooks.get(about),
-        image.waits.get(about),
+        replace(image.run, attributes=attributes),
+        stored,
+        None if step is None else _resolved(connection, appended.run_no, replace(step), "all"),
+        None if hook is None else replace(hook),
+        None if wait is None else replace(wait),
         appended.step_created,
     )
+
+
+def _resolved(connection: Connection, run_no: int, step: Step, resolve_data: Resolve) -> Step:
+    """The step with its times and payloads, from the log."""
+
+    def event_at(slot: int | None) -> e.StoredEvent | None:
+        row = None if slot is None else connection.one(sql.EVENT_AT, run_no=run_no, slot=slot)
+        return None if row is None else rows.event_from(step.run_id, row, payloads=resolve_data == "all")
+
+    created, started = event_at(step.created_slot), event_at(step.started_slot)
+    ended, updated, error = event_at(step.ended_slot), event_at(step.updated_slot), event_at(step.error_slot)
+    step.created_at = created.created_at if created is not None else None
+    step.started_at = started.created_at if started is not None else None
+    step.completed_at = ended.created_at if ended is not None else None
+    step.updated_at = updated.created_at if updated is not None else None
+    step.input = created.event.input if created is not None and isinstance(created.event, e.StepCreated) else None
+    step.output = ended.event.result if ended is not None and isinstance(ended.event, e.StepCompleted) else None
+    if error is not None and isinstance(error.event, e.StepFailed | e.StepRetrying):
+        step.error = error.event.error
+    return step

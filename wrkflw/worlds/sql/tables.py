@@ -40,7 +40,9 @@ class RunRow(Table, table=True):
 
     __tablename__ = "runs"
     __table_args__ = (
-        CheckConstraint(_any_of("status", "pending", "running", "completed", "failed", "cancelled"), name="runs_status"),
+        CheckConstraint(
+            _any_of("status", "pending", "running", "completed", "failed", "cancelled"), name="runs_status"
+        ),
         Index(
             "runs_key",
             "namespace",

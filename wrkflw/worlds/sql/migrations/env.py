@@ -6,8 +6,6 @@ from alembic import context
 
 from wrkflw.worlds.sql.schema import VERSION_TABLE
 
-context.configure(
-    connection=context.config.attributes["connection"], version_table=VERSION_TABLE, render_as_batch=True
-)
+context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE, render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,158 @@
+"""The limit: what the disk and the driver can do, with nothing around them.
+
+The standard library's sqlite3, WAL and ``synchronous=FULL``; a step is one transaction that inserts its row and moves
+its run on.  For runs in flight together, one thread commits whatever has gathered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from .measure import Timed, timed
+
+_SCHEMA = (
+    "CREATE TABLE runs(id TEXT PRIMARY KEY, workflow TEXT, status TEXT, input TEXT, output TEXT, seq INTEGER, "
+    "created REAL, updated REAL)",
+    "CREATE TABLE steps(run_id TEXT, seq INTEGER, name TEXT, status TEXT, output TEXT, started REAL, ended REAL, "
+    "PRIMARY KEY(run_id, seq)) WITHOUT ROWID",
+)
+_NEW_RUN = "INSERT INTO runs VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
+_NEW_STEP = "INSERT INTO steps VALUES(?, ?, ?, ?, ?, ?, ?)"
+_MOVE_RUN = "UPDATE runs SET seq = ?, status = ?, output = ?, updated = ? WHERE id = ?"
+_MOST_AT_ONCE = 1000
+_LOG_PAGES = 1100  # a little more than SQLite lets the log grow to before it begins again at the front
+_PAGE = 4096
+
+Writes: TypeAlias = Sequence[tuple[str, tuple[object, ...]]]
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A database as it is after a while: its log has grown to full size, and is written over from the front.
+
+    While the log grows, a commit costs up to twice as much, for then the file system writes a journal of its own.
+    """
+    connection = sqlite3.connect(folder / "raw.db", isolation_level=None, check_same_thread=False)
+    with closing(connection):
+        for text in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", *_SCHEMA):
+            connection.execute(text)
+        filler = "INSERT INTO runs(id, input) VALUES('filler', zeroblob(?))"
+        _commit(connection, [(filler, (_LOG_PAGES * _PAGE,))])
+        _commit(connection, [("DELETE FROM runs WHERE id = 'filler'", ())])
+        yield connection
+
+
+async def chain(connection: sqlite3.Connection, runs: int, length: int) -> Timed:
+    """``runs`` of ``length`` steps, one after another."""
+    return await timed(runs * length, _one_after_another(connection, runs, length))
+
+
+async def concurrent(connection: sqlite3.Connection, runs: int, in_flight: int, length: int) -> Timed:
+    """The same, up to ``in_flight`` at a time, over one thread that writes."""
+    group = GroupCommit(connection)
+    try:
+        return await timed(runs * length, _together(group, runs, in_flight, length))
+    finally:
+        group.close()
+
+
+async def _one_after_another(connection: sqlite3.Connection, runs: int, length: int) -> None:
+    for name in _names(runs):
+        _commit(connection, _creation(name))
+        value = {"n": 0}
+        for step in range(1, length + 1):
+            value = {"n": value["n"] + 1}
+            _commit(connection, _completion(name, step, value, length))
+
+
+async def _together(group: GroupCommit, runs: int, in_flight: int, length: int) -> None:
+    free = asyncio.Semaphore(in_flight)
+
+    async def run(name: str) -> None:
+        async with free:
+            await group.commit(_creation(name))
+            value = {"n": 0}
+            for step in range(1, length + 1):
+                value = {"n": value["n"] + 1}
+                await group.commit(_completion(name, step, value, length))
+
+    await asyncio.gather(*(run(name) for name in _names(runs)))
+
+
+class GroupCommit:
+    """Whatever was handed in while the last transaction was written makes the next."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[tuple[asyncio.Future[None], Writes] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write)
+        self._thread.start()
+
+    def commit(self, writes: Writes) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put((future, writes))
+        return future
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            while len(batch) < _MOST_AT_ONCE:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    self._queue.put(None)
+                    break
+                batch.append(following)
+            _commit(self._connection, [write for _, writes in batch for write in writes])
+            self._loop.call_soon_threadsafe(_settle, [future for future, _ in batch])
+
+
+def _settle(futures: Sequence[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _names(runs: int) -> list[str]:
+    return [f"run-{number}" for number in itertools.islice(_numbers, runs)]
+
+
+def _creation(run: str) -> Writes:
+    now = time.time()
+    return [(_NEW_RUN, (run, "w", "running", json.dumps({"n": 0}), None, 0, now, now))]
+
+
+def _completion(run: str, step: int, value: object, length: int) -> Writes:
+    now, data = time.time(), json.dumps(value)
+    status = "completed" if step == length else "running"
+    return [
+        (_NEW_STEP, (run, step, f"add-{step}", "completed", data, now, now)),
+        (_MOVE_RUN, (step, status, data, now, run)),
+    ]
+
+
+def _commit(connection: sqlite3.Connection, writes: Writes) -> None:
+    execute = connection.execute
+    execute("BEGIN IMMEDIATE")
+    for text, values in writes:
+        execute(text, values)
+    execute("COMMIT")

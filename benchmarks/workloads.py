@@ -1,0 +1,198 @@
+"""The workloads: trivial steps, whose every result is durable before the next may depend on it.
+
+A workload is a function from sizes and an empty folder on the disk to be measured to figures; it is known by its number
+in ``REGISTRY``.  The goals for its figures stand in ``report``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeAlias
+
+from pydantic import BaseModel
+
+from wrkflw import Run, Runtime, Workflow, create_step, create_workflow
+
+from . import cold, raw
+from .measure import Figure, Paired, Sizes, figure, paired, rates, timed
+
+CHAIN = 10
+RAW_GROUP_COMMIT = 52_700
+"""Steps/s of the raw group commit on the machine for which the goal of W2 was set."""
+_WARM_UP = 40  # runs: the log of the database has its full size then
+
+
+class Number(BaseModel):
+    n: int
+
+
+Adding: TypeAlias = Workflow[Number, Number, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    name: str
+    measure: Callable[[Sizes, Path], list[Figure]]
+
+
+async def add(number: Number) -> Number:
+    return Number(n=number.n + 1)
+
+
+def adding(id: str, length: int) -> Adding:
+    """A chain of ``length`` steps."""
+    chain = create_workflow(id=id, input_schema=Number, output_schema=Number)
+    for step in range(1, length + 1):
+        chain = chain.then(create_step(id=f"add-{step}", input_schema=Number, output_schema=Number, execute=add))
+    return chain.commit()
+
+
+# --- W1 and W2 ---------------------------------------------------------------------------------------
+
+
+def chain10(sizes: Sizes, folder: Path) -> list[Figure]:
+    """Runs of ten steps, one after another."""
+
+    async def measured(limit: sqlite3.Connection) -> list[Paired]:
+        workflow = adding("chain10", CHAIN)
+        async with Runtime(database(folder), workflows=[workflow]):
+            await _chains(workflow, _WARM_UP)
+            return [
+                await paired(
+                    lambda: raw.chain(limit, sizes.chains, CHAIN),
+                    lambda: timed(sizes.chains * CHAIN, _chains(workflow, sizes.chains)),
+                )
+                for _ in range(sizes.repetitions)
+            ]
+
+    with raw.database(folder) as limit:
+        return rates(asyncio.run(measured(limit)))
+
+
+def concurrent(sizes: Sizes, folder: Path) -> list[Figure]:
+    """The same, a hundred in flight."""
+
+    async def measured(limit: sqlite3.Connection) -> list[Paired]:
+        workflow = adding("concurrent", CHAIN)
+        async with Runtime(database(folder), workflows=[workflow]):
+            await _together(workflow, _WARM_UP, sizes.in_flight)
+            return [
+                await paired(
+                    lambda: raw.concurrent(limit, sizes.concurrent, sizes.in_flight, CHAIN),
+                    lambda: timed(sizes.concurrent * CHAIN, _together(workflow, sizes.concurrent, sizes.in_flight)),
+                )
+                for _ in range(sizes.repetitions)
+            ]
+
+    with raw.database(folder) as limit:
+        pairs = asyncio.run(measured(limit))
+    scaled = figure(
+        "steps/s, limit-scaled",
+        "/s",
+        [RAW_GROUP_COMMIT / pair.ratio for pair in pairs],
+        note=f"steps/s × {RAW_GROUP_COMMIT:,} ÷ raw steps/s: as if this machine's raw limit were {RAW_GROUP_COMMIT:,}",
+    )
+    return [*rates(pairs), scaled]
+
+
+async def _chains(workflow: Adding, runs: int) -> None:
+    for _ in range(runs):
+        await _run(workflow, CHAIN)
+
+
+async def _together(workflow: Adding, runs: int, in_flight: int) -> None:
+    free = asyncio.Semaphore(in_flight)
+
+    async def one() -> None:
+        async with free:
+            await _run(workflow, CHAIN)
+
+    await asyncio.gather(*(one() for _ in range(runs)))
+
+
+async def _run(workflow: Adding, length: int) -> Run[Number, Number, None]:
+    run = await workflow.create_run()
+    result = await run.start(Number(n=0), wait=None)
+    assert result.unwrap().n == length
+    return run
+
+
+# --- W3 ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Long:
+    pair: Paired
+    growth: float
+    """The time of the last tenth of the steps in times that of the first."""
+    overhead: float
+    """Bytes a step on disk, beside its result."""
+
+
+def long(sizes: Sizes, folder: Path) -> list[Figure]:
+    """One run of many steps."""
+
+    async def measured(limit: sqlite3.Connection) -> list[_Long]:
+        workflow = adding("long", sizes.long_steps)
+        async with Runtime(database(folder), workflows=[workflow]):
+            await _run(workflow, sizes.long_steps)
+            return [await _one_long(workflow, sizes.long_steps, limit, folder) for _ in range(sizes.long_repetitions)]
+
+    with raw.database(folder) as limit:
+        runs = asyncio.run(measured(limit))
+    return [
+        *rates(run.pair for run in runs),
+        figure("last ÷ first tenth", "x", [run.growth for run in runs], note="by recorded times"),
+        figure(
+            "disk a step",
+            "B",
+            [run.overhead for run in runs],
+            compared=True,
+            note="after a checkpoint, beside each step's result",
+        ),
+    ]
+
+
+async def _one_long(workflow: Adding, steps: int, limit: sqlite3.Connection, folder: Path) -> _Long:
+    runs: list[Run[Number, Number, None]] = []
+
+    async def one() -> None:
+        runs.append(await _run(workflow, steps))
+
+    size = _size(folder)
+    pair = await paired(lambda: raw.chain(limit, 1, steps), lambda: timed(steps, one()))
+    results = sum(len(Number(n=n).model_dump_json()) for n in range(1, steps + 1))
+    return _Long(pair, await _growth(runs[0], steps), (_size(folder) - size - results) / steps)
+
+
+async def _growth(run: Run[Number, Number, None], steps: int) -> float:
+    ends = [result.completed_at for result in (await run.snapshot()).step_results.values()]
+    took = [(end - begin).total_seconds() for begin, end in pairwise(ends) if begin is not None and end is not None]
+    tenth = max(1, steps // 10)
+    return sum(took[-tenth:]) / max(sum(took[:tenth]), 1e-6)
+
+
+def _size(folder: Path) -> int:
+    path = folder / "wrkflw.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # leaves the log its size
+    return path.stat().st_size
+
+
+def database(folder: Path) -> str:
+    return f"sqlite:///{folder / 'wrkflw.db'}"
+
+
+REGISTRY: dict[str, Workload] = {
+    "W1": Workload("chain10", chain10),
+    "W2": Workload("concurrent", concurrent),
+    "W3": Workload("long", long),
+    "W7": Workload("cold", cold.measure),
+}
+"""By number, in the order in which they are measured."""

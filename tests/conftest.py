@@ -1,0 +1,28 @@
+"""What most tests begin with: a clock that stands still, a runtime in memory, a file that does not exist yet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from wrkflw import Runtime
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def runtime(clock: ManualClock) -> AsyncIterator[Runtime]:
+    async with Runtime(":memory:", clock=clock) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """The URL of a file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'app.db'}"

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wrkflw.errors import StoreError
+from wrkflw.world.errors import EntityConflictError, StoreBusyError
+from wrkflw.worlds.sql.database import Connection, Notice
+from wrkflw.worlds.sql.statement import Statement
+from wrkflw.worlds.writer import FAST_COMMIT, SLOW_COMMIT, Work, Writer
+
+INSERT = Statement("INSERT INTO notes VALUES (?)", ("text",))
+
+
+class Disk:
+    """A database that remembers what it was told, and is as slow or as broken as a test wants it."""
+
+    def __init__(self, path: Path) -> None:
+        self.texts: list[str] = []
+        self.threads: list[str] = []
+        self.failures: dict[str, list[BaseException]] = {}
+        self.cost = 0.0
+        self._time = 0.0
+        self.connection = Connection(sqlite3.connect(path, isolation_level=None, check_same_thread=False), self._hear)
+        self._look = sqlite3.connect(path, isolation_level=None)
+        self._look.execute("CREATE TABLE notes (text TEXT NOT NULL UNIQUE)")
+
+    def _hear(self, text: str) -> None:
+        if text == "COMMIT":
+            self._time += self.cost
+            self.threads.append(threading.current_thread().name)
+        if failures := self.failures.get(text):
+            raise failures.pop()
+        self.texts.append(text)
+
+    def measure(self) -> float:
+        return self._time
+
+    @property
+    def commits(self) -> int:
+        return self.texts.count("COMMIT")
+
+    def notes(self) -> list[str]:
+        return [row[0] for row in self._look.execute("SELECT text FROM notes ORDER BY rowid")]
+
+    def close(self) -> None:
+        self._look.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(tmp_path / "notes.db")
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def told() -> list[Notice]:
+    return []
+
+
+@pytest.fixture
+async def writer(disk: Disk, told: list[Notice]) -> Writer:
+    return Writer(disk.connection, lock=threading.Lock(), notify=told.extend, threads=True, measure=disk.measure)
+
+
+def note(text: str, then: BaseException | None = None) -> Work[str]:
+    """Write ``text``; afterwards, raise."""
+
+    def work(connection: Connection) -> str:
+        connection.run(INSERT, text=text)
+        connection.notices.append((text, ["noted"]))
+        if then is not None:
+            raise then
+        return text.upper()
+
+    return work
+
+
+def refuse(connection: Connection) -> str:
+    raise EntityConflictError("no")
+
+
+async def results(*futures: asyncio.Future[str]) -> list[str | BaseException]:
+    return await asyncio.gather(*futures, return_exceptions=True)
+
+
+async def test_what_is_submitted_in_one_turn_of_the_loop_is_one_commit(
+    writer: Writer, disk: Disk, told: list[Notice]
+) -> None:
+    names = [f"note {number}" for number in range(100)]
+
+    answers = await results(*(writer.submit(note(name)) for name in names))
+
+    assert answers == [name.upper() for name in names]
+    assert disk.commits == 1
+    assert disk.notes() == names
+    assert told == [(name, ["noted"]) for name in names]
+    await writer.close()
+
+
+async def test_nobody_is_answered_before_the_commit(writer: Writer, disk: Disk) -> None:
+    seen: list[int] = []
+    future = writer.submit(note("a"))
+    future.add_done_callback(lambda _: seen.append(disk.commits))
+
+    await future
+    await asyncio.sleep(0)
+
+    assert seen == [1]
+    await writer.close()
+
+
+async def test_a_refusal_undoes_nothing_of_its_neighbours(writer: Writer, disk: Disk) -> None:
+    answers = await results(writer.submit(note("a")), writer.submit(refuse), writer.submit(note("b")))
+
+    assert [answers[0], answers[2]] == ["A", "B"]
+    assert isinstance(answers[1], EntityConflictError)
+    assert disk.commits == 1
+    assert disk.notes() == ["a", "b"]
+    await writer.close()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), EntityConflictError("no"), sqlite3.IntegrityError("twice")])
+async def test_who_breaks_after_writing_fails_alone(
+    error: Exception, writer: Writer, disk: Disk, told: list[Notice]
+) -> None:
+    undone: list[bool] = []
+    writer.on_rollback = lambda: undone.append(True)
+
+    answers = await results(writer.submit(note("a")), writer.submit(note("broken", error)), writer.submit(note("b")))
+
+    assert [answers[0], answers[2]] == ["A", "B"]
+    assert isinstance(answers[1], StoreError if isinstance(error, sqlite3.Error) else type(error))
+    assert disk.notes() == ["a", "b"]
+    assert told == [("a", ["noted"]), ("b", ["noted"])]
+    assert undone
+    await writer.close()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_when_a_commit_fails_nothing_is_acknowledged(
+    number: int, writer: Writer, disk: Disk, told: list[Notice]
+) -> None:
+    disk.failures["COMMIT"] = [sqlite3.OperationalError("disk I/O error")]
+
+    answers = await results(*(writer.submit(note(str(n))) for n in range(number)))
+
+    assert [str(answer) for answer in answers] == [
+        "the database could not commit: disk I/O error; repeat the call with the same idempotency key"
+    ] * number
+    assert all(isinstance(answer, StoreError) for answer in answers)
+    assert disk.notes() == []
+    assert told == []
+    assert disk.commits == 0, "the disk is not asked again for those who were waiting"
+    assert await writer.submit(note("later")) == "LATER"
+    await writer.close()
+
+
+async def test_when_another_process_holds_the_database_all_are_told_to_try_again(writer: Writer, disk: Disk) -> None:
+    disk.failures["BEGIN IMMEDIATE"] = [sqlite3.OperationalError("database is locked")]
+
+    answers = await results(writer.submit(note("a")), writer.submit(note("b")))
+
+    assert all(isinstance(answer, StoreBusyError) for answer in answers)
+    assert await writer.submit(note("a")) == "A"
+    await writer.close()
+
+
+async def test_a_transaction_that_cannot_be_undone_stops_the_writer(writer: Writer, disk: Disk) -> None:
+    disk.failures["COMMIT"] = [sqlite3.OperationalError("disk I/O error")]
+    disk.failures["ROLLBACK"] = [sqlite3.OperationalError("disk I/O error")]
+
+    with pytest.raises(StoreError, match="could not commit"):
+        await writer.submit(note("a"))
+    with pytest.raises(StoreError, match="the database could not undo a transaction; open a Runtime again"):
+        await writer.submit(note("b"))
+
+    await writer.close()
+    assert disk.notes() == []
+
+
+async def test_a_caller_who_has_gone_does_not_undo_what_it_asked_for(writer: Writer, disk: Disk) -> None:
+    gone = writer.submit(note("a"))
+    gone.cancel()
+
+    assert await writer.submit(note("b")) == "B"
+
+    assert disk.notes() == ["a", "b"]
+    await writer.close()
+
+
+async def test_a_fast_disk_is_written_on_the_event_loop(writer: Writer, disk: Disk) -> None:
+    disk.cost = SLOW_COMMIT
+
+    for number in range(50):
+        await writer.submit(note(str(number)))
+
+    assert set(disk.threads) == {threading.current_thread().name}
+    await writer.close()
+
+
+async def test_a_slow_disk_moves_to_a_thread_and_back_when_it_is_fast_again(writer: Writer, disk: Disk) -> None:
+    loop, thread = threading.current_thread().name, "wrkflw-writer_0"
+
+    disk.cost = 2 * SLOW_COMMIT
+    for number in range(10):
+        await writer.submit(note(f"slow {number}"))
+    disk.cost = (SLOW_COMMIT + FAST_COMMIT) / 2
+    for number in range(50):
+        await writer.submit(note(f"in between {number}"))
+    disk.cost = FAST_COMMIT / 2
+    for number in range(50):
+        await writer.submit(note(f"fast {number}"))
+
+    assert disk.threads[0] == loop
+    assert set(disk.threads[10:60]) == {thread}, "between the limits it stays where it is"
+    assert disk.threads[-1] == loop
+    assert len(disk.notes()) == 110
+    await writer.close()
+
+
+async def test_what_arrives_while_the_thread_commits_gathers_for_the_next(writer: Writer, disk: Disk) -> None:
+    disk.cost = 1.0
+    await writer.submit(note("slow"))
+
+    first = writer.submit(note("first"))
+    await asyncio.sleep(0)  # it is on its way
+    rest = [writer.submit(note(str(number))) for number in range(10)]
+    await asyncio.gather(first, *rest)
+
+    assert disk.commits == 3
+    assert disk.notes() == ["slow", "first", *map(str, range(10))]
+    await writer.close()
+
+
+@pytest.mark.parametrize("cost", [0.0, 1.0])
+async def test_close_commits_what_was_submitted_and_then_refuses(cost: float, writer: Writer, disk: Disk) -> None:
+    disk.cost = cost
+    await writer.submit(note("before"))
+    futures = [writer.submit(note(str(number))) for number in range(1500)]
+
+    await writer.close()
+
+    assert all(future.done() and future.result() for future in futures)
+    assert len(disk.notes()) == 1501
+    with pytest.raises(StoreError, match="the database is closed; open a Runtime again"):
+        await writer.submit(note("after"))
+
+
+async def test_a_writer_that_is_stopped_leaves_what_was_not_committed(writer: Writer, disk: Disk) -> None:
+    future = writer.submit(note("a"))
+
+    writer.stop()
+
+    assert future.cancelled()
+    with pytest.raises(StoreError, match="the process was stopped"):
+        await writer.submit(note("b"))
+    assert disk.notes() == []

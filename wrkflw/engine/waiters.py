@@ -1,0 +1,39 @@
+"""Who waits for news of a run: woken, never polling."""
+
+from __future__ import annotations
+
+import asyncio
+
+from wrkflw.world.errors import FencedError
+
+
+class Waiters:
+    """News is only that something may have changed; who is woken looks for himself."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def news(self, run_id: str) -> None:
+        """Wait for news of the run.  Raises StoreError when this process can write no more to it."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(run_id, [])
+        waiting.append(waiter)
+        try:
+            await waiter
+        finally:
+            if not waiter.done() or waiter.cancelled():  # not told, so still listed
+                waiting.remove(waiter)
+
+    def tell(self, run_id: str, error: BaseException | None = None) -> None:
+        """There is news of the run; ``error`` ends its drive here, unless somebody else has taken it over."""
+        for waiter in self._waiting.pop(run_id, ()):
+            if waiter.done():
+                continue
+            if error is None or isinstance(error, FencedError):
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+    def tell_all(self) -> None:
+        for run_id in list(self._waiting):
+            self.tell(run_id)
