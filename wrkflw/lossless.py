@@ -19,6 +19,8 @@ Node: TypeAlias = dict[str, Any]  # a core schema is a tree of plain dicts, whos
 LOSSLESS_BYTES: Mapping[str, str] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 _OPAQUE = frozenset({"cls", "metadata", "ref", "schema_ref", "serialization", "config"})
+# How pydantic builds types of its own, such as paths: the unions inside are not the user's.
+_BUILT_IN = frozenset({"lax-or-strict", "json-or-python"})
 _CONFIGURED = frozenset({"model", "dataclass", "typed-dict"})
 _WRAPPERS = frozenset({"default", "nullable", "function-after", "function-before", "function-wrap"})
 # What a member looks like in JSON.  Two members of one shape cannot be told apart by the reader.
@@ -43,6 +45,8 @@ def rewrite(schema: Node) -> Node | None:
 def _nodes(tree: object) -> Iterator[Node]:
     if isinstance(tree, dict):
         node = cast(Node, tree)
+        if node.get("type") in _BUILT_IN:
+            return
         yield node
         for name, child in node.items():
             if name not in _OPAQUE:
@@ -60,6 +64,8 @@ def _rewritten(tree: object, definitions: dict[str, Node]) -> object:
     if not isinstance(tree, dict):
         return tree
     before = cast(Node, tree)
+    if before.get("type") in _BUILT_IN:
+        return before
     after: Node = {name: child if name in _OPAQUE else _rewritten(child, definitions) for name, child in before.items()}
     if after.get("type") in _CONFIGURED:
         after["config"] = {**after.get("config", {}), **LOSSLESS_BYTES}
@@ -114,6 +120,7 @@ def _tagged(union: Node, original: Node, definitions: dict[str, Node]) -> Node:
                     "$type": {"type": "typed-dict-field", "schema": {"type": "literal", "expected": [label]}},
                     "value": {"type": "typed-dict-field", "schema": choice},
                 },
+                "config": dict(LOSSLESS_BYTES),
             },
         }
         for label, choice in zip(labels, _choices(union), strict=True)

@@ -92,6 +92,7 @@ class _Base(ResultAccess):
 
     @property
     def run_id(self) -> str:
+        """The run this is the result of."""
         return self._run_id
 
     def _results(self) -> Results:
@@ -123,6 +124,7 @@ class Completed(_Base, Generic[OutT]):
 
     @property
     def output(self) -> OutT:
+        """What the workflow gave."""
         return self._output
 
     def unwrap(self) -> OutT:

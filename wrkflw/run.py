@@ -14,6 +14,7 @@ from .context import ResultAccess, Results
 from .durations import parse_duration
 from .engine import failures
 from .engine.journal import Journal
+from .engine.values import stored
 from .engine.views import StepReader, snapshot_of, state_value
 from .errors import InvalidValueError, RunConflictError, RunExistsError, RunNotFoundError
 from .results import Cancelled, Completed, Failed, Paused, RunResult, Snapshot, Waiting
@@ -189,14 +190,14 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         return self
 
     def _created(self, input_data: object, initial_state: object) -> RunCreated:
-        """The first event of the run.  Raises InvalidValueError."""
+        """The first event of the run.  Raises InvalidValueError, LimitError."""
         definition = self._definition
         what = f"input of run {self._run_id}"
         schema = definition.input_schema
-        data, _ = schema.store(schema.validate(input_data, what), what)
+        flow = stored(schema, schema.validate(input_data, what), what, self._runtime.limits.value_bytes)
         return RunCreated(
             workflow_name=definition.id,
-            input=data,
+            input=flow.data,
             execution_context=self._first_state(initial_state),
             attributes=self._attributes or None,
             definition_hash=definition.fingerprint,
@@ -216,8 +217,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             return None
         what = f"initial state of run {self._run_id}"
         state = make() if initial_state is None else schema.validate(initial_state, what)
-        data, _ = schema.store(state, what)
-        return {"state": plain(data)}
+        flow = stored(schema, state, what, self._runtime.limits.value_bytes)
+        return {"state": plain(flow.data or b"null")}
 
     async def _join(self, created: RunCreated) -> None:
         """Accept that the run exists, if it is the one that was meant."""

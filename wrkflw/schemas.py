@@ -41,8 +41,9 @@ class Schema:
         self._writer = self._adapter.serializer
         if core is not None:
             # Without prebuilt parts: those are the models' own, which know nothing of the rewriting.
-            self._reader = SchemaValidator(core, _use_prebuilt=False)
-            self._writer = SchemaSerializer(core, _use_prebuilt=False)
+            bytes_as: Any = lossless.LOSSLESS_BYTES
+            self._reader = SchemaValidator(core, bytes_as, _use_prebuilt=False)
+            self._writer = SchemaSerializer(core, bytes_as, _use_prebuilt=False)
         # The plain class that a value must have, where that is all there is to check.
         self._instance = _model_of(form)
 

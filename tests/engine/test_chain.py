@@ -290,7 +290,7 @@ async def test_a_map_that_raises_fails_the_run(runtime: Runtime) -> None:
         return names.names[5]
 
     chain = create_workflow(id="raising", input_schema=str, output_schema=int)
-    workflow = chain.then(split).map(lambda names: names).map(first).then(split).then(count).commit()
+    workflow = chain.then(split).map(lambda names: names).map(first).map(len).commit()
     result = await (await workflow.create_run()).start("ada")
 
     assert isinstance(result, Failed)

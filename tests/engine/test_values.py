@@ -293,7 +293,9 @@ async def test_an_output_of_a_map_that_does_not_fit_the_promise_fails_the_run(ru
 
     assert isinstance(result, Failed)
     assert result.error.type == "InvalidValueError"
-    assert result.error.message == "output of workflow 'promising' does not fit Price: input should be an object"
+    assert result.error.message == (
+        "output of workflow 'promising' does not fit Price: input should be a valid dictionary or instance of Price"
+    )
 
 
 async def test_a_run_is_not_begun_with_an_input_that_does_not_fit(runtime: Runtime) -> None:

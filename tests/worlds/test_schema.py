@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from wrkflw.world.errors import StoreRefusedError
+from wrkflw.world.events import RunCreated, StepCompleted, StepCreated
 from wrkflw.worlds.sql import compiled, schema, statements
 from wrkflw.worlds.sql.database import Connection
 from wrkflw.worlds.sql.migrations.upgrade import upgrade
+from wrkflw.worlds.sqlite import SqliteWorld
 
 A_RUN = """
     INSERT INTO runs (run_id, namespace, workflow_name, status, created_at, updated_at, last_slot, spec_version,
@@ -157,3 +159,20 @@ def test_neither_sqlalchemy_nor_alembic_is_loaded_unless_the_schema_is_behind() 
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert loaded.stdout.strip() == "[]"
+
+
+async def test_the_database_itself_refuses_to_change_a_step_that_has_ended(tmp_path: Path) -> None:
+    """The guards refuse first; this holds also for whoever opens the file without them."""
+    database = tmp_path / "wrkflw.db"
+    world = SqliteWorld(database)
+    await world.start()
+    await world.storage.events.create("r-1", RunCreated(workflow_name="w"))
+    await world.storage.events.create("r-1", StepCreated(correlation_id="s", step_name="s", key="s"))
+    await world.storage.events.create("r-1", StepCompleted(correlation_id="s", result=b"1"))
+    await world.close()
+
+    with (
+        closing(sqlite3.connect(database)) as connection,
+        pytest.raises(sqlite3.IntegrityError, match="stays as it is"),
+    ):
+        connection.execute("UPDATE steps SET status = 'failed'")

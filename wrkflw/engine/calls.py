@@ -53,6 +53,11 @@ class StepCall:
     def stopping(self) -> bool:
         return self._drive.stopping
 
+    @property
+    def run_was_cancelled(self) -> bool:
+        """Somebody ended the run; not that its time is up."""
+        return self._drive.cancelled
+
     def result_of(self, step: Any, /) -> object:
         return self._reader().result_of(step)
 

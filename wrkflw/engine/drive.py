@@ -81,6 +81,11 @@ class Drive:
         return self.recorder.journal
 
     @property
+    def cancelled(self) -> bool:
+        """Whether somebody ended the run."""
+        return self.stopping and not self._expired
+
+    @property
     def ended(self) -> bool:
         """Whether the run's last event is durable."""
         task = self._task
@@ -102,7 +107,7 @@ class Drive:
         return self._task
 
     def stop(self) -> None:
-        """The run was cancelled: tell its body."""
+        """The run was cancelled, or its time is up: tell its body."""
         if not self.stopping:
             self.stopping = True
             if self._task is not None:
@@ -126,19 +131,26 @@ class Drive:
     # --- the task ----------------------------------------------------------------------------------
 
     async def _run(self) -> Standing:
+        try:
+            try:
+                return await self._advance_in_time()
+            except asyncio.CancelledError:
+                return await self._interrupted()
+        except LeftError as left:
+            return left.standing if isinstance(left.standing, Ended) else await self._park(left.standing)
+
+    async def _advance_in_time(self) -> Standing:
         deadline = self._deadline()
-        timer = None if deadline is None else self.services.clock.call_at(deadline, self._expire)
+        if deadline is None:
+            return await self._advance()
+        if deadline <= self.services.clock.now():  # it passed while the run was parked, or its worker dead
+            self._expired = True
+            return await self._time_is_up()
+        timer = self.services.clock.call_at(deadline, self._expire)
         try:
             return await self._advance()
-        except LeftError as left:
-            if isinstance(left.standing, Ended):
-                return left.standing
-            return await self._park(left.standing)
-        except asyncio.CancelledError:
-            return await self._interrupted()
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
     async def _advance(self) -> Standing:
         try:
@@ -148,6 +160,8 @@ class Drive:
             flow = await interpreter.interpret(self.definition, self)
             self.recorder.note(e.RunCompleted(output=self._output(flow)))
         except StepEndedError as ended:
+            if self._expired:  # the body failed of being stopped
+                return await self._time_is_up(ended.error.key)
             self.recorder.note(e.RunFailed(error=failures.dump(ended.error), error_code="USER_ERROR"))
         except DefinitionChangedError as changed:
             if self.definition.workflow.on_mismatch == "pause":
@@ -194,17 +208,21 @@ class Drive:
         await self.recorder.reload()
         if self.journal.ended:
             return Ended()
-        running = [record for record in self.journal.records.values() if record.status == "running"]
         if self._expired:
-            return await self._time_is_up(running[-1].key if running else None)
+            return await self._time_is_up()
         # Leaving in good order is not a crash: the try does not count as an interruption.
-        for record in running:
-            self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
+        for record in self.journal.records.values():
+            step = self.definition.steps.get(record.name)
+            if record.status == "running" and not (step is not None and step.at_most_once):
+                self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
         await self.recorder.commit()
         return await self._park(Parked("interrupted", self.services.clock.now()))
 
-    async def _time_is_up(self, waiting_at: str | None) -> Standing:
+    async def _time_is_up(self, waiting_at: str | None = None) -> Standing:
         assert self.definition.timeout is not None
+        if waiting_at is None:
+            records = self.journal.records.values()
+            waiting_at = next((record.key for record in records if record.status in ("running", "retrying")), None)
         self._fail(RunTimeoutError(self.run_id, self.definition.timeout, waiting_at), "DEADLINE_EXCEEDED")
         await self.recorder.commit()
         return Ended()
@@ -215,6 +233,6 @@ class Drive:
         return (self.journal.created_at or self.services.clock.now()) + self.definition.timeout
 
     def _expire(self) -> None:
-        self._expired = self.stopping = True
-        if self._task is not None:
-            self._task.cancel()
+        if not self.stopping:
+            self._expired = True
+            self.stop()

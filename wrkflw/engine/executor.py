@@ -9,12 +9,19 @@ import inspect
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import cast
+from typing import Protocol, cast
 
 from wrkflw.clock import Clock
 from wrkflw.context import Call, StepContext, SuspendContext
 from wrkflw.errors import StepTimeoutError
 from wrkflw.steps import Body
+
+
+class Executable(Call, Protocol):
+    """A call, as its execution sees it."""
+
+    @property
+    def run_was_cancelled(self) -> bool: ...
 
 
 class Executor:
@@ -25,7 +32,7 @@ class Executor:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
 
-    async def run(self, body: Body, value: object, call: Call, timeout: timedelta | None) -> object:
+    async def run(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> object:
         """What the body returns, or raises.
 
         Raises StepTimeoutError when it took longer than ``timeout``: an async body has been cancelled by then, a sync
@@ -41,16 +48,16 @@ class Executor:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _start_async(self, body: Body, value: object, call: Call) -> Awaitable[object]:
+    def _start_async(self, body: Body, value: object, call: Executable) -> Awaitable[object]:
         return cast("Awaitable[object]", body.function(*arguments(body, value, call)))
 
-    def _start_in_thread(self, body: Body, value: object, call: Call) -> Awaitable[object]:
+    def _start_in_thread(self, body: Body, value: object, call: Executable) -> Awaitable[object]:
         work = functools.partial(contextvars.copy_context().run, body.function, *arguments(body, value, call))
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wrkflw-step")
-        return _settled(asyncio.wrap_future(self._pool.submit(work)))
+        return _settled(asyncio.wrap_future(self._pool.submit(work)), call)
 
-    async def _limited(self, running: Awaitable[object], timeout: timedelta, call: Call) -> object:
+    async def _limited(self, running: Awaitable[object], timeout: timedelta, call: Executable) -> object:
         task = asyncio.ensure_future(running)
         expired = False
 
@@ -71,7 +78,7 @@ class Executor:
             timer.cancel()
 
 
-def arguments(body: Body, value: object, call: Call) -> tuple[object, ...]:
+def arguments(body: Body, value: object, call: Executable) -> tuple[object, ...]:
     """What the body's parameters get: nothing, its input, or its input and a context."""
     match body.arity:
         case 0:
@@ -84,7 +91,15 @@ def arguments(body: Body, value: object, call: Call) -> tuple[object, ...]:
             return (value, StepContext[object](call))
 
 
-async def _settled(given: Awaitable[object]) -> object:
-    """What a plain function gave; it may have handed on the awaitable of another."""
-    value = await given
+async def _settled(running: asyncio.Future[object], call: Executable) -> object:
+    """What a plain function gave; it may have handed on the awaitable of another.
+
+    A thread cannot be cancelled: when the run is, the body is told by ``ctx.stopping``, and what it still gives counts.
+    """
+    try:
+        value = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if not call.run_was_cancelled:
+            raise
+        value = await running
     return await value if inspect.isawaitable(value) else value

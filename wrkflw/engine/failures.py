@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import traceback
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from wrkflw.schemas import Schema, schema_of
 
 _MOST_TEXT = 64 * 1024  # characters of a message or traceback that are kept
 _MOST_CAUSES = 8
-_PACKAGE = str(Path(__file__).parents[1])
+_NOT_THE_USERS = (str(Path(__file__).parents[1]), concurrent.futures.thread.__file__)
 
 
 def failure_of(error: BaseException, *, key: str, step_id: str, attempts: int, depth: int = 0) -> StepError:
@@ -79,6 +80,7 @@ def _attributes(error: BaseException) -> dict[str, object]:
 
 def _traceback(error: BaseException) -> str:
     """The user's frames: ours say nothing about what went wrong."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_PACKAGE)]
-    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    frames = traceback.extract_tb(error.__traceback__)
+    shown = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
+    lines = [*traceback.format_list(shown), *traceback.format_exception_only(error)]
     return _readable("".join(lines))[:_MOST_TEXT]

@@ -100,8 +100,9 @@ class Journal:
                 record.status, record.retry_after = "running", None
                 record.started_at = record.started_at or at
             case e.StepCompleted():
-                self._end(self._by_id[event.correlation_id], "completed", at)
-                self._by_id[event.correlation_id].output = event.result
+                record = self._by_id[event.correlation_id]
+                self._end(record, "completed", at)
+                record.output, record.error = event.result, None
                 if event.meta is not None and "state" in event.meta:
                     self.state = merged(self.state, cast("Any", event.meta["state"]))
             case e.StepFailed():

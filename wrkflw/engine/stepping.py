@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Never
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .drive import Drive
 
 _ONCE = Retry(attempts=1)
+
+_log = logging.getLogger("wrkflw")
 
 
 class Stepping:
@@ -58,6 +61,9 @@ class Stepping:
         while True:
             await self._recorder.commit()  # the start is durable before the body begins
             output = await self._try(key, plan, flow)
+            if _is_leaving():  # the body made up its mind all the same: what it gave counts, and nothing follows
+                await self._recorder.commit()
+                raise asyncio.CancelledError
             if output is not None:
                 return output
             flow = self._recorded_input(self._record(key), plan)  # a fresh copy: the failed try may have changed it
@@ -114,14 +120,21 @@ class Stepping:
         call = StepCall(self._drive, record, plan.step)
         try:
             value = self._definition.passed(plan, flow)
+        except InvalidValueError as error:
+            self._fail(record, error)
+        try:
             result = await self._services.executor.run(plan.body, value, call, plan.step.timeout)
-            return self._complete(record, plan, call, result)
         except asyncio.CancelledError as error:
             if failures.was_asked_for(error):
                 raise
             await self._retry_or_fail(record, plan, error)
         except Exception as error:  # noqa: BLE001  # whatever a body raises is its failure
             await self._retry_or_fail(record, plan, error)
+        else:
+            try:
+                return self._complete(record, plan, call, result)
+            except (InvalidValueError, LimitError) as error:  # the effect has happened; another try cannot mend it
+                self._fail(record, error)
         return None
 
     def _complete(self, record: Record, plan: Plan, call: StepCall, result: object) -> Flow:
@@ -138,10 +151,14 @@ class Stepping:
         retry = plan.step.retry or self._definition.retry or self._services.retry or _ONCE
         failed = record.failures + 1
         may = isinstance(error, Exception) and (isinstance(error, RetryAfter) or retries_error(retry, error))
-        if not may or failed >= retry.attempts:
+        if not may or failed >= retry.attempts or plan.step.at_most_once:
             self._fail(record, error)
-        delay = error.delay if isinstance(error, RetryAfter) else next_delay(retry, failed, self._services.random)
-        due = self._services.clock.now() + delay
+        try:
+            delay = error.delay if isinstance(error, RetryAfter) else next_delay(retry, failed, self._services.random)
+            due = self._services.clock.now() + delay
+        except Exception:  # noqa: BLE001  # the backoff is the user's: what it raises makes the failure final
+            _log.exception("the backoff of step %r of run %s raised; it is not retried", record.key, self._drive.run_id)
+            self._fail(record, error)
         noted = failures.failure_of(error, key=record.key, step_id=plan.step.id, attempts=failed)
         again = e.StepRetrying(correlation_id=record.correlation_id, error=failures.dump(noted), retry_after=due)
         self._recorder.note(again)
@@ -165,8 +182,16 @@ class Stepping:
         """Wait in place for a while that is short; leave the run for one that is long."""
         if until - self._services.clock.now() > self._services.hold:
             raise LeftError(Parked("retry", until))
+        if _is_leaving():
+            raise asyncio.CancelledError
         with self._drive.waiting(until):
             await sleep_until(self._services.clock, until)
 
     def _record(self, key: str) -> Record:
         return self._recorder.journal.records[key]
+
+
+def _is_leaving() -> bool:
+    """Whether this task was asked to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

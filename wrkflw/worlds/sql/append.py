@@ -295,8 +295,9 @@ class Appender:
             run.owner, run.epoch, run.wake_at = request.claim.owner, run.epoch + 1, None
         elif "run_created" in opened.types:
             run.wake_at = max(request.wake_at or opened.now, opened.now)
-        elif not isinstance(request.fence, RunFence):
-            # Whatever comes from outside gives the run's owner, or the next one, something to look at.
+        elif not isinstance(request.fence, RunFence) and (run.status != "pending" or run.wake_at is None):
+            # Whatever comes from outside gives the run's owner, or the next one, something to look at; but a run that
+            # is to start later starts then.
             run.wake_at = opened.now
 
     def _write(self, connection: Connection, opened: Opened, epoch: int | None) -> bool:

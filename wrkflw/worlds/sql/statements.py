@@ -253,6 +253,7 @@ def _schema() -> Iterator[str]:
         statements: list[Clause] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
         for statement in statements:
             yield f"    {' '.join(str(statement.compile(dialect=dialect)).split())!r},"
+    yield from (f"    {trigger!r}," for trigger in t.TRIGGERS)
     yield ")"
 
 

@@ -120,13 +120,6 @@ def _create_events() -> None:
             "event_type = 'run_completed' OR event_type = 'run_failed' OR event_type = 'run_cancelled'"
         ),
     )
-    op.create_index(
-        "events_step_end",
-        "events",
-        ["run_no", "subject"],
-        unique=True,
-        sqlite_where=sa.text("event_type = 'step_completed' OR event_type = 'step_failed'"),
-    )
 
 
 def _create_steps() -> None:
@@ -154,4 +147,8 @@ def _create_steps() -> None:
         ),
         sa.ForeignKeyConstraint(["run_no"], ["runs.run_no"]),
         sqlite_with_rowid=False,
+    )
+    op.execute(
+        "CREATE TRIGGER steps_end_once BEFORE UPDATE ON steps WHEN OLD.ended_slot IS NOT NULL "
+        "BEGIN SELECT RAISE(ABORT, 'a step that has ended stays as it is'); END"
     )

@@ -1,0 +1,165 @@
+"""Interruptions: a step that was started and has no outcome is started again, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.clocks import ManualClock, settle
+from wrkflw import Completed, Failed, Limits, Retry, Runtime, StepContext, Workflow, create_workflow, step
+
+from .lost import interrupt, kill, leave_run
+
+
+class Bodies:
+    def __init__(self, *, at_most_once: bool = False) -> None:
+        self.attempts: list[int] = []
+        self.keys: list[str] = []
+
+        @step(at_most_once=at_most_once, retry=Retry(attempts=3, delay="0s"))
+        async def charge(data: int, ctx: StepContext) -> int:
+            self.attempts.append(ctx.attempt)
+            self.keys.append(ctx.idempotency_key)
+            return data * 2
+
+        self.workflow: Workflow[int, int, None] = (
+            create_workflow(id="paying", input_schema=int, output_schema=int).then(charge).commit()
+        )
+
+
+async def test_an_interrupted_step_runs_again_with_its_input(runtime: Runtime) -> None:
+    bodies = Bodies()
+    await leave_run(runtime, "paying", "r-17", "charge", b"21")
+    runtime.define(bodies.workflow)
+    result = await (await bodies.workflow.get_run("r-17")).result()
+
+    assert isinstance(result, Completed)
+    assert result.output == 42
+
+
+async def test_an_interrupted_try_keeps_its_number_and_its_key(runtime: Runtime) -> None:
+    bodies = Bodies()
+    await leave_run(runtime, "paying", "r-17", "charge", b"21")
+    await interrupt(runtime, "r-17", "charge")
+    runtime.define(bodies.workflow)
+    run = await bodies.workflow.get_run("r-17")
+    await run.result()
+
+    assert bodies.attempts == [1]
+    assert bodies.keys == ["r-17:charge"]
+    assert (await run.snapshot()).step_results["charge"].attempt == 1
+    assert [step.attempt for step in (await runtime.world.storage.steps.list("r-17")).data] == [3]  # of all starts
+
+
+async def test_four_interruptions_are_borne(runtime: Runtime) -> None:
+    bodies = Bodies()
+    await leave_run(runtime, "paying", "r-17", "charge", b"21")
+    for _ in range(3):
+        await interrupt(runtime, "r-17", "charge")
+    runtime.define(bodies.workflow)
+
+    assert (await (await bodies.workflow.get_run("r-17")).result()).unwrap() == 42
+
+
+async def test_the_fifth_interruption_ends_the_step(runtime: Runtime) -> None:
+    bodies = Bodies()
+    await leave_run(runtime, "paying", "r-17", "charge", b"21")
+    for _ in range(4):
+        await interrupt(runtime, "r-17", "charge")
+    runtime.define(bodies.workflow)
+    result = await (await bodies.workflow.get_run("r-17")).result()
+
+    assert isinstance(result, Failed)
+    assert bodies.attempts == []
+    assert result.error.type == "StepInterruptedError"
+    assert result.error.message == (
+        "step 'charge' was interrupted 5 times without an outcome; it may be killing its worker"
+    )
+
+
+async def test_the_limit_of_interruptions_can_be_set() -> None:
+    bodies = Bodies()
+    async with Runtime(":memory:", limits=Limits(interruptions=1)) as runtime:
+        await leave_run(runtime, "paying", "r-17", "charge", b"21")
+        runtime.define(bodies.workflow)
+        result = await (await bodies.workflow.get_run("r-17")).result()
+
+    assert isinstance(result, Failed)
+    assert result.error.message.startswith("step 'charge' was interrupted 1 times")
+
+
+async def test_an_at_most_once_step_is_not_run_again(runtime: Runtime) -> None:
+    bodies = Bodies(at_most_once=True)
+    await leave_run(runtime, "paying", "r-17", "charge", b"21")
+    runtime.define(bodies.workflow)
+    result = await (await bodies.workflow.get_run("r-17")).result()
+
+    assert isinstance(result, Failed)
+    assert bodies.attempts == []
+    assert result.error.type == "OutcomeUnknownError"
+    assert result.error.message == (
+        "step 'charge' may or may not have happened and must not run twice; check it by hand, then fork"
+    )
+
+
+async def test_an_at_most_once_step_that_is_not_interrupted_runs(runtime: Runtime) -> None:
+    bodies = Bodies(at_most_once=True)
+
+    assert await bodies.workflow.run(4) == 8
+    assert bodies.attempts == [1]
+
+
+async def test_an_at_most_once_step_that_failed_is_not_tried_again(runtime: Runtime) -> None:
+    tries: list[int] = []
+
+    @step(at_most_once=True)
+    async def charge(data: int) -> int:
+        tries.append(data)
+        raise OSError("refused")
+
+    retry = Retry(attempts=5, delay="0s")  # meant for the others
+    workflow = create_workflow(id="paying", input_schema=int, output_schema=int, retry=retry).then(charge).commit()
+    result = await (await workflow.create_run()).start(4)
+
+    assert isinstance(result, Failed)
+    assert (tries, result.error.type) == ([4], "OSError")
+
+
+@pytest.mark.parametrize("at_most_once", [False, True])
+@pytest.mark.parametrize("killed", [False, True], ids=["closed", "killed"])
+async def test_only_a_kill_counts_as_an_interruption(
+    clock: ManualClock, database: str, killed: bool, at_most_once: bool
+) -> None:
+    begun: list[int] = []
+    release = asyncio.Event()
+
+    @step(at_most_once=at_most_once)
+    async def charge(data: int, ctx: StepContext) -> int:
+        begun.append(ctx.attempt)
+        await release.wait()
+        return data
+
+    workflow = create_workflow(id="paying", input_schema=int, output_schema=int).then(charge).commit()
+    for life in range(4):
+        async with Runtime(database, clock=clock, workflows=[workflow], limits=Limits(interruptions=2)) as runtime:
+            if life == 0:
+                await (await workflow.create_run(run_id="r-17")).enqueue(5)
+            if life == 3:
+                release.set()
+                result = await (await workflow.get_run("r-17")).result()
+                break
+            await settle()
+            if killed:
+                kill(runtime)
+    else:
+        raise AssertionError("unreachable")
+
+    if not killed:
+        # An at-most-once body that was begun is not begun again, however politely its worker left.
+        assert isinstance(result, Failed if at_most_once else Completed)
+        assert begun == ([1] if at_most_once else [1, 1, 1, 1])
+    else:
+        assert isinstance(result, Failed)
+        assert result.error.type == ("OutcomeUnknownError" if at_most_once else "StepInterruptedError")
+        assert begun == ([1] if at_most_once else [1, 1])
