@@ -30,9 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.json.write_text(report.as_json(), encoding="utf-8")
     if asked.save:
         write_baseline(report.ratios())
-    if not asked.compare:
-        return 0
-    for problem in (problems := worse(report.ratios(), read_baseline())):
+    return compare(report.ratios(), sizes, asked.data) if asked.compare else 0
+
+
+def compare(ratios: dict[str, float], sizes: Sizes, data: Path) -> int:
+    """0 when nothing got worse than the baseline allows.  What seems to have is measured again; the better counts."""
+    baseline = read_baseline()
+    if suspects := [
+        number for number in REGISTRY if any(name.startswith(f"{number} ") for name in worse(ratios, baseline))
+    ]:
+        with work_folder(data) as folder:
+            again = run(suspects, sizes, folder, with_peers=False).ratios()
+        ratios = {name: min(ratio, again.get(name, ratio)) for name, ratio in ratios.items()}
+    problems = worse(ratios, baseline)
+    for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -48,10 +47,12 @@ class _Size:
     def steps(self) -> int:
         return self.runs * self.length
 
-    async def on(self, limit: sqlite3.Connection) -> Timed:
+    async def raw(self, folder: Path) -> Timed:
+        """The limit, in a new database."""
+        here = Path(tempfile.mkdtemp(dir=folder))
         if self.in_flight > 1:
-            return await raw.concurrent(limit, self.runs, self.in_flight, self.length)
-        return await raw.chain(limit, self.runs, self.length)
+            return await raw.concurrent(here, self.runs, self.in_flight, self.length)
+        return await raw.chain(here, self.runs, self.length)
 
 
 def measure(
@@ -96,12 +97,11 @@ def _measured(peer: str, python: Path, number: str, size: _Size, folder: Path) -
         who.add(said["who"])
         return Timed(size.steps, said["seconds"], said["cpu_seconds"])
 
-    async def measured(limit: sqlite3.Connection) -> list[Paired]:
+    async def measured() -> list[Paired]:
         repetitions = 1 if size.runs == 1 else _REPETITIONS
-        return [await paired(lambda: size.on(limit), work) for _ in range(repetitions)]
+        return [await paired(lambda: size.raw(here), work) for _ in range(repetitions)]
 
-    with raw.database(here) as limit:
-        figures = rates(asyncio.run(measured(limit)))
+    figures = rates(asyncio.run(measured()))
     return Measured(number, size.name, figures, ", ".join(sorted(who)))
 
 

@@ -30,8 +30,6 @@ _NEW_RUN = "INSERT INTO runs VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
 _NEW_STEP = "INSERT INTO steps VALUES(?, ?, ?, ?, ?, ?, ?)"
 _MOVE_RUN = "UPDATE runs SET seq = ?, status = ?, output = ?, updated = ? WHERE id = ?"
 _MOST_AT_ONCE = 1000
-_LOG_PAGES = 1100  # a little more than SQLite lets the log grow to before it begins again at the front
-_PAGE = 4096
 
 Writes: TypeAlias = Sequence[tuple[str, tuple[object, ...]]]
 
@@ -39,33 +37,28 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[sqlite3.Connection]:
-    """A database as it is after a while: its log has grown to full size, and is written over from the front.
-
-    While the log grows, a commit costs up to twice as much, for then the file system writes a journal of its own.
-    """
+def _database(folder: Path) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(folder / "raw.db", isolation_level=None, check_same_thread=False)
     with closing(connection):
         for text in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", *_SCHEMA):
             connection.execute(text)
-        filler = "INSERT INTO runs(id, input) VALUES('filler', zeroblob(?))"
-        _commit(connection, [(filler, (_LOG_PAGES * _PAGE,))])
-        _commit(connection, [("DELETE FROM runs WHERE id = 'filler'", ())])
         yield connection
 
 
-async def chain(connection: sqlite3.Connection, runs: int, length: int) -> Timed:
-    """``runs`` of ``length`` steps, one after another."""
-    return await timed(runs * length, _one_after_another(connection, runs, length))
+async def chain(folder: Path, runs: int, length: int) -> Timed:
+    """``runs`` of ``length`` steps, one after another, in a new database in ``folder``."""
+    with _database(folder) as connection:
+        return await timed(runs * length, _one_after_another(connection, runs, length))
 
 
-async def concurrent(connection: sqlite3.Connection, runs: int, in_flight: int, length: int) -> Timed:
+async def concurrent(folder: Path, runs: int, in_flight: int, length: int) -> Timed:
     """The same, up to ``in_flight`` at a time, over one thread that writes."""
-    group = GroupCommit(connection)
-    try:
-        return await timed(runs * length, _together(group, runs, in_flight, length))
-    finally:
-        group.close()
+    with _database(folder) as connection:
+        group = GroupCommit(connection)
+        try:
+            return await timed(runs * length, _together(group, runs, in_flight, length))
+        finally:
+            group.close()
 
 
 async def _one_after_another(connection: sqlite3.Connection, runs: int, length: int) -> None:

@@ -82,10 +82,12 @@ def table(report: Report) -> Iterator[str]:
     yield "  ".join(f"{name} {value}" for name, value in machine().items())
     yield f"  {'':24} {'median':>10}      {'min – max':19} {'goal':>9} {'required':>9}"
     for one in report.measured:
-        yield f"{one.number} {one.name}  {one.who}"
+        if one.who != "wrkflw":
+            yield _peer_line(one)
+            continue
+        yield f"{one.number} {one.name}"
         for figure in one.figures:
-            wanted = WANTED.get((one.number, figure.name)) if one.who == "wrkflw" else None
-            yield _line(figure, wanted).rstrip()
+            yield _line(figure, WANTED.get((one.number, figure.name))).rstrip()
     yield from report.notes
 
 
@@ -96,6 +98,11 @@ def _line(figure: Figure, wanted: Wanted | None) -> str:
         return f"{line} {'':19}   {figure.note}"
     sign, mark = ("≥" if wanted.floor else "≤"), (" " if wanted.met(figure.median) else "!")
     return f"{line} {sign + _number(wanted.goal):>9} {sign + _number(wanted.required):>9} {mark} {figure.note}"
+
+
+def _peer_line(peer: Measured) -> str:
+    told = [f"{figure.name} {_number(figure.median)}" for figure in peer.figures if "raw " not in figure.name]
+    return f"{peer.number} {peer.name:10}  {'  '.join(told)}  {peer.who}"
 
 
 def _number(value: float) -> str:

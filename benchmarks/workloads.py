@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TypeAlias
 
 from pydantic import BaseModel
@@ -20,12 +21,12 @@ from pydantic import BaseModel
 from wrkflw import Run, Runtime, Workflow, create_step, create_workflow
 
 from . import cold, raw
-from .measure import Figure, Paired, Sizes, figure, paired, rates, timed
+from .measure import Figure, Paired, Sizes, Timed, figure, paired, rates, timed
 
 CHAIN = 10
 RAW_GROUP_COMMIT = 52_700
 """Steps/s of the raw group commit on the machine for which the goal of W2 was set."""
-_WARM_UP = 40  # runs: the log of the database has its full size then
+_WARM_UP = 20  # runs: everything that is made when first used has been used then
 
 
 class Number(BaseModel):
@@ -58,40 +59,36 @@ def adding(id: str, length: int) -> Adding:
 
 def chain10(sizes: Sizes, folder: Path) -> list[Figure]:
     """Runs of ten steps, one after another."""
+    workflow, steps = adding("chain10", CHAIN), sizes.chains * CHAIN
 
-    async def measured(limit: sqlite3.Connection) -> list[Paired]:
-        workflow = adding("chain10", CHAIN)
-        async with Runtime(database(folder), workflows=[workflow]):
-            await _chains(workflow, _WARM_UP)
-            return [
-                await paired(
-                    lambda: raw.chain(limit, sizes.chains, CHAIN),
-                    lambda: timed(sizes.chains * CHAIN, _chains(workflow, sizes.chains)),
-                )
-                for _ in range(sizes.repetitions)
-            ]
+    async def measured() -> list[Paired]:
+        await _fresh(workflow, folder, _WARM_UP * CHAIN, lambda: _chains(workflow, _WARM_UP))
+        return [
+            await paired(
+                lambda: raw.chain(new(folder), sizes.chains, CHAIN),
+                lambda: _fresh(workflow, folder, steps, lambda: _chains(workflow, sizes.chains)),
+            )
+            for _ in range(sizes.repetitions)
+        ]
 
-    with raw.database(folder) as limit:
-        return rates(asyncio.run(measured(limit)))
+    return rates(asyncio.run(measured()))
 
 
 def concurrent(sizes: Sizes, folder: Path) -> list[Figure]:
     """The same, a hundred in flight."""
+    workflow, steps = adding("concurrent", CHAIN), sizes.concurrent * CHAIN
 
-    async def measured(limit: sqlite3.Connection) -> list[Paired]:
-        workflow = adding("concurrent", CHAIN)
-        async with Runtime(database(folder), workflows=[workflow]):
-            await _together(workflow, _WARM_UP, sizes.in_flight)
-            return [
-                await paired(
-                    lambda: raw.concurrent(limit, sizes.concurrent, sizes.in_flight, CHAIN),
-                    lambda: timed(sizes.concurrent * CHAIN, _together(workflow, sizes.concurrent, sizes.in_flight)),
-                )
-                for _ in range(sizes.repetitions)
-            ]
+    async def measured() -> list[Paired]:
+        await _fresh(workflow, folder, _WARM_UP * CHAIN, lambda: _chains(workflow, _WARM_UP))
+        return [
+            await paired(
+                lambda: raw.concurrent(new(folder), sizes.concurrent, sizes.in_flight, CHAIN),
+                lambda: _fresh(workflow, folder, steps, lambda: _together(workflow, sizes.concurrent, sizes.in_flight)),
+            )
+            for _ in range(sizes.repetitions)
+        ]
 
-    with raw.database(folder) as limit:
-        pairs = asyncio.run(measured(limit))
+    pairs = asyncio.run(measured())
     scaled = figure(
         "steps/s, limit-scaled",
         "/s",
@@ -99,6 +96,17 @@ def concurrent(sizes: Sizes, folder: Path) -> list[Figure]:
         note=f"steps/s × {RAW_GROUP_COMMIT:,} ÷ raw steps/s: as if this machine's raw limit were {RAW_GROUP_COMMIT:,}",
     )
     return [*rates(pairs), scaled]
+
+
+def new(folder: Path) -> Path:
+    """A new folder: whatever is measured begins with an empty database."""
+    return Path(mkdtemp(dir=folder))
+
+
+async def _fresh(workflow: Adding, folder: Path, steps: int, work: Callable[[], Awaitable[object]]) -> Timed:
+    """The time of ``work`` in a new database."""
+    async with Runtime(database(new(folder)), workflows=[workflow]):
+        return await timed(steps, work())
 
 
 async def _chains(workflow: Adding, runs: int) -> None:
@@ -138,14 +146,13 @@ class _Long:
 def long(sizes: Sizes, folder: Path) -> list[Figure]:
     """One run of many steps."""
 
-    async def measured(limit: sqlite3.Connection) -> list[_Long]:
+    async def measured() -> list[_Long]:
         workflow = adding("long", sizes.long_steps)
         async with Runtime(database(folder), workflows=[workflow]):
             await _run(workflow, sizes.long_steps)
-            return [await _one_long(workflow, sizes.long_steps, limit, folder) for _ in range(sizes.long_repetitions)]
+            return [await _one_long(workflow, sizes.long_steps, folder) for _ in range(sizes.long_repetitions)]
 
-    with raw.database(folder) as limit:
-        runs = asyncio.run(measured(limit))
+    runs = asyncio.run(measured())
     return [
         *rates(run.pair for run in runs),
         figure("last ÷ first tenth", "x", [run.growth for run in runs], note="by recorded times"),
@@ -159,14 +166,14 @@ def long(sizes: Sizes, folder: Path) -> list[Figure]:
     ]
 
 
-async def _one_long(workflow: Adding, steps: int, limit: sqlite3.Connection, folder: Path) -> _Long:
+async def _one_long(workflow: Adding, steps: int, folder: Path) -> _Long:
     runs: list[Run[Number, Number, None]] = []
 
     async def one() -> None:
         runs.append(await _run(workflow, steps))
 
     size = _size(folder)
-    pair = await paired(lambda: raw.chain(limit, 1, steps), lambda: timed(steps, one()))
+    pair = await paired(lambda: raw.chain(new(folder), 1, steps), lambda: timed(steps, one()))
     results = sum(len(Number(n=n).model_dump_json()) for n in range(1, steps + 1))
     return _Long(pair, await _growth(runs[0], steps), (_size(folder) - size - results) / steps)
 

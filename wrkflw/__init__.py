@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from .builder import Workflow, WorkflowBuilder, create_workflow
 from .clock import Clock
 from .context import MapContext, StepContext, SuspendContext
-from .engine.limits import Limits
 from .errors import (
     AlreadyResumedError,
     AmbiguousResumeError,
@@ -63,11 +65,26 @@ from .results import (
     WaitingFor,
 )
 from .retries import Retry
-from .run import Run
-from .runs import Runs
-from .runtime import Runtime
 from .steps import Step, SuspendableStep, create_step, step
-from .world import World
+
+if TYPE_CHECKING:
+    from .engine.limits import Limits
+    from .run import Run
+    from .runs import Runs
+    from .runtime import Runtime
+    from .world import World
+
+# To define workflows takes no engine and no World: they are loaded when first asked for.
+_ON_DEMAND = {"Limits": "engine.limits", "Run": "run", "Runs": "runs", "Runtime": "runtime", "World": "world"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f".{_ON_DEMAND[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
 
 __all__ = [
     "AlreadyResumedError",

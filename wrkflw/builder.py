@@ -16,12 +16,11 @@ from .graph import Graph, Into, Map, MapContextual, Node, Then
 from .names import check_id, check_options, describe
 from .portal import sync
 from .retries import Retry
-from .run import Run
-from .runtime import current_runtime
 from .steps import Step, check_retry
 
 if TYPE_CHECKING:
     from .results import RunInfo
+    from .run import Run
 
 # Builder[In, Out, Prev, State]: from In, towards Out, now at Prev.
 InT = TypeVar("InT")
@@ -225,6 +224,9 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
             InvalidValueError: ``run_id`` is not 1 to 128 of letters, digits, ``_`` and ``-``.
             RunExistsError: the key is known, and ``on_conflict`` is "fail".
         """
+        from .run import Run  # noqa: PLC0415  # to define a workflow takes no engine: it is loaded with the first run
+        from .runtime import current_runtime  # noqa: PLC0415
+
         return await Run.open(
             await current_runtime(),
             self,
@@ -240,6 +242,9 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         Raises:
             RunNotFoundError: it does not.
         """
+        from .run import Run  # noqa: PLC0415
+        from .runtime import current_runtime  # noqa: PLC0415
+
         return await Run.find(await current_runtime(), self, run_id)
 
     @overload

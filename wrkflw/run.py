@@ -16,7 +16,7 @@ from .engine import failures
 from .engine.journal import Journal
 from .engine.values import stored
 from .engine.views import StepReader, snapshot_of, state_value
-from .errors import InvalidValueError, RunConflictError, RunExistsError, RunNotFoundError
+from .errors import InvalidValueError, RunConflictError, RunExistsError, RunNotFoundError, StoreError
 from .results import Cancelled, Completed, Failed, Paused, RunResult, Snapshot, Waiting
 from .schemas import plain, schema_of
 from .world.entities import Run as RunEntity
@@ -26,6 +26,7 @@ from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
 if TYPE_CHECKING:
     from .builder import Workflow
     from .engine.definition import Definition
+    from .engine.drive import Drive
     from .runtime import Runtime
 
 WInT = TypeVar("WInT", contravariant=True)
@@ -142,19 +143,25 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """
         patience = None if wait is None else parse_duration(wait)
         created = self._created(input_data, initial_state)
+        begun: Drive | None = None
         if self._exists:
             await self._join(created)
+        elif self._runtime.driver.drive_of(self._run_id) is not None:
+            raise RunExistsError(self._run_id)
         else:
             self._exists = True
-            self._runtime.driver.begin(self._definition, self._run_id, created)
+            begun = self._runtime.driver.begin(self._definition, self._run_id, created)
         try:
-            return await self._outcome(patience)
+            return await self._outcome(patience, begun)
         except KeyTakenError as taken:  # somebody else was faster with the same key
             self._run_id = taken.run_id
             await self._join(created)
             return await self._outcome(patience)
         except EntityConflictError as conflict:
             raise RunExistsError(self._run_id) from conflict
+        except StoreError:
+            self._exists = begun is None or begun.refusal is None  # what was not recorded may be started again
+            raise
 
     @overload
     async def enqueue(
@@ -257,8 +264,11 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         finally:
             timer.cancel()
 
-    async def _outcome(self, patience: timedelta | None) -> RunResult[WOutT]:
-        """How the run stands once it is finished or parked; timers that are due within ``patience`` are waited out."""
+    async def _outcome(self, patience: timedelta | None, begun: Drive | None = None) -> RunResult[WOutT]:
+        """How the run stands once it is finished or parked; timers that are due within ``patience`` are waited out.
+
+        Raises what kept the run that was ``begun`` from coming to be.
+        """
         driver, clock = self._runtime.driver, self._runtime.clock
         deadline = None if patience is None else clock.now() + patience
         while True:
@@ -271,6 +281,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
                 self._journal = drive.journal
                 return Waiting(self._run_id, self._results(), "retry", drive.waiting_until)
             await driver.changed(self._run_id)
+            if begun is not None and begun.refusal is not None:
+                raise begun.refusal
             if drive is not None and drive.ended:
                 self._journal = drive.journal
                 return self._ended()

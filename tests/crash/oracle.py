@@ -50,14 +50,21 @@ class Database:
     violations: list[str]
 
     def completed(self) -> set[tuple[str, str]]:
-        return {(run.run_id, step.key) for run in self.runs.values() for step in run.steps.values() if step.status == "completed"}
+        return {
+            (run.run_id, step.key)
+            for run in self.runs.values()
+            for step in run.steps.values()
+            if step.status == "completed"
+        }
 
 
 def read(path: Path) -> Database:
     """Everything in the database, and what is wrong with it.  Nobody else may have the file open in this process."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
-        violations = [f"integrity_check: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        violations = [
+            f"integrity_check: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"
+        ]
         violations += [f"foreign_key_check: {tuple(row)}" for row in connection.execute("PRAGMA foreign_key_check")]
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchall():
             return Database({}, {}, violations)

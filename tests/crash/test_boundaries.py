@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-
 from pathlib import Path
 
 import pytest
@@ -116,28 +115,28 @@ def completed(database: Path) -> list[str]:
         connection.close()
 
 
+async def killed_at(statement: int, database: Path, workflow: Workflow[Number, Number, None]) -> bool:
+    return await Process(database, workflow, statement).live_until_killed()
+
+
+async def output_of(database: Path, workflow: Workflow[Number, Number, None]) -> int:
+    return await Process(database, workflow, None).live()
+
 
 def test_a_run_goes_on_after_a_crash_before_any_statement(tmp_path: Path) -> None:
-    boundary, killed = 0, True
+    statement, killed = 0, True
     while killed:
-        boundary += 1
-        database = tmp_path / f"{boundary}.db"
+        statement += 1
+        database = tmp_path / f"{statement}.db"
         bodies = Bodies()
         workflow = bodies.workflow()
 
-        async def first(database: Path = database, workflow: Workflow[Number, Number, None] = workflow) -> bool:
-            return await Process(database, workflow, boundary).live_until_killed()
+        killed = asyncio.run(killed_at(statement, database, workflow))
+        before, begun = completed(database), bodies.begun.copy()
+        output = asyncio.run(output_of(database, workflow))
 
-        async def second(database: Path = database, workflow: Workflow[Number, Number, None] = workflow) -> int:
-            return await Process(database, workflow, None).live()
-
-        killed = asyncio.run(first())
-        before = completed(database)
-        begun = bodies.begun.copy()
-        output = asyncio.run(second())
-
-        assert output == 1, f"at statement {boundary}"
-        assert sorted(completed(database)) == ["add", "double", "stumble"], f"at statement {boundary}"
+        assert output == 1, f"at statement {statement}"
+        assert sorted(completed(database)) == ["add", "double", "stumble"], f"at statement {statement}"
         again = {key for key in before if bodies.begun[key] != begun[key]}
-        assert not again, f"{again} ran again after a crash at statement {boundary}"
-    assert boundary > 40, "there are fewer statements than a run takes"
+        assert not again, f"{again} ran again after a crash at statement {statement}"
+    assert statement > 40, "there are fewer statements than a run takes"

@@ -23,7 +23,12 @@ async def leave_run(runtime: Runtime, workflow: str, run_id: str, key: str, data
     """A run whose worker died while the body of the step ``key`` was running."""
     await runtime.world.storage.events.create_batch(
         run_id,
-        [e.RunCreated(workflow_name=workflow, input=data), e.RunStarted(), _created(run_id, key, data), _started(run_id, key)],
+        [
+            e.RunCreated(workflow_name=workflow, input=data),
+            e.RunStarted(),
+            _created(run_id, key, data),
+            _started(run_id, key),
+        ],
         claim=Claim(f"own_dead{next(_dead)}"),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -193,10 +194,8 @@ async def test_raise_if_stopping_leaves_the_body(runtime: Runtime) -> None:
 async def test_a_body_that_finishes_all_the_same_is_recorded(runtime: Runtime) -> None:
     @step
     async def stubborn(data: int) -> int:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            pass
         return data + 1
 
     workflow = create_workflow(id="stubborn", input_schema=int, output_schema=int).then(stubborn).then(after).commit()
@@ -314,3 +313,38 @@ async def test_many_runs_are_cancelled_with_an_outcome_each(runtime: Runtime) ->
     outcomes = await runtime.runs.cancel_many(["done", "open", "open", "none"], "spring cleaning")
 
     assert outcomes == {"done": "finished", "open": "cancelled", "none": "not_found"}
+
+
+async def test_a_cancel_is_heard_at_whatever_moment_it_comes(runtime: Runtime) -> None:
+    @step
+    async def first(data: int) -> int:
+        await asyncio.sleep(0)
+        return data
+
+    @step(retry=Retry(attempts=2, delay="0s"))
+    async def second(data: int, ctx: StepContext) -> int:
+        if ctx.attempt == 1:
+            raise OSError("not yet")
+        return data
+
+    workflow = create_workflow(id="short", input_schema=int, output_schema=int).then(first).then(second).commit()
+    seen: set[str] = set()
+    for turns in range(40):
+        run = await workflow.create_run()
+        starting = asyncio.ensure_future(run.start(1))
+        await settle(turns)
+        try:
+            cancelled = await run.cancel()
+        except RunNotFoundError:
+            await starting
+            continue
+        result = await asyncio.wait_for(starting, 10)
+        status = "cancelled" if cancelled else "completed"
+        seen.add(status)
+
+        assert result.status == (await run.result()).status == status, f"cancelled after {turns} turns"
+        log = [event.event_type async for event in run.events()]
+        assert sum(each in {"run_completed", "run_failed", "run_cancelled"} for each in log) == 1
+        assert not cancelled or set(log[log.index("run_cancelled") + 1 :]) <= {"step_completed"}
+    assert seen == {"cancelled", "completed"}
+    assert runtime.driver.driving == 0

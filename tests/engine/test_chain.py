@@ -279,7 +279,13 @@ async def test_unwrapping_a_failure_says_what_failed(runtime: Runtime) -> None:
 
 
 async def test_nothing_starts_after_a_failed_step(runtime: Runtime) -> None:
-    run = await create_workflow(id="half", input_schema=str, output_schema=Names).then(charge).then(split).commit().create_run()
+    run = (
+        await create_workflow(id="half", input_schema=str, output_schema=Names)
+        .then(charge)
+        .then(split)
+        .commit()
+        .create_run()
+    )
     await run.start("ada")
 
     assert (await run.snapshot()).execution_path == ["charge"]

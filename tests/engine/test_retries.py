@@ -26,6 +26,8 @@ from wrkflw import (
     create_workflow,
     step,
 )
+from wrkflw.builder import WorkflowOptions
+from wrkflw.steps import StepOptions
 
 from .lost import kill
 
@@ -38,7 +40,9 @@ class Tries:
     def __init__(self, clock: ManualClock, retry: Retry | None, *, succeeds: int = 99, error: Any = OSError) -> None:
         self.clock, self.times, self.attempts = clock, list[datetime](), list[int]()
 
-        @step(**({"retry": retry} if retry is not None else {}))
+        options: StepOptions = {} if retry is None else {"retry": retry}
+
+        @step(**options)
         async def attempt(ctx_input: None, ctx: StepContext) -> int:
             self.times.append(clock.now())
             self.attempts.append(ctx.attempt)
@@ -46,7 +50,9 @@ class Tries:
                 raise error("not yet")
             return ctx.attempt
 
-        self.workflow: Trying = create_workflow(id="trying", input_schema=None, output_schema=int).then(attempt).commit()
+        self.workflow: Trying = (
+            create_workflow(id="trying", input_schema=None, output_schema=int).then(attempt).commit()
+        )
         self.step = attempt
 
     def seconds(self) -> list[float]:
@@ -140,7 +146,9 @@ async def test_retry_after_needs_a_policy_with_attempts(runtime: Runtime, clock:
 
 
 @pytest.mark.parametrize(
-    "error", [FatalError, lambda text: InvalidValueError("it", "Letter", [text])], ids=["FatalError", "InvalidValueError"]
+    "error",
+    [FatalError, lambda text: InvalidValueError("it", "Letter", [text])],
+    ids=["FatalError", "InvalidValueError"],
 )
 async def test_some_errors_are_never_worth_another_try(
     runtime: Runtime, clock: ManualClock, error: Callable[[str], Exception]
@@ -176,7 +184,7 @@ async def test_the_policy_of_the_step_wins_over_the_workflows_and_that_over_the_
         counts: list[int] = []
         for own, workflows in ((2, 3), (None, 3), (None, None), (1, 3)):
             tries = Tries(clock, None if own is None else Retry(attempts=own, delay="0s"))
-            default = {} if workflows is None else {"retry": Retry(attempts=workflows, delay="0s")}
+            default: WorkflowOptions = {} if workflows is None else {"retry": Retry(attempts=workflows, delay="0s")}
             chain: Any = create_workflow(id=f"w-{len(counts)}", input_schema=None, output_schema=int, **default)
             await (await chain.then(tries.step).commit().create_run()).start()
             counts.append(len(tries.attempts))
@@ -217,7 +225,11 @@ async def test_a_longer_delay_gives_waiting(runtime: Runtime, clock: ManualClock
     result = await run.start(wait="1s")
 
     assert isinstance(result, Waiting)
-    assert (result.reason, result.until, result.event) == ("retry", tries.times[0] + timedelta(seconds=int(delay[:-1])), None)
+    assert (result.reason, result.until, result.event) == (
+        "retry",
+        tries.times[0] + timedelta(seconds=int(delay[:-1])),
+        None,
+    )
     with pytest.raises(RunNotFinishedError) as parked:
         result.unwrap()
     assert str(parked.value) == f"run '{run.run_id}' is waiting for a retry; take it up with run.result()"

@@ -49,7 +49,10 @@ async def test_only_what_changed_is_recorded_with_the_output(runtime: Runtime) -
     await run.start("a")
 
     completed = [event.event async for event in run.events() if event.event_type == "step_completed"]
-    assert [event.model_dump(exclude_none=True).get("meta") for event in completed] == [{"state": {"set": {"n": 7}}}, None]
+    assert [event.model_dump(exclude_none=True).get("meta") for event in completed] == [
+        {"state": {"set": {"n": 7}}},
+        None,
+    ]
 
 
 async def test_set_state_replaces_the_copy_and_is_seen_at_once(runtime: Runtime) -> None:
@@ -131,7 +134,7 @@ async def test_a_workflow_without_state_takes_none(runtime: Runtime) -> None:
     run = await create_workflow(id="plain", input_schema=str, output_schema=str).then(same).commit().create_run()
 
     with pytest.raises(InvalidValueError, match=r"was given, but workflow 'plain' has none; declare state_schema="):
-        await run.start("a", initial_state=Counters())  # type: ignore[call-overload]
+        await run.start("a", initial_state=Counters())  # type: ignore[arg-type]
     assert run.state is None
 
 
@@ -151,7 +154,9 @@ async def test_a_state_that_does_not_fit_fails_the_step_untried_again(runtime: R
     assert isinstance(result, Failed)
     assert tries == [1]
     assert result.error.type == "InvalidValueError"
-    assert result.error.message.startswith("state after step 'count' does not fit Counters: n: input should be a valid integer")
+    assert result.error.message.startswith(
+        "state after step 'count' does not fit Counters: n: input should be a valid integer"
+    )
     assert run.state == Counters()
 
 

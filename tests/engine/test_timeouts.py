@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 from tests.clocks import ManualClock, settle
@@ -237,6 +238,55 @@ async def test_the_deadline_counts_from_the_creation_of_the_run(runtime: Runtime
     clock.turn("2h")
     await settle()
     result = await run.result()
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "RunTimeoutError"
+
+
+async def test_a_body_that_goes_on_past_the_deadline_is_recorded_and_nothing_follows(
+    runtime: Runtime, clock: ManualClock
+) -> None:
+    @step
+    async def stubborn() -> int:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return 1
+
+    @step
+    async def after(data: int) -> int:
+        raise AssertionError("the run is over")
+
+    chain = create_workflow(id="late", input_schema=None, output_schema=int, timeout="1h").then(stubborn).then(after)
+    run = await chain.commit().create_run()
+    starting = asyncio.ensure_future(run.start())
+    await settle()
+    clock.turn("1h")
+    await settle()
+    result = await starting
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "RunTimeoutError"
+    assert result.get_step_result(stubborn) == 1
+    assert (await run.snapshot()).execution_path == ["stubborn"]
+
+
+async def test_a_body_that_fails_of_being_stopped_does_not_hide_the_deadline(
+    runtime: Runtime, clock: ManualClock
+) -> None:
+    @step(retry=Retry(attempts=3, delay="0s"))
+    async def clumsy() -> int:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("could not clean up") from None
+        return 1
+
+    workflow = create_workflow(id="late", input_schema=None, output_schema=int, timeout="1h").then(clumsy).commit()
+    starting = asyncio.ensure_future((await workflow.create_run()).start())
+    await settle()
+    clock.turn("1h")
+    await settle()
+    result = await starting
 
     assert isinstance(result, Failed)
     assert result.error.type == "RunTimeoutError"

@@ -93,6 +93,14 @@ class Drive:
             return False
         return isinstance(task.result(), Ended)
 
+    @property
+    def refusal(self) -> BaseException | None:
+        """Why the run never came to be, if so."""
+        task = self._task
+        if self.recorder.epoch or task is None or not task.done() or task.cancelled():
+            return None
+        return task.exception()
+
     def begin(self, created: e.RunCreated) -> None:
         """The run is new: its creation, claim and first step start make one transaction."""
         self.recorder.note(created)

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from wrkflw.clock import Clock, Timer
+from wrkflw.clock import Clock, Timer, sleep_until
+from wrkflw.errors import StoreError, WrkflwError
 from wrkflw.results import RunInfo
 from wrkflw.retries import Retry
 from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorldError
+from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
 
 from .definition import Definition
 from .drive import Drive, Services
@@ -96,12 +97,17 @@ class Driver:
         return drive
 
     async def take(self, run_id: str, definition: Definition) -> bool:
-        """Drive a run that exists, if nobody does: False when somebody else has it, or it cannot move."""
+        """Drive a run that exists, if nobody does: False when somebody else has it, or it cannot move yet."""
         if run_id in self._drives:
             return True
+        runs = self._services.storage.runs
         try:
-            run = await self._services.storage.runs.claim(run_id, owner=self._services.owner)
-        except (EntityConflictError, RunExpiredError):
+            run = await runs.get(run_id, resolve_data="none")
+            if run.owner is None and run.wake_at is not None and run.wake_at > self._clock.now():
+                self._take_at(run.wake_at, run_id, definition)
+                return False
+            run = await runs.claim(run_id, owner=self._services.owner)
+        except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError):
             return False
         await self.resume(run, definition)
         return True
@@ -123,6 +129,10 @@ class Driver:
 
     async def changed(self, run_id: str) -> None:
         """Wait until something about the run may have changed.  Raises StoreError when this process has lost it."""
+        if self._closing:
+            raise StoreError(
+                f"the runtime was closed while run {run_id!r} goes on; take it with wf.get_run({run_id!r})"
+            )
         await self._waiters.news(run_id)
 
     def look(self) -> None:
@@ -163,12 +173,18 @@ class Driver:
                 case Ended():
                     self._call_back(drive)
                 case Parked(until=datetime() as until) if self._worker is None:
-                    self._parked[run_id] = self._clock.call_at(until, lambda: self._again(run_id, drive.definition))
+                    self._take_at(until, run_id, drive.definition)
                 case Parked():
                     self._look_for_more()
         if self._worker is not None and self.driving + 1 == self._worker.takes:  # it was full until now
             self._worker.look()
-        self._waiters.tell(run_id, error)
+        # Why a run never came to be is told to its starter alone: the id may be that of another run.
+        self._waiters.tell(run_id, error if drive.recorder.epoch else None)
+
+    def _take_at(self, when: datetime, run_id: str, definition: Definition) -> None:
+        """Without a worker, which looks for what falls due, the runs that were asked for here are woken one by one."""
+        if self._worker is None and run_id not in self._parked:
+            self._parked[run_id] = self._clock.call_at(when, lambda: self._again(run_id, definition))
 
     def _look_for_more(self) -> None:
         if self._worker is not None:
@@ -184,11 +200,17 @@ class Driver:
 
     async def _give_up(self, drive: Drive) -> None:
         runs = self._services.storage.runs
-        try:
-            seen = (await runs.get(drive.run_id, resolve_data="none")).last_slot
-            await runs.release(drive.run_id, drive.recorder.fence, seen_slot=seen, wake_at=self._clock.now() + HOLD)
-        except WorldError:
-            _log.warning("run %s could not be released; it is free when this process ends", drive.run_id)
+        while True:
+            later = self._clock.now() + HOLD
+            try:
+                seen = (await runs.get(drive.run_id, resolve_data="none")).last_slot
+                if await runs.release(drive.run_id, drive.recorder.fence, seen_slot=seen, wake_at=later):
+                    return self._take_at(later, drive.run_id, drive.definition)
+            except (FencedError, WorkflowRunNotFoundError):
+                return  # it is another's, or no more
+            except WrkflwError:
+                _log.warning("run %s could not be released; trying again", drive.run_id)
+                await sleep_until(self._clock, later)
 
     def _again(self, run_id: str, definition: Definition) -> None:
         self._parked.pop(run_id, None)

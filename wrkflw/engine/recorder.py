@@ -65,8 +65,11 @@ class Recorder:
             self._leave_if_ended()
 
     async def write_now(self, event: e.NewEvent, *, fenced: bool = True) -> None:
-        """Append one event that is not allowed in a batch."""
-        await self._storage.events.create(self.journal.run_id, event, fence=self.fence if fenced else None)
+        """Append one event that is not allowed in a batch.  Raises as :meth:`commit` does."""
+        try:
+            await self._storage.events.create(self.journal.run_id, event, fence=self.fence if fenced else None)
+        except WorldError as refusal:
+            await self._refused(refusal)
         await self.reload()
 
     async def reload(self) -> None:
@@ -76,16 +79,18 @@ class Recorder:
 
     async def release(self, standing: Parked) -> None:
         """Give the run up until what it waits for.  Raises FencedError when it was taken over."""
-        run_id, seen, runs = self.journal.run_id, self.journal.last_slot, self._storage.runs
-        while not await runs.release(run_id, self.fence, seen_slot=seen, wake_at=standing.until):
-            # An event came in between; it is in the log, and the next owner reads it there.
-            seen = (await runs.get(run_id, resolve_data="none")).last_slot
+        run_id, seen, until, runs = self.journal.run_id, self.journal.last_slot, standing.until, self._storage.runs
+        while not await runs.release(run_id, self.fence, seen_slot=seen, wake_at=until):
+            # An event came in between, which may be what the run waits for: the next owner is to read it at once.
+            run = await runs.get(run_id, resolve_data="none")
+            seen, until = run.last_slot, run.updated_at
 
     async def _refused(self, refusal: WorldError) -> None:
         await self.reload()
         self._leave_if_ended()
         if isinstance(refusal, RunPausedError):
-            raise LeftError(Parked("paused"))
+            # Unpaused since: the one who did it found the run owned, so it is due at once.
+            raise LeftError(Parked("paused", None if self.journal.paused_by else self.journal.updated_at))
         if isinstance(refusal, EventLimitError):
             raise LimitError(str(refusal), limit=refusal.limit, got=self.journal.last_slot)
         raise refusal

@@ -10,11 +10,11 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-CorrelationId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+CorrelationId: TypeAlias = Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 """The World's id of a step, hook, wait or attribute change: unique in its run."""
-WorkflowName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-./@()\[\]]{1,256}$")]
-StepName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f#/]{1,256}$")]
-Key: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,4096}$")]
+WorkflowName: TypeAlias = Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9_\-./@()\[\]]+$")]
+StepName: TypeAlias = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f#/]+$")]
+Key: TypeAlias = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Token: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Meta: TypeAlias = dict[str, JsonValue]
 

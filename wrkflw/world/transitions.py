@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Literal, TypeAlias, assert_never
 
 from . import events as e
-from .entities import Run, Step
+from .entities import Run, RunStatus, Step, StepStatus
 from .errors import (
     EntityConflictError,
     HookNotFoundError,
@@ -93,32 +93,37 @@ OWNER_ONLY = frozenset({
 })  # fmt: skip
 """Events that only the run's owner writes; without a fence they need a run that nobody owns."""
 
-_RUN_INDEX = {column: index for index, column in enumerate(RUN_COLUMNS)}
-_STEP_INDEX = {column: index for index, column in enumerate(STEP_COLUMNS)}
+_RUN_COLUMN: dict[RunStatus, RunColumn] = {
+    "pending": "pending",
+    "running": "running",
+    "completed": "finished",
+    "failed": "finished",
+    "cancelled": "cancelled",
+}
+_STEP_COLUMN: dict[StepStatus, StepColumn] = {
+    "pending": "pending",
+    "running": "running",
+    "completed": "ended",
+    "failed": "ended",
+}
+_RUN_VERDICTS = {row: dict(zip(RUN_COLUMNS, verdicts, strict=True)) for row, verdicts in RUN_GUARDS.items()}
+_STEP_VERDICTS = {row: dict(zip(STEP_COLUMNS, verdicts, strict=True)) for row, verdicts in STEP_GUARDS.items()}
 
 
 def run_column(run: Run | None) -> RunColumn:
     if run is None:
         return "missing"
-    match run.status:
-        case "pending" | "running" if run.paused_at is not None:
-            return "paused"
-        case "completed" | "failed":
-            return "finished"
-        case status:
-            return status
+    if run.paused_at is not None and run.ended_slot is None:
+        return "paused"
+    return _RUN_COLUMN[run.status]
 
 
 def step_column(step: Step | None, now: datetime) -> StepColumn:
     if step is None:
         return "absent"
-    match step.status:
-        case "pending" if step.retry_after is not None and step.retry_after > now:
-            return "too early"
-        case "completed" | "failed":
-            return "ended"
-        case status:
-            return status
+    if step.status == "pending" and step.retry_after is not None and step.retry_after > now:
+        return "too early"
+    return _STEP_COLUMN[step.status]
 
 
 def run_row(image: Image, event: e.NewEvent, *, fenced: bool) -> str:
@@ -158,7 +163,7 @@ def judge(image: Image, event: e.NewEvent, now: datetime, *, fenced: bool) -> bo
     Raises the WorldError that refuses it.  Changes nothing.
     """
     run = image.run
-    verdict = RUN_GUARDS[run_row(image, event, fenced=fenced)][_RUN_INDEX[run_column(run)]]
+    verdict = _RUN_VERDICTS[run_row(image, event, fenced=fenced)][run_column(run)]
     if verdict is not OK:
         return _refuse_by_run(verdict, image, event)
     if isinstance(event, e.OfStep):
@@ -208,7 +213,7 @@ def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
     step = image.steps.get(event.correlation_id)
     lazy = event.event_type == "step_started" and event.step_name is not None
     row = "step_started, lazy" if lazy else event.event_type
-    verdict = STEP_GUARDS[row][_STEP_INDEX[step_column(step, now)]]
+    verdict = _STEP_VERDICTS[row][step_column(step, now)]
     if verdict is Verdict.TOO_EARLY:
         assert step is not None
         assert step.retry_after is not None

@@ -27,8 +27,8 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[Connection], T]
 """Reads and judges first, and writes only when nothing can be refused any more."""
 
-SLOW_COMMIT = 0.002
-FAST_COMMIT = 0.0005
+SLOW_COMMIT = 0.010
+FAST_COMMIT = 0.002
 _MEMORY = 0.8  # weight of the past in the running mean of commit times
 _MOST_AT_ONCE = 1000
 
@@ -213,6 +213,7 @@ class Writer:
                     if connection.changes != before:
                         raise  # it wrote before it refused: undo it with all the rest
                     outcomes.append((request, None, refusal))
+            connection.flush()
             at_work = False
             began = self._measure()
             connection.text("COMMIT")
@@ -228,6 +229,7 @@ class Writer:
         return _Committed(outcomes, connection.notices, seconds)
 
     def _roll_back(self) -> None:
+        self._connection.forget()
         with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
             self._connection.text("ROLLBACK")
         if self._connection.in_transaction:

@@ -313,7 +313,7 @@ class Appender:
             epoch = run.epoch or None
             opened.rows = [(opened.run_no, *row[1:7], epoch, *row[8:]) for row in opened.rows]
         elif opened.kept or only_steps:
-            moved = connection.run(
+            moved = connection.ahead(
                 sql.RUN_ADVANCE,
                 no=opened.run_no,
                 found_slot=opened.found_slot,
@@ -325,12 +325,12 @@ class Appender:
                 return False
         if opened.found_slot and not only_steps:
             connection.run(sql.RUN_UPDATE, no=opened.run_no, **rows.run_values(run, self._namespace))
-        connection.many(sql.EVENT_INSERT, opened.rows)
+        connection.later(sql.EVENT_INSERT, opened.rows)
         if opened.steps:
-            connection.many(sql.STEP_WRITE, [rows.step_row(opened.run_no, image.steps[name]) for name in opened.steps])
+            connection.later(sql.STEP_WRITE, [rows.step_row(opened.run_no, image.steps[name]) for name in opened.steps])
         if opened.hooks or opened.waits or opened.attributes:
             self._write_neighbours(connection, opened, run)
-        if run.ended and opened.found_slot:
+        if run.ended and opened.found_slot and not opened.complete:  # else it has neither
             connection.run(sql.HOOKS_RELEASE, no=opened.run_no, slot=run.ended_slot)
             connection.run(sql.WAITS_CLOSE, no=opened.run_no, slot=run.ended_slot)
         return True

@@ -23,8 +23,8 @@ RUN_INSERT = Statement(
     {},
 )
 RUN_UPDATE = Statement(
-    'UPDATE runs SET workflow_name=?, status=?, created_at=?, updated_at=?, last_slot=?, spec_version=?, deployment_id=?, definition_hash=?, idempotency_key=?, parent_run_id=?, replayed_from=?, started_at=?, completed_at=?, paused_at=?, ended_slot=?, epoch=?, owner=?, wake_at=?, seen_slot=?, error_code=?, cancel_reason=? WHERE runs.run_no = ?',
-    ('workflow_name', 'status', 'created_at', 'updated_at', 'last_slot', 'spec_version', 'deployment_id', 'definition_hash', 'idempotency_key', 'parent_run_id', 'replayed_from', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason', 'no'),
+    'UPDATE runs SET status=?, updated_at=?, last_slot=?, started_at=?, completed_at=?, paused_at=?, ended_slot=?, epoch=?, owner=?, wake_at=?, seen_slot=?, error_code=?, cancel_reason=? WHERE runs.run_no = ?',
+    ('status', 'updated_at', 'last_slot', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason', 'no'),
     {},
 )
 RUN_ADVANCE = Statement(

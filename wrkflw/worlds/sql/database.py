@@ -26,11 +26,12 @@ class Connection:
         self._on_statement = on_statement
         self.notices: list[Notice] = []
         """What the open transaction appended, by run."""
+        self._waiting: dict[Statement, list[Sequence[object]]] = {}
 
     @property
     def changes(self) -> int:
-        """Rows changed since the connection was opened."""
-        return self._driver.total_changes
+        """Rows changed since the connection was opened, with those that wait to be written."""
+        return self._driver.total_changes + sum(map(len, self._waiting.values()))
 
     @property
     def in_transaction(self) -> bool:
@@ -53,9 +54,27 @@ class Connection:
 
     def many(self, statement: Statement, rows: Iterable[Sequence[object]]) -> None:
         """Once for each row, whose values stand in the order of the statement's placeholders."""
-        if self._on_statement is not None:
-            self._on_statement(statement.text)
-        self._driver.executemany(statement.text, rows)
+        self.flush()
+        self._driver.executemany(self._said(statement), rows)
+
+    def later(self, statement: Statement, rows: Iterable[Sequence[object]]) -> None:
+        """As :meth:`many`, but not before the next statement or commit: rows of many runs cost less together."""
+        self._waiting.setdefault(statement, []).extend(rows)
+
+    def ahead(self, statement: Statement, **values: object) -> int:
+        """As :meth:`run`, but before the rows that wait, which must have nothing to do with it."""
+        return self._driver.execute(self._said(statement), statement.bind(values)).rowcount
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            for statement, rows in waiting.items():
+                self._driver.executemany(self._said(statement), rows)
+
+    def forget(self) -> None:
+        """Drop the rows that wait: their transaction is undone."""
+        self._waiting = {}
 
     def text(self, sql: str) -> list[Row]:
         """A statement without values: BEGIN, COMMIT, PRAGMA, DDL."""
@@ -70,6 +89,10 @@ class Connection:
         self._driver.close()
 
     def _execute(self, statement: Statement, values: dict[str, object]) -> sqlite3.Cursor:
+        self.flush()
+        return self._driver.execute(self._said(statement), statement.bind(values))
+
+    def _said(self, statement: Statement) -> str:
         if self._on_statement is not None:
             self._on_statement(statement.text)
-        return self._driver.execute(statement.text, statement.bind(values))
+        return statement.text

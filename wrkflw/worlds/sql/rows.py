@@ -132,9 +132,12 @@ _COLUMNS: dict[str, frozenset[str | None]] = {
 def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
     """``data`` and ``payload`` of an event."""
     values = event.__dict__
+    payload = values[event.payload] if event.payload is not None else None
     given = event.__pydantic_fields_set__ - _COLUMNS[event.event_type]
-    data = {name: value for name in sorted(given) if (value := values[name]) is not None} if given else None
-    return to_json(data).decode() if data else None, values[event.payload] if event.payload is not None else None
+    if not given:
+        return None, payload
+    data = {name: value for name in sorted(given) if (value := values[name]) is not None}
+    return to_json(data).decode() if data else None, payload
 
 
 def signal_type_of(data: str) -> str:

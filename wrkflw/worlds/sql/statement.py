@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 
-class Statement(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Statement:
+    """``fixed`` are the placeholders whose values belong to the statement.  Known by identity: each is made once."""
+
     text: str
     params: tuple[str, ...]
-    fixed: Mapping[str, object] = {}
+    fixed: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def bind(self, values: Mapping[str, object]) -> list[object]:
         """The values in the order of the placeholders.  Raises KeyError naming one that is missing."""

@@ -127,7 +127,11 @@ _log = (
     .select_from(_logged)
     .where(events.c.run_no == at("run_no"))
 )
-_mutable = [item.name for item in runs.c if item.name not in ("run_no", "run_id", "namespace")]
+_fixed = {
+    "run_no", "run_id", "namespace", "workflow_name", "created_at", "spec_version", "deployment_id", "definition_hash",
+    "idempotency_key", "parent_run_id", "replayed_from",
+}  # fmt: skip
+_mutable = [item.name for item in runs.c if item.name not in _fixed]  # a column that is set has its indexes rewritten
 
 STATEMENTS: dict[str, Clause] = {
     # --- the run row, which every write locks by being in one transaction with it

@@ -142,8 +142,8 @@ class StepRow(Table, table=True):
 
 
 TRIGGERS = (
-    # A second outcome of a step is refused by the database itself.  A unique index over the outcomes would say the same,
-    # for a page more in every commit.
+    # A second outcome of a step is refused by the database itself.  A unique index over the outcomes would say the
+    # same, for a page more in every commit.
     "CREATE TRIGGER steps_end_once BEFORE UPDATE ON steps WHEN OLD.ended_slot IS NOT NULL "
     "BEGIN SELECT RAISE(ABORT, 'a step that has ended stays as it is'); END",
 )

@@ -1,0 +1,376 @@
+"""Runs as a collection: ids, handles, finding, listing, deleting."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import START, ManualClock, settle
+from wrkflw import (
+    Completed,
+    InvalidValueError,
+    Retry,
+    Run,
+    RunExistsError,
+    RunNotFoundError,
+    Runtime,
+    StoreError,
+    Workflow,
+    create_workflow,
+    step,
+)
+from wrkflw.world.errors import EntityConflictError, WorldError
+from wrkflw.worlds.sqlite import SqliteWorld
+
+
+@step
+async def double(data: int) -> int:
+    return data * 2
+
+
+@step(retry=Retry(attempts=2, delay="1h", max_delay="1h", jitter=0))
+async def fail(data: int) -> int:
+    raise OSError("down")
+
+
+def doubling(id: str = "doubling") -> Workflow[int, int, None]:
+    return create_workflow(id=id, input_schema=int, output_schema=int).then(double).commit()
+
+
+# --- ids and handles -----------------------------------------------------------------------------------
+
+
+async def test_a_run_gets_an_id_that_sorts_by_time(runtime: Runtime, clock: ManualClock) -> None:
+    workflow = doubling()
+    first = await workflow.create_run()
+    clock.turn("1s")
+    second = await workflow.create_run()
+
+    assert re.fullmatch(r"wrun_[0-9A-HJKMNP-TV-Z]{26}", first.run_id)
+    assert first.run_id < second.run_id
+
+
+@pytest.mark.parametrize("run_id", ["r-17", "A_b-9", "x" * 128])
+async def test_a_run_may_be_given_its_id(runtime: Runtime, run_id: str) -> None:
+    run = await doubling().create_run(run_id=run_id)
+
+    assert (await run.start(1)).run_id == run.run_id == run_id
+
+
+@pytest.mark.parametrize("run_id", ["", "x" * 129, "a b", "a/b", "../x", "é", "a\n"])
+async def test_an_illegal_run_id_is_refused(runtime: Runtime, run_id: str) -> None:
+    with pytest.raises(InvalidValueError) as refused:
+        await doubling().create_run(run_id=run_id)
+
+    assert str(refused.value) == f"{run_id!r} cannot be a run id; use letters, digits, '_' and '-', at most 128"
+
+
+async def test_creating_a_run_writes_nothing(runtime: Runtime) -> None:
+    await doubling().create_run(run_id="r-17")
+
+    assert (await runtime.runs.list()).data == []
+
+
+async def test_a_second_start_of_a_run_id_is_refused(runtime: Runtime) -> None:
+    workflow = doubling()
+    await (await workflow.create_run(run_id="r-17")).start(1)
+    again = await workflow.create_run(run_id="r-17")
+
+    with pytest.raises(RunExistsError) as refused:
+        await again.start(1)
+
+    assert str(refused.value) == "run 'r-17' was already started; take it with wf.get_run('r-17')"
+    with pytest.raises(RunExistsError):
+        await (await workflow.create_run(run_id="r-17")).enqueue(1)
+
+
+async def test_a_handle_starts_its_run_once(runtime: Runtime) -> None:
+    run = await doubling().create_run()
+    await run.start(1)
+
+    with pytest.raises(RunExistsError):
+        await run.start(1)
+    with pytest.raises(RunExistsError):
+        await run.enqueue(1)
+
+
+async def test_a_handle_of_a_run_that_exists_does_not_start_it(runtime: Runtime) -> None:
+    workflow = doubling()
+    await (await workflow.create_run(run_id="r-17")).start(1)
+
+    with pytest.raises(RunExistsError):
+        await (await workflow.get_run("r-17")).start(1)
+
+
+async def test_get_run_gives_a_handle_of_what_exists(runtime: Runtime) -> None:
+    workflow = doubling()
+    await (await workflow.create_run(run_id="r-17")).start(3)
+    run = await workflow.get_run("r-17")
+
+    assert run.get_step_result(double) == 6
+    assert (await run.result()).unwrap() == 6
+    assert repr(run) == "Run('r-17', workflow='doubling', status='completed')"
+
+
+async def test_get_run_of_what_does_not_exist(runtime: Runtime) -> None:
+    with pytest.raises(RunNotFoundError) as missing:
+        await doubling().get_run("r-17")
+
+    assert str(missing.value) == "there is no run 'r-17'; look for its id among runs.list(), and at the database in use"
+
+
+async def test_get_run_of_another_workflow(runtime: Runtime) -> None:
+    await (await doubling().create_run(run_id="r-17")).start(3)
+
+    with pytest.raises(RunNotFoundError):
+        await doubling("other").get_run("r-17")
+
+
+async def test_result_and_snapshot_of_a_run_that_was_never_started(runtime: Runtime) -> None:
+    run = await doubling().create_run()
+
+    with pytest.raises(RunNotFoundError):
+        await run.result()
+    with pytest.raises(RunNotFoundError):
+        await run.snapshot()
+
+
+# --- the collection ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def several(runtime: Runtime, clock: ManualClock) -> dict[str, Run[int, int, None]]:
+    """done, down (waits for a retry), later (queued) and gone (cancelled), an hour apart."""
+    failing = create_workflow(id="failing", input_schema=int, output_schema=int).then(fail).commit()
+    workflow = doubling()
+    runs = {
+        "done": await workflow.create_run(run_id="done", attributes={"team": "red", "size": "s"}),
+        "down": await failing.create_run(run_id="down", attributes={"team": "blue"}),
+        "later": await workflow.create_run(run_id="later", attributes={"team": "red", "size": "l"}),
+        "gone": await workflow.create_run(run_id="gone"),
+    }
+    await runs["done"].start(1)
+    clock.turn("1m")
+    await runs["down"].start(1, wait="0s")
+    clock.turn("1m")
+    await runs["later"].enqueue(1, delay="7d")
+    clock.turn("1m")
+    await runs["gone"].enqueue(1, delay="7d")
+    await runs["gone"].cancel()
+    await settle()
+    return runs
+
+
+async def listed(runtime: Runtime, **where: object) -> list[str]:
+    page = await runtime.runs.list(**where)  # type: ignore[arg-type]
+    return [info.run_id for info in page.data]
+
+
+async def test_runs_are_listed_newest_first(runtime: Runtime, several: object) -> None:
+    assert await listed(runtime) == ["gone", "later", "down", "done"]
+
+
+async def test_runs_are_listed_by_workflow(runtime: Runtime, several: dict[str, Run[int, int, None]]) -> None:
+    assert await listed(runtime, workflow="failing") == ["down"]
+    assert await listed(runtime, workflow=doubling()) == ["gone", "later", "done"]
+    assert await listed(runtime, workflow="nobody") == []
+
+
+async def test_runs_are_listed_by_status(runtime: Runtime, several: object) -> None:
+    assert await listed(runtime, status="completed") == ["done"]
+    assert await listed(runtime, status=["pending", "running"]) == ["later", "down"]
+    assert await listed(runtime, status=[]) == []
+
+
+async def test_runs_are_listed_by_attributes_all_of_which_must_fit(runtime: Runtime, several: object) -> None:
+    assert await listed(runtime, attributes={"team": "red"}) == ["later", "done"]
+    assert await listed(runtime, attributes={"team": "red", "size": "l"}) == ["later"]
+    assert await listed(runtime, attributes={"team": "green"}) == []
+    assert await listed(runtime, attributes={}) == ["gone", "later", "down", "done"]
+
+
+async def test_runs_are_listed_by_time_of_creation(runtime: Runtime, several: object) -> None:
+    minute = timedelta(minutes=1)
+
+    assert await listed(runtime, since=START + minute) == ["gone", "later", "down"]
+    assert await listed(runtime, until=START + minute) == ["done"]
+    assert await listed(runtime, since=START + minute, until=START + 3 * minute) == ["later", "down"]
+
+
+async def test_a_listing_goes_on_where_the_page_before_ended(runtime: Runtime, several: object) -> None:
+    first = await runtime.runs.list(limit=3)
+    second = await runtime.runs.list(limit=3, cursor=first.cursor)
+
+    assert [info.run_id for info in first.data] == ["gone", "later", "down"]
+    assert (first.has_more, second.has_more) == (True, False)
+    assert [info.run_id for info in second.data] == ["done"]
+
+
+async def test_a_foreign_cursor_is_refused(runtime: Runtime) -> None:
+    with pytest.raises(WorldError):
+        await runtime.runs.list(cursor="nonsense")
+
+
+async def test_one_run_is_looked_at(runtime: Runtime, several: object) -> None:
+    info = await runtime.runs.get("done")
+
+    assert (info.run_id, info.workflow_id, info.status, info.waiting_for) == ("done", "doubling", "completed", None)
+    assert info.attributes == {"team": "red", "size": "s"}
+    assert info.created_at == info.updated_at == START
+    with pytest.raises(RunNotFoundError):
+        await runtime.runs.get("nobody")
+
+
+async def test_a_run_that_has_ended_is_deleted(runtime: Runtime, several: object) -> None:
+    await runtime.runs.delete("done")
+
+    assert await listed(runtime) == ["gone", "later", "down"]
+    for look in (runtime.runs.get, runtime.runs.snapshot, runtime.runs.delete):
+        with pytest.raises(RunNotFoundError):
+            await look("done")
+
+
+async def test_an_open_run_is_not_deleted(runtime: Runtime, several: object) -> None:
+    with pytest.raises(EntityConflictError) as refused:
+        await runtime.runs.delete("later")
+
+    assert str(refused.value) == "run later is 'pending'; cancel it before you delete it"
+    assert await listed(runtime, status="pending") == ["later"]
+
+
+async def test_a_deleted_id_may_be_used_again(runtime: Runtime) -> None:
+    workflow = doubling()
+    await (await workflow.create_run(run_id="r-17", idempotency_key="k")).start(1)
+    await runtime.runs.delete("r-17")
+    run = await workflow.create_run(run_id="r-17", idempotency_key="k")
+
+    assert (await run.start(2)).unwrap() == 4
+
+
+# --- waiting -------------------------------------------------------------------------------------------
+
+
+async def test_result_gives_up_after_its_timeout(runtime: Runtime, clock: ManualClock) -> None:
+    run = await (await doubling().create_run(run_id="r-17")).enqueue(1, delay="1h")
+    waiting = asyncio.ensure_future(run.result(timeout="30s"))
+    await settle()
+    clock.turn("30s")
+    await settle()
+
+    with pytest.raises(TimeoutError) as gave_up:
+        await waiting
+    assert str(gave_up.value) == "run 'r-17' has no result after 30s; it goes on"
+    clock.turn("1h")
+    assert (await run.result()).unwrap() == 2
+
+
+async def test_result_in_time_is_given(runtime: Runtime, clock: ManualClock) -> None:
+    run = await (await doubling().create_run()).enqueue(1, delay="10s")
+    waiting = asyncio.ensure_future(run.result(timeout="30s"))
+    await settle()
+    clock.turn("10s")
+    await settle()
+
+    assert isinstance(await waiting, Completed)
+
+
+async def test_many_may_wait_for_one_run(runtime: Runtime, clock: ManualClock) -> None:
+    run = await (await doubling().create_run()).enqueue(1, delay="10s")
+    waiting = [asyncio.ensure_future(run.result()) for _ in range(5)]
+    await settle()
+    waiting[0].cancel()
+    clock.turn("10s")
+    await settle()
+
+    assert [(await each).unwrap() for each in waiting[1:]] == [2] * 4
+
+
+async def test_of_two_starts_of_one_run_id_at_once_one_is_refused(runtime: Runtime) -> None:
+    workflow = doubling()
+    runs = [await workflow.create_run(run_id="r-17") for _ in range(2)]
+    results = await asyncio.gather(*(run.start(4) for run in runs), return_exceptions=True)
+
+    assert [type(result) for result in results] == [Completed, RunExistsError]
+    assert runtime.driver.driving == 0
+
+
+async def test_a_refused_start_does_not_disturb_those_who_await_the_run(runtime: Runtime, clock: ManualClock) -> None:
+    workflow = doubling()
+    run = await (await workflow.create_run(run_id="r-17")).enqueue(4, delay="1h")
+    waiting = asyncio.ensure_future(run.result())
+    await settle()
+    with pytest.raises(RunExistsError):
+        await (await workflow.create_run(run_id="r-17")).start(5)
+    await settle()
+    assert not waiting.done()
+
+    clock.turn("1h")
+    await settle()
+    assert (await waiting).unwrap() == 8
+
+
+async def test_a_start_that_could_not_be_recorded_may_be_repeated(clock: ManualClock, tmp_path: Path) -> None:
+    broken = False
+
+    def fail(statement: str) -> None:
+        if broken and statement == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+
+    workflow = doubling()
+    async with Runtime(world=SqliteWorld(tmp_path / "app.db", clock=clock, on_statement=fail), clock=clock) as runtime:
+        run = await workflow.create_run(run_id="r-17")
+        broken = True
+        with pytest.raises(StoreError) as refused:
+            await run.start(4)
+        assert str(refused.value) == (
+            "the database could not commit: disk I/O error; repeat the call with the same idempotency key"
+        )
+        with pytest.raises(StoreError):
+            await (await workflow.create_run()).enqueue(4)
+        broken = False
+        assert (await runtime.runs.list()).data == []
+        assert (await run.start(4)).unwrap() == 8
+
+
+@pytest.mark.parametrize("worker", [True, False])
+async def test_a_run_whose_step_cannot_be_recorded_stays_where_the_log_says(
+    clock: ManualClock, tmp_path: Path, worker: bool
+) -> None:
+    broken, begun = False, 0
+
+    def fail(statement: str) -> None:
+        if broken and statement == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+
+    @step
+    async def break_disk(data: int) -> int:
+        nonlocal broken, begun
+        begun += 1
+        broken = begun == 1
+        return data + 1
+
+    workflow = create_workflow(id="breaking", input_schema=int, output_schema=int).then(break_disk).commit()
+    world = SqliteWorld(tmp_path / "app.db", clock=clock, on_statement=fail)
+    async with Runtime(world=world, clock=clock, worker=worker) as runtime:
+        run = await workflow.create_run(run_id="r-17")
+        with pytest.raises(StoreError):
+            await run.start(4)
+        await settle()
+        clock.turn("12s")  # the disk stays broken for a while
+        await settle()
+        broken = False
+        recorded = (await runtime.runs.snapshot("r-17")).step_results["break-disk"]
+        assert recorded.status == "running"
+        waiting = asyncio.ensure_future(run.result())
+        for _ in range(20):
+            await settle()
+            clock.turn("1s")
+
+        assert waiting.done(), "nobody took the run up again"
+        assert waiting.result().unwrap() == 5
+    assert begun == 2

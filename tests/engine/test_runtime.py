@@ -1,0 +1,244 @@
+"""Where runs live: which runtime is the current one, what it may be opened on, and synchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from wrkflw import DefinitionError, Runtime, StoreError, Workflow, create_workflow, step, sync
+from wrkflw.runtime import current_runtime
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@step
+async def double(data: int) -> int:
+    return data * 2
+
+
+def doubling(id: str = "doubling") -> Workflow[int, int, None]:
+    return create_workflow(id=id, input_schema=int, output_schema=int).then(double).commit()
+
+
+# --- the current one -----------------------------------------------------------------------------------
+
+
+async def test_the_innermost_runtime_is_the_current_one() -> None:
+    async with Runtime(":memory:") as outer:
+        assert await current_runtime() is outer
+        async with Runtime(":memory:") as inner:
+            assert await current_runtime() is inner
+        assert await current_runtime() is outer
+
+
+async def test_a_task_finds_the_runtime_it_was_started_in() -> None:
+    async with Runtime(":memory:") as outer:
+        async with Runtime(":memory:"):
+            pass
+        assert await asyncio.create_task(current_runtime()) is outer
+
+
+async def test_a_task_started_before_finds_the_runtime_of_its_loop() -> None:
+    opened, asked = asyncio.Event(), asyncio.Event()
+
+    async def ask() -> Runtime:
+        await opened.wait()
+        return await current_runtime()
+
+    asking = asyncio.create_task(ask())
+    async with Runtime(":memory:") as runtime:
+        opened.set()
+        assert await asking is runtime
+    assert not asked.is_set()
+
+
+async def test_a_run_belongs_to_the_runtime_it_was_created_in() -> None:
+    workflow = doubling()
+    async with Runtime(":memory:") as outer:
+        run = await workflow.create_run(run_id="r-17")
+        async with Runtime(":memory:") as inner:
+            await run.start(1)
+            assert (await inner.runs.list()).data == []
+        assert [info.run_id for info in (await outer.runs.list()).data] == ["r-17"]
+
+
+async def test_a_runtime_that_is_not_open_says_so() -> None:
+    runtime = Runtime(":memory:")
+
+    with pytest.raises(RuntimeError, match=r"^the runtime is not open; use it with 'async with Runtime\(\.\.\.\)'$"):
+        _ = runtime.driver
+    with pytest.raises(
+        StoreError, match=r"^the world is not open; call start\(\), or use 'async with Runtime\(\.\.\.\)'$"
+    ):
+        await runtime.runs.list()
+
+
+async def test_a_runtime_may_be_opened_again(database: str, clock: ManualClock) -> None:
+    runtime = Runtime(database, clock=clock)
+    workflow = doubling()
+    async with runtime:
+        await (await workflow.create_run(run_id="r-17")).start(1)
+    async with runtime:
+        assert (await (await workflow.get_run("r-17")).result()).unwrap() == 2
+        assert await workflow.run(3) == 6
+
+
+async def test_closing_twice_does_no_harm() -> None:
+    async with Runtime(":memory:") as runtime:
+        await runtime.close()
+
+
+async def test_two_workflows_with_one_id_are_refused(runtime: Runtime) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        Runtime(":memory:", workflows=[doubling("campaign"), doubling("campaign")])
+    assert str(refused.value) == "a workflow 'campaign' is already registered; give one of them another id"
+
+    await doubling().create_run()
+    with pytest.raises(DefinitionError, match=r"^a workflow 'doubling' is already registered; "):
+        await doubling().create_run()
+
+
+async def test_the_same_workflow_may_be_made_known_twice(runtime: Runtime) -> None:
+    workflow = doubling()
+    runtime.define(workflow)
+    runtime.define(workflow)
+
+    assert await workflow.run(1) == 2
+
+
+async def test_a_definition_is_shared_by_runtimes() -> None:
+    workflow = doubling()
+    async with Runtime(":memory:", workflows=[workflow]), Runtime(":memory:", workflows=[workflow]):
+        assert await workflow.run(1) == 2
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/db", "app.db", "sqlite://", "sqlite:///", "postgres:///x"])
+def test_an_unknown_database_is_refused(url: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        Runtime(url)
+
+    assert str(refused.value) == (
+        f"{url!r} is not a database this version knows; use 'sqlite:///path/to/file.db' or ':memory:'"
+    )
+
+
+async def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as refused:
+        async with Runtime(f"sqlite:///{tmp_path}/none/app.db"):
+            pass
+
+    assert str(refused.value) == f"{tmp_path}/none is not a folder; make it, or put the database elsewhere"
+
+
+async def test_namespaces_do_not_see_each_other(clock: ManualClock, database: str) -> None:
+    workflow = doubling()
+    async with Runtime(database, clock=clock, namespace="one"):
+        await (await workflow.create_run(idempotency_key="k")).start(1)
+    async with Runtime(database, clock=clock, namespace="other") as other:
+        assert (await other.runs.list()).data == []
+        assert (await (await workflow.create_run(idempotency_key="k")).start(5)).unwrap() == 10
+
+
+# --- synchronous code ----------------------------------------------------------------------------------
+
+
+async def test_run_sync_where_a_loop_runs_says_what_to_await() -> None:
+    said = "run_sync() was called where an event loop runs; use 'await campaign.run(...)'"
+    with pytest.raises(RuntimeError, match=f"^{re.escape(said)}$"):
+        doubling("campaign").run_sync(1)
+
+
+async def test_sync_where_a_loop_runs_says_so() -> None:
+    with pytest.raises(RuntimeError, match=r"^sync\(\) was called where an event loop runs; use 'await'$"):
+        sync(doubling().run(1))
+
+
+async def test_a_sync_body_uses_the_runtime_that_executes_it(runtime: Runtime) -> None:
+    inner = doubling("inner")
+
+    @step
+    def call(data: int) -> list[int]:
+        run = sync(inner.create_run(run_id="r-inner"))
+        return [sync(run.start(data)).unwrap(), inner.run_sync(data + 1)]
+
+    outer = create_workflow(id="outer", input_schema=int, output_schema=list[int]).then(call).commit()
+
+    assert await outer.run(1) == [2, 4]
+    assert {info.workflow_id for info in (await runtime.runs.list()).data} == {"inner", "outer"}
+    assert (await runtime.runs.get("r-inner")).status == "completed"
+
+
+async def test_a_thread_uses_the_runtime_that_started_it(runtime: Runtime) -> None:
+    workflow = doubling()
+
+    assert await asyncio.to_thread(workflow.run_sync, 4) == 8
+    assert len((await runtime.runs.list()).data) == 1
+
+
+# --- the default one -----------------------------------------------------------------------------------
+
+PROGRAM = """
+import asyncio, sys
+from wrkflw import create_workflow, step, sync
+
+@step
+async def double(data: int) -> int:
+    return data * 2
+
+doubling = create_workflow(id="doubling", input_schema=int, output_schema=int).then(double).commit()
+
+if sys.argv[1] == "sync":
+    print(doubling.run_sync(4), sync(sync(doubling.create_run(idempotency_key="k")).start(5)).unwrap())
+elif sys.argv[1] == "async":
+    async def main() -> None:
+        print(await doubling.run(4), await doubling.run(5))
+    asyncio.run(main())
+else:
+    async def count() -> int:
+        from wrkflw.runtime import current_runtime
+        return len((await (await current_runtime()).runs.list()).data)
+    print(sync(count()))
+"""
+
+
+def execute(folder: Path, how: str, database: str | None) -> subprocess.CompletedProcess[str]:
+    (folder / "program.py").write_text(PROGRAM)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    environment.pop("WRKFLW_DATABASE_URL", None)
+    if database is not None:
+        environment["WRKFLW_DATABASE_URL"] = database
+    command = [sys.executable, "program.py", how]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_the_default_runtime_is_named_by_the_environment(tmp_path: Path, how: str) -> None:
+    ended = execute(tmp_path, how, f"sqlite:///{tmp_path}/named.db")
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8 10\n", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "named.db",
+        "program.py",
+    ]  # and it was closed in good order
+    assert execute(tmp_path, "count", f"sqlite:///{tmp_path}/named.db").stdout == "2\n"
+
+
+def test_without_a_name_the_default_runtime_is_in_the_working_directory(tmp_path: Path) -> None:
+    ended = execute(tmp_path, "sync", None)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8 10\n", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.py", "wrkflw.db"]
+
+
+def test_a_wrong_name_in_the_environment_is_refused(tmp_path: Path) -> None:
+    ended = execute(tmp_path, "sync", "mysql://localhost/db")
+
+    assert ended.returncode == 1
+    assert "'mysql://localhost/db' is not a database this version knows" in ended.stderr
