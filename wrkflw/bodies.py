@@ -113,7 +113,8 @@ class Declaration:
         is_async, gives = self._awaited(gives)
         input_schema = takes if isinstance(self._input_schema, Undeclared) else self._input_schema
         output_schema = gives if isinstance(self._output_schema, Undeclared) else self._output_schema
-        stored = output_schema if isinstance(gives, Undeclared) else gives
+        says_nothing = isinstance(gives, Undeclared) or gives is Any or gives is object
+        stored = output_schema if says_nothing else gives
         self._refuse_disagreement("takes", "input_schema", takes, input_schema, fits(input_schema, takes))
         self._refuse_disagreement("returns", "output_schema", stored, output_schema, fits(stored, output_schema))
         if _is_context(takes):

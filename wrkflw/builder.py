@@ -41,8 +41,9 @@ class WorkflowOptions(TypedDict, total=False):
     """Options every workflow takes.
 
     ``retry`` is the policy of its steps that have none; ``timeout`` is from start to end of a run, waiting included;
-    ``retention`` is how long a finished run is kept; ``on_mismatch`` says what happens to a run that no longer fits the
-    code.  ``on_completed`` and ``on_failed`` are called, at most once, after the end of a run is durable.
+    ``on_mismatch`` says what happens to a run that no longer fits the code.  ``on_completed`` and ``on_failed`` are
+    called, at most once, after the end of a run is durable.  ``retention`` is how long a finished run is wanted;
+    nothing deletes by age yet, see ``runs.delete``.
     """
 
     description: str

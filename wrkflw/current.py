@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
@@ -16,7 +16,7 @@ Maker: TypeAlias = Callable[[], "Runtime"]
 _entered: ContextVar[Runtime | None] = ContextVar("wrkflw_runtime", default=None)
 # A task that was not started inside the ``async with``, such as a web server's, finds the runtime by its loop.
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Runtime]] = WeakKeyDictionary()
-_defaults: WeakKeyDictionary[asyncio.AbstractEventLoop, Awaitable[Runtime]] = WeakKeyDictionary()
+_defaults: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Runtime]] = WeakKeyDictionary()
 
 
 def enter(runtime: Runtime) -> Token[Runtime | None]:
@@ -49,12 +49,15 @@ async def current_runtime(make_default: Maker) -> Runtime:
         return here[-1]
     opening = _defaults.get(loop)
     if opening is None:
-        opening = _defaults[loop] = asyncio.ensure_future(_open_default(make_default))
-    try:
-        return await asyncio.shield(opening)
-    except BaseException:
-        _defaults.pop(loop, None)
-        raise
+        opening = _defaults[loop] = loop.create_task(_open_default(make_default))
+        opening.add_done_callback(_forget_if_failed)
+    return await asyncio.shield(opening)  # one who stops waiting for it does not stop it for the others
+
+
+def _forget_if_failed(opening: asyncio.Task[Runtime]) -> None:
+    loop = opening.get_loop()
+    if (opening.cancelled() or opening.exception() is not None) and _defaults.get(loop) is opening:
+        del _defaults[loop]
 
 
 async def _open_default(make: Maker) -> Runtime:

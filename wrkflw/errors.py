@@ -383,11 +383,24 @@ class ForeignAwaitError(NondeterminismError):
 
 
 class DefinitionChangedError(WrkflwError):
-    """The workflow no longer has what the run stands at."""
+    """The workflow no longer has what the run stands at, or can no longer read what it recorded."""
 
     def __init__(self, run_id: str, key: str, workflow_id: str) -> None:
         cure = "deploy the old code, or fork at an earlier step"
-        super().__init__(f"run {run_id!r} stands at {key!r}, which workflow {workflow_id!r} no longer has; {cure}")
+        self._say(run_id, key, workflow_id, f"stands at {key!r}, which workflow {workflow_id!r} no longer has; {cure}")
+
+    @classmethod
+    def unreadable(cls, run_id: str, key: str, workflow_id: str, error: InvalidValueError) -> Self:
+        """A recorded value does not fit the type that the code has now."""
+        changed = cls.__new__(cls)
+        cure = "deploy the old code, or give what is new a default"
+        changed._say(
+            run_id, key, workflow_id, f"cannot be read by workflow {workflow_id!r} as it is now: {error}; {cure}"
+        )
+        return changed
+
+    def _say(self, run_id: str, key: str, workflow_id: str, what: str) -> None:
+        Exception.__init__(self, f"run {run_id!r} {what}")
         self.run_id = run_id
         self.key = key
         self.workflow_id = workflow_id

@@ -82,16 +82,6 @@ class Graph:
         """The steps by id, in order."""
         return {node.step.id: node.step for node in self.nodes if isinstance(node, Then)}
 
-    def preceding(self, node_id: str) -> tuple[str, ...]:
-        """The ids of the steps that stand before a node: those whose results it may read."""
-        before: list[str] = []
-        for node in self.nodes:
-            if node.id == node_id:
-                break
-            if isinstance(node, Then):
-                before.append(node.id)
-        return tuple(before)
-
 
 def fingerprint(graph: Graph) -> str:
     """The fingerprint of a graph, made once."""

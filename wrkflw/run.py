@@ -20,7 +20,7 @@ from .errors import InvalidValueError, RunConflictError, RunExistsError, RunNotF
 from .results import Cancelled, Completed, Failed, Paused, RunResult, Snapshot, Waiting
 from .schemas import plain, schema_of
 from .world.entities import Run as RunEntity
-from .world.errors import EntityConflictError, KeyTakenError
+from .world.errors import EntityConflictError
 from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         run_id: str,
         *,
         exists: bool,
+        found_by_key: bool = False,
         idempotency_key: str | None = None,
         attributes: Mapping[str, str] | None = None,
     ) -> None:
@@ -56,6 +57,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         self._definition = definition
         self._run_id = run_id
         self._exists = exists
+        self._found_by_key = found_by_key
         self._idempotency_key = idempotency_key
         self._attributes = dict(attributes or {})
         self._journal = Journal(run_id)
@@ -81,7 +83,14 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             if holder is not None:
                 if on_conflict == "fail":
                     raise RunExistsError(holder.run_id)
-                return cls(runtime, definition, holder.run_id, exists=True, idempotency_key=idempotency_key)
+                return cls(
+                    runtime,
+                    definition,
+                    holder.run_id,
+                    exists=True,
+                    found_by_key=True,
+                    idempotency_key=idempotency_key,
+                )
         return cls(
             runtime,
             definition,
@@ -153,12 +162,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             begun = self._runtime.driver.begin(self._definition, self._run_id, created)
         try:
             return await self._outcome(patience, begun)
-        except KeyTakenError as taken:  # somebody else was faster with the same key
-            self._run_id = taken.run_id
+        except EntityConflictError as conflict:
+            await self._find_by_key(conflict)
             await self._join(created)
             return await self._outcome(patience)
-        except EntityConflictError as conflict:
-            raise RunExistsError(self._run_id) from conflict
         except StoreError:
             self._exists = begun is None or begun.refusal is None  # what was not recorded may be started again
             raise
@@ -187,11 +194,9 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         events = self._runtime.world.storage.events
         try:
             await events.create(self._run_id, created, wake_at=wake_at)
-        except KeyTakenError as taken:
-            self._run_id = taken.run_id
-            await self._join(created)
         except EntityConflictError as conflict:
-            raise RunExistsError(self._run_id) from conflict
+            await self._find_by_key(conflict)
+            await self._join(created)
         self._exists = True
         await self.refresh()
         return self
@@ -227,9 +232,18 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         flow = stored(schema, state, what, self._runtime.limits.value_bytes)
         return {"state": plain(flow.data or b"null")}
 
+    async def _find_by_key(self, conflict: EntityConflictError) -> None:
+        """Somebody else was faster: take the run that holds the key.  Raises RunExistsError when there is none."""
+        holder = None
+        if self._idempotency_key is not None:
+            holder = await self._runtime.world.storage.runs.find(self._definition.id, self._idempotency_key)
+        if holder is None:
+            raise RunExistsError(self._run_id) from conflict
+        self._run_id, self._exists, self._found_by_key = holder.run_id, True, True
+
     async def _join(self, created: RunCreated) -> None:
         """Accept that the run exists, if it is the one that was meant."""
-        if self._idempotency_key is None:
+        if not self._found_by_key:
             raise RunExistsError(self._run_id)
         await self.refresh()
         if self._journal.input != created.input:
@@ -277,6 +291,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
                 result = await self._standing(deadline)
                 if result is not None:
                     return result
+            elif drive.overdue and (result := await self._standing(None)) is not None:
+                return result  # it is cancelled, though its body goes on
             elif deadline is not None and drive.waiting_until is not None and drive.waiting_until > deadline:
                 self._journal = drive.journal
                 return Waiting(self._run_id, self._results(), "retry", drive.waiting_until)

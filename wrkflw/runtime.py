@@ -160,9 +160,11 @@ class Runtime:
     async def close(self) -> None:
         """Let go of every run, in good order: others, or the next start, take them up where they are."""
         driver, self._driver = self._driver, None
-        if driver is not None:
-            await driver.close()
-        await self._world.close()
+        try:
+            if driver is not None:
+                await driver.close()
+        finally:  # whoever loses patience with a run: a process that looks alive and drives nothing would keep them all
+            await asyncio.shield(self._world.close())
 
 
 class WorldOptions(TypedDict):

@@ -12,7 +12,7 @@ from typing import Any, cast, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, from_json, to_json
+from pydantic_core import SchemaSerializer, SchemaValidator, from_json, to_json
 from typing_extensions import is_typeddict
 
 from . import lossless
@@ -24,7 +24,10 @@ _READER_DEPTH = 200  # levels of nesting that pydantic's JSON reader accepts
 
 
 class Schema:
-    """A type that can check, store and load its values.  Made by :func:`schema_of`, once per type."""
+    """A type that can check, store and load its values.  Made by :func:`schema_of`, once per type.
+
+    Validators and serializers are the users': whatever they raise means that the value does not fit.
+    """
 
     def __init__(self, form: object) -> None:
         try:
@@ -65,7 +68,7 @@ class Schema:
             return value
         try:
             return self._reader.validate_python(value)
-        except ValidationError as error:
+        except Exception as error:
             raise InvalidValueError(what, self.name, problems(error), cure=cure) from error
 
     def store(self, value: object, what: str) -> tuple[bytes, object]:
@@ -75,11 +78,11 @@ class Schema:
         """
         try:
             data = self._writer.to_json(value, warnings=False)
-        except (PydanticSerializationError, RecursionError, ValueError) as error:
+        except Exception as error:
             raise InvalidValueError(what, self.name, [_serialization_problem(error)]) from error
         try:
             loaded = self._reader.validate_json(data)
-        except ValidationError as error:
+        except Exception as error:  # noqa: BLE001  # see the class
             return self._store_constants(value, what, error)
         if not survives(value, loaded):
             raise self._lost(value, loaded, what)
@@ -92,7 +95,7 @@ class Schema:
         """
         try:
             return self._adapter.validate_python(fields_by_name(value))
-        except ValidationError as error:
+        except Exception as error:
             raise InvalidValueError(what, self.name, problems(error)) from error
 
     def load_tree(self, tree: object, what: str) -> object:
@@ -103,16 +106,16 @@ class Schema:
         """The value that :meth:`store` wrote.  Raises InvalidValueError when the bytes do not fit the type."""
         try:
             return self._reader.validate_json(data)
-        except ValidationError as error:
+        except Exception as error:
             raise InvalidValueError(what, self.name, problems(error)) from error
 
-    def _store_constants(self, value: object, what: str, first: ValidationError) -> tuple[bytes, object]:
+    def _store_constants(self, value: object, what: str, first: Exception) -> tuple[bytes, object]:
         # JSON has no NaN: pydantic writes null, which a plain float refuses.  There the constant is unambiguous.
         try:
             tree = self._writer.to_python(value, mode="json", warnings=False)
             data = to_json(tree, inf_nan_mode="constants")
             loaded = self._reader.validate_json(data)
-        except (ValidationError, PydanticSerializationError, ValueError) as error:
+        except Exception as error:
             raise InvalidValueError(what, self.name, problems(first)) from error
         if not survives(value, loaded):
             raise self._lost(value, loaded, what) from first
@@ -154,8 +157,10 @@ def plain(data: bytes) -> object:
     return from_json(data)
 
 
-def problems(error: ValidationError) -> list[str]:
-    """What pydantic found, one line each: ``to: field required``."""
+def problems(error: Exception) -> list[str]:
+    """What pydantic found, one line each: ``to: field required``; or what a validator raised instead of telling it."""
+    if not isinstance(error, ValidationError):
+        return [f"{type(error).__name__}: {_first_line(error)}"]
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in problem["loc"])

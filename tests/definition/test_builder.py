@@ -172,11 +172,3 @@ def test_with_id_gives_the_same_workflow_under_another_id() -> None:
 async def test_a_workflow_is_run_and_not_called() -> None:
     with pytest.raises(TypeError, match=re.escape("workflow 'sums' is not called but run; use 'await sums.run(...)'")):
         await builder().then(add_one).commit()(Number(n=1))
-
-
-def test_a_node_knows_the_steps_before_it() -> None:
-    sums = builder().then(add_one).map(lambda number: number).then(double).commit()
-
-    assert sums.graph.preceding("add-one") == ()
-    assert sums.graph.preceding("map-1") == ("add-one",)
-    assert sums.graph.preceding("double") == ("add-one",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel
 
 from tests.clocks import ManualClock, settle
 from wrkflw import (
@@ -17,6 +18,7 @@ from wrkflw import (
     StepContext,
     StepNotRunError,
     Waiting,
+    create_step,
     create_workflow,
     step,
 )
@@ -138,3 +140,49 @@ async def test_a_run_that_has_ended_is_left_alone(clock: ManualClock, database: 
 
     assert isinstance(result, Completed)
     assert result.output == 2
+
+
+class Person(BaseModel):
+    name: str
+
+
+class Adult(BaseModel):
+    name: str
+    age: int
+
+
+def greeting(person: type[BaseModel]) -> Any:
+    """The same workflow by its names; what its first step gives is of the type that the code has today."""
+
+    async def find(data: int) -> Any:
+        return person.model_validate({"name": "Ada", "age": 36})
+
+    async def greet(found: Any, ctx: StepContext) -> int:
+        if ctx.attempt == 1:
+            raise OSError("not yet")
+        return len(found.name)
+
+    found: Any = create_step(id="find", input_schema=int, output_schema=person, execute=find)
+    greeted: Any = create_step(id="greet", input_schema=person, output_schema=int, execute=greet, retry=HOUR)
+    chain: Any = create_workflow(id="greeting", input_schema=int, output_schema=int)
+    return chain.then(found).then(greeted).commit()
+
+
+async def test_a_run_whose_values_the_code_can_no_longer_read_is_paused_and_goes_on_when_it_can(
+    database: str, clock: ManualClock
+) -> None:
+    old, new = greeting(Person), greeting(Adult)
+    async with Runtime(database, clock=clock):
+        assert isinstance(await (await old.create_run(run_id="r-17")).start(1), Waiting)
+    clock.turn("1h")
+
+    async with Runtime(database, clock=clock, workflows=[new]):
+        paused = await (await new.get_run("r-17")).result()
+    async with Runtime(database, clock=clock, workflows=[old]):
+        await settle()
+        result = await (await old.get_run("r-17")).result()
+
+    assert isinstance(paused, Paused)
+    assert paused.by == "engine"
+    assert "age: field required; deploy the old code, or give what is new a default" in (paused.reason or "")
+    assert result.unwrap() == 3

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_origin, get_
 
 from typing_extensions import is_typeddict
 
-from wrkflw.errors import DefinitionChangedError, DefinitionError
+from wrkflw.errors import DefinitionChangedError, DefinitionError, InvalidValueError
 from wrkflw.forms import is_protocol_form
 from wrkflw.graph import AnyStep, Graph, Into, Then
 from wrkflw.names import describe
@@ -110,10 +110,18 @@ class Definition:
             last = position
 
     def fits(self, journal: Journal) -> bool:
-        """Whether the run can go on with this workflow."""
+        """Whether the run can go on with this workflow: it has all that was recorded, and can read it."""
         try:
             self.check_fits(journal)
-        except DefinitionChangedError:
+            if journal.input is not None:
+                self.input_schema.load(journal.input, "the input")
+            for record in journal.records.values():
+                plan = self.plan(self.steps[record.name])
+                if record.input is not None and plan.input is not None:
+                    plan.input.load(record.input, "an input")
+                if record.output is not None:
+                    plan.output.load(record.output, "an output")
+        except (DefinitionChangedError, InvalidValueError):
             return False
         return True
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .limits import Limits
 
 
+GRACE = timedelta(seconds=10)
+"""How long a body may take to end, once it was told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What every drive of a runtime shares."""
@@ -45,6 +49,8 @@ class Services:
     retry: Retry | None
     hold: timedelta
     """Timers up to here are waited out in place; for longer ones the run is parked."""
+    leaving: Callable[[], bool]
+    """Whether this process is giving its runs up."""
 
 
 class Drive:
@@ -67,6 +73,10 @@ class Drive:
         self.waiting_until: datetime | None = None
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
+        self.begun: set[str] = set()
+        """The keys whose body was called here."""
+        self.overdue = False
+        """Whether the run was cancelled, and its body has had its time to end."""
         self._on_wait = on_wait
         self._steps = Stepping(self)
         self._task: asyncio.Task[Standing] | None = None
@@ -84,6 +94,11 @@ class Drive:
     def cancelled(self) -> bool:
         """Whether somebody ended the run."""
         return self.stopping and not self._expired
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the task is to end: because the run was cancelled, its time is up, or this process leaves it."""
+        return self.stopping or self.services.leaving()
 
     @property
     def ended(self) -> bool:
@@ -116,10 +131,16 @@ class Drive:
 
     def stop(self) -> None:
         """The run was cancelled, or its time is up: tell its body."""
-        if not self.stopping:
-            self.stopping = True
-            if self._task is not None:
-                self._task.cancel()
+        if self.stopping:
+            return
+        self.stopping = True
+        if self._task is not None:
+            self._task.cancel()
+        self.services.clock.call_at(self.services.clock.now() + GRACE, self._give_up)
+
+    def _give_up(self) -> None:
+        self.overdue = True
+        self._on_wait()
 
     async def do(self, key: str, step: AnyStep, flow: Flow) -> Flow:
         """The output of a step: recorded once, then always that.  Raises StepEndedError."""
@@ -179,6 +200,10 @@ class Drive:
             raise
         except WrkflwError as error:
             self._fail(error, "USER_ERROR")
+        except LeftError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a run that cannot go on must say so, not be tried for ever
+            self._fail(error, "RUNTIME_ERROR")
         await self.recorder.commit()
         return Ended()
 
@@ -198,8 +223,8 @@ class Drive:
         """The record does not fit the code: wait for code that fits, or for a decision."""
         self.recorder.discard()
         detail: e.Meta = {"by": "engine", "error": type(changed).__name__}
-        await self.recorder.write_now(e.RunPaused(reason=str(changed), detail=detail), fenced=False)
-        raise LeftError(Parked("paused"))
+        await self.recorder.write_now(e.RunPaused(reason=str(changed), detail=detail))
+        raise LeftError(self.recorder.paused())
 
     async def _park(self, standing: Parked) -> Standing:
         deadline = self._deadline()
@@ -212,8 +237,7 @@ class Drive:
 
     async def _interrupted(self) -> Standing:
         """The task was cancelled: because the run was, its time is up, or this process is leaving."""
-        self.recorder.discard()
-        await self.recorder.reload()
+        await self.recorder.recover()
         if self.journal.ended:
             return Ended()
         if self._expired:
@@ -221,7 +245,8 @@ class Drive:
         # Leaving in good order is not a crash: the try does not count as an interruption.
         for record in self.journal.records.values():
             step = self.definition.steps.get(record.name)
-            if record.status == "running" and not (step is not None and step.at_most_once):
+            once = step is not None and step.at_most_once and record.key in self.begun
+            if record.status == "running" and not once:
                 self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
         await self.recorder.commit()
         return await self._park(Parked("interrupted", self.services.clock.now()))

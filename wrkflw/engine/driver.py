@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from wrkflw.clock import Clock, Timer, sleep_until
 from wrkflw.errors import StoreError, WrkflwError
@@ -18,9 +18,10 @@ from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
+from wrkflw.world.storage import RunFence
 
 from .definition import Definition
-from .drive import Drive, Services
+from .drive import GRACE, Drive, Services
 from .executor import Executor
 from .journal import Journal
 from .limits import Limits
@@ -35,6 +36,8 @@ WATCH_SECONDS = 0.05
 """How often a process asks whether another has written to the file."""
 _THREADS = 32
 _NEWS = e.RUN_ENDS | {"run_created", "run_paused", "run_resumed", "signal_received", "hook_received"}
+
+T = TypeVar("T")
 
 _log = logging.getLogger("wrkflw")
 
@@ -56,7 +59,9 @@ class Driver:
         self._world = world
         self._clock = clock
         self._executor = Executor(clock, _THREADS)
-        self._services = Services(world.storage, world.owner, clock, random, self._executor, limits, retry, HOLD)
+        self._services = Services(
+            world.storage, world.owner, clock, random, self._executor, limits, retry, HOLD, lambda: self.leaving
+        )
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[Standing]] = {}
         self._parked: dict[str, Timer] = {}
@@ -65,10 +70,14 @@ class Driver:
         self._worker = Worker(world, definitions, self, clock, takes) if takes else None
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
+        self._sentinel: asyncio.Task[None] | None = None
+        self._asked_for: dict[str, Definition] = {}
+        """The open runs that a driver without a worker was asked to drive."""
 
     # --- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._sentinel = self._spawned(_for_ever())
         if self._worker is not None:
             self.spawn(self._worker.work())
         if self._world.written_elsewhere() is not None:
@@ -83,7 +92,10 @@ class Driver:
         for tasks in (self._background, set(self._tasks.values())):
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if tasks:
+                _, stubborn = await asyncio.wait(tasks, timeout=GRACE.total_seconds())
+                for task in stubborn:
+                    _log.error("%s does not end; it is left behind", task.get_name())
         self._executor.close()
         self._waiters.tell_all()
 
@@ -91,6 +103,8 @@ class Driver:
 
     def begin(self, definition: Definition, run_id: str, created: e.RunCreated) -> Drive:
         """Drive a new run from its first event on."""
+        if self.leaving:
+            raise StoreError(f"the runtime is being closed; start run {run_id!r} with another")
         drive = Drive(self._services, definition, Journal(run_id), None, lambda: self._waiters.tell(run_id))
         drive.begin(created)
         self._launch(drive)
@@ -100,6 +114,12 @@ class Driver:
         """Drive a run that exists, if nobody does: False when somebody else has it, or it cannot move yet."""
         if run_id in self._drives:
             return True
+        # A task of its own: a claim must not be left without a drive when who asked for it stops waiting.
+        return await asyncio.shield(self._spawned(self._take(run_id, definition)))
+
+    async def _take(self, run_id: str, definition: Definition) -> bool:
+        if self._worker is None:
+            self._asked_for[run_id] = definition
         runs = self._services.storage.runs
         try:
             run = await runs.get(run_id, resolve_data="none")
@@ -113,9 +133,19 @@ class Driver:
         return True
 
     async def resume(self, run: Run, definition: Definition) -> None:
-        """Drive a run that was just claimed, from where its log ends."""
-        log = await self._services.storage.events.list(run.run_id)
-        journal = Journal.of(run.run_id, log.data)
+        """Drive a run that was just claimed, from where its log ends.
+
+        Raises StoreError when the log cannot be read; the claim is given up then.
+        """
+        runs = self._services.storage.runs
+        try:
+            log = await self._services.storage.events.list(run.run_id)
+            journal = Journal.of(run.run_id, log.data)
+        except Exception:
+            later = self._clock.now() + HOLD
+            await runs.release(run.run_id, RunFence(run.epoch), seen_slot=run.last_slot, wake_at=later)
+            self._take_at(later, run.run_id, definition)
+            raise
         self._launch(Drive(self._services, definition, journal, run.epoch, lambda: self._waiters.tell(run.run_id)))
 
     def drive_of(self, run_id: str) -> Drive | None:
@@ -141,11 +171,21 @@ class Driver:
             self._worker.look()
             self.spawn(self._worker.unpause_fitting())
 
+    @property
+    def leaving(self) -> bool:
+        """Whether this process gives its runs up: the driver is closed, or the loop ends and cancels every task."""
+        sentinel = self._sentinel
+        return self._closing or (sentinel is not None and (sentinel.done() or sentinel.cancelling() > 0))
+
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Do it beside, until the driver is closed."""
+        _ = self._spawned(work)
+
+    def _spawned(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
@@ -155,6 +195,8 @@ class Driver:
     # --- driving -----------------------------------------------------------------------------------
 
     def _launch(self, drive: Drive) -> None:
+        if self._worker is None:
+            self._asked_for[drive.run_id] = drive.definition
         if (timer := self._parked.pop(drive.run_id, None)) is not None:
             timer.cancel()
         self._drives[drive.run_id] = drive
@@ -171,6 +213,7 @@ class Driver:
         elif not task.cancelled() and not self._closing:
             match task.result():
                 case Ended():
+                    self._asked_for.pop(run_id, None)
                     self._call_back(drive)
                 case Parked(until=datetime() as until) if self._worker is None:
                     self._take_at(until, run_id, drive.definition)
@@ -214,7 +257,14 @@ class Driver:
 
     def _again(self, run_id: str, definition: Definition) -> None:
         self._parked.pop(run_id, None)
-        self.spawn(self.take(run_id, definition))
+        self.spawn(self._take_again(run_id, definition))
+
+    async def _take_again(self, run_id: str, definition: Definition) -> None:
+        try:
+            await self._take(run_id, definition)
+        except WrkflwError:
+            _log.exception("run %s could not be taken; trying again", run_id)
+            self._take_at(self._clock.now() + HOLD, run_id, definition)
 
     def _call_back(self, drive: Drive) -> None:
         """``on_completed`` or ``on_failed``: after the last event is durable, at most once, and never able to harm."""
@@ -242,6 +292,8 @@ class Driver:
         if drive is None:
             self._look_for_more()
             self._waiters.tell(run_id)
+            if "run_resumed" in event_types and (definition := self._asked_for.get(run_id)) is not None:
+                self.spawn(self._take_again(run_id, definition))
         elif "run_cancelled" in event_types:  # its landing tells
             drive.stop()
 
@@ -259,3 +311,7 @@ class Driver:
                     drive.stop()
             self._look_for_more()
             self._waiters.tell_all()
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()

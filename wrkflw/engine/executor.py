@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import functools
 import inspect
-from collections.abc import Awaitable
+import sys
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Protocol, cast
@@ -25,57 +26,87 @@ class Executable(Call, Protocol):
 
 
 class Executor:
-    """Runs bodies.  ``threads`` is how many sync ones may run at once."""
+    """Runs bodies.  ``threads`` is how many sync ones may run at once, without those that were given up."""
 
     def __init__(self, clock: Clock, threads: int) -> None:
         self._clock = clock
-        self._threads = threads
+        self._free = asyncio.Semaphore(threads)
         self._pool: ThreadPoolExecutor | None = None
 
     async def run(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> object:
         """What the body returns, or raises.
 
-        Raises StepTimeoutError when it took longer than ``timeout``: an async body has been cancelled by then, a sync
-        one goes on in its thread, unheard.
+        Raises StepTimeoutError when it took longer than ``timeout`` from its beginning: an async body has been
+        cancelled by then, a sync one goes on in its thread, unheard.  A body that waits for a thread has not begun,
+        and never does when the try is given up meanwhile.
         """
-        run = self._start_async if body.is_async else self._start_in_thread
-        if timeout is None:
-            return await run(body, value, call)
-        return await self._limited(run(body, value, call), timeout, call)
+        given = arguments(body, value, call)
+        if body.is_async:
+            return await _Limit(self._clock, timeout, call).on(cast("Awaitable[object]", body.function(*given)))
+        work = functools.partial(contextvars.copy_context().run, body.function, *given)
+        async with self._free:  # until the thread is done, or given up: then another may take its place
+            limit = _Limit(self._clock, timeout, call)
+            result = await limit.on(self._in_thread(work, call))
+        # A plain function may have handed on the awaitable of another.
+        return await limit.on(result) if inspect.isawaitable(result) else result
 
     def close(self) -> None:
         """Give up the threads; a sync body that still runs is not waited for."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _start_async(self, body: Body, value: object, call: Executable) -> Awaitable[object]:
-        return cast("Awaitable[object]", body.function(*arguments(body, value, call)))
+    async def _in_thread(self, work: Callable[[], object], call: Executable) -> object:
+        """What a plain function gave.
 
-    def _start_in_thread(self, body: Body, value: object, call: Executable) -> Awaitable[object]:
-        work = functools.partial(contextvars.copy_context().run, body.function, *arguments(body, value, call))
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wrkflw-step")
-        return _settled(asyncio.wrap_future(self._pool.submit(work)), call)
+        A thread cannot be cancelled: when the run is, the body is told by ``ctx.stopping``, and what it still gives
+        counts.
+        """
+        if self._pool is None:  # it starts a thread whenever none is idle: how many may run is counted here
+            self._pool = ThreadPoolExecutor(sys.maxsize, thread_name_prefix="wrkflw-step")
+        body = self._pool.submit(work)
+        running = asyncio.wrap_future(body)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if not body.cancel() and call.run_was_cancelled:
+                return await running
+            running.cancel()  # nobody listens any more
+            raise
 
-    async def _limited(self, running: Awaitable[object], timeout: timedelta, call: Executable) -> object:
+
+class _Limit:
+    """The time that one try has, from now on."""
+
+    def __init__(self, clock: Clock, timeout: timedelta | None, call: Executable) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._call = call
+        self._until = None if timeout is None else clock.now() + timeout
+
+    async def on(self, running: Awaitable[object]) -> object:
+        """What ``running`` gives.  Raises StepTimeoutError when it is cancelled, or gives it, too late."""
+        if self._timeout is None or self._until is None:
+            return await running
         task = asyncio.ensure_future(running)
         expired = False
 
         def expire() -> None:
             nonlocal expired
-            expired = True
-            task.cancel()
+            expired = task.cancel()
 
-        timer = self._clock.call_at(self._clock.now() + timeout, expire)
+        timer = self._clock.call_at(self._until, expire)
         try:
-            return await task
+            result = await task
         except asyncio.CancelledError:
             if not expired:
                 task.cancel()
                 raise
-            raise StepTimeoutError(call.step_id, timeout, call.attempt) from None
+        else:
+            if not expired:
+                return result
         finally:
             timer.cancel()
+        raise StepTimeoutError(self._call.step_id, self._timeout, self._call.attempt)
 
 
 def arguments(body: Body, value: object, call: Executable) -> tuple[object, ...]:
@@ -89,17 +120,3 @@ def arguments(body: Body, value: object, call: Executable) -> tuple[object, ...]
             if body.context == "suspend":
                 return (value, SuspendContext[object, object, object](call))
             return (value, StepContext[object](call))
-
-
-async def _settled(running: asyncio.Future[object], call: Executable) -> object:
-    """What a plain function gave; it may have handed on the awaitable of another.
-
-    A thread cannot be cancelled: when the run is, the body is told by ``ctx.stopping``, and what it still gives counts.
-    """
-    try:
-        value = await asyncio.shield(running)
-    except asyncio.CancelledError:
-        if not call.run_was_cancelled:
-            raise
-        value = await running
-    return await value if inspect.isawaitable(value) else value

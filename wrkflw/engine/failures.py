@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures.thread
 import traceback
 from functools import cache
@@ -27,7 +26,7 @@ def failure_of(error: BaseException, *, key: str, step_id: str, attempts: int, d
         step_id=step_id,
         type=kind.__name__,
         module=kind.__module__,
-        message=_readable(str(error))[:_MOST_TEXT],
+        message=_readable(_text_of(error))[:_MOST_TEXT],
         attributes=_attributes(error),
         attempts=attempts,
         traceback=_traceback(error),
@@ -49,15 +48,16 @@ def load(data: bytes | None) -> StepError | None:
     return error
 
 
-def was_asked_for(error: BaseException) -> bool:
-    """Whether a CancelledError came from cancelling this task, and not from the body itself."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
 @cache
 def _schema() -> Schema:
     return schema_of(StepError)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001  # an exception that cannot say what it is must be recorded all the same
+        return f"(its text cannot be made: {type(problem).__name__})"
 
 
 def _readable(text: str) -> str:

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 from wrkflw.context import MapContext
-from wrkflw.errors import InvalidValueError, MapError
+from wrkflw.errors import DefinitionChangedError, InvalidValueError, MapError
 from wrkflw.graph import Into, Map, MapContextual, Then
 from wrkflw.schemas import schema_of
 
@@ -26,15 +26,7 @@ async def interpret(definition: Definition, drive: Drive) -> Flow:
     """
     nodes = definition.graph.nodes
     frontier = definition.frontier(drive.journal)
-    if frontier is None:
-        flow = Flow(
-            definition.input_schema.load(drive.journal.input, f"input of run {drive.run_id}")
-            if drive.journal.input is not None
-            else None,
-            drive.journal.input,
-        )
-    else:
-        flow = Flow(None)
+    flow = _input(definition, drive) if frontier is None else Flow(None)
     for position in range(frontier or 0, len(nodes)):
         match nodes[position]:
             case Then(step=step):
@@ -48,10 +40,22 @@ async def interpret(definition: Definition, drive: Drive) -> Flow:
     return flow
 
 
+def _input(definition: Definition, drive: Drive) -> Flow:
+    data = drive.journal.input
+    if data is None:
+        return Flow(None)
+    try:
+        return Flow(definition.input_schema.load(data, "its input"), data)
+    except InvalidValueError as error:
+        raise DefinitionChangedError.unreadable(drive.run_id, "", definition.id, error) from error
+
+
 def _mapped(node: str, function: object, *arguments: object) -> Flow:
     assert callable(function)
     try:
         value: object = function(*arguments)
+    except DefinitionChangedError:  # it asked for a result that the code can no longer read
+        raise
     except Exception as error:
         raise MapError.raised(node, error) from error
     if inspect.isawaitable(value):

@@ -64,12 +64,24 @@ class Recorder:
             await self.reload()
             self._leave_if_ended()
 
-    async def write_now(self, event: e.NewEvent, *, fenced: bool = True) -> None:
+    async def write_now(self, event: e.NewEvent) -> None:
         """Append one event that is not allowed in a batch.  Raises as :meth:`commit` does."""
         try:
-            await self._storage.events.create(self.journal.run_id, event, fence=self.fence if fenced else None)
+            await self._storage.events.create(self.journal.run_id, event, fence=self.fence)
         except WorldError as refusal:
             await self._refused(refusal)
+        await self.reload()
+
+    async def recover(self) -> None:
+        """After a cancellation, which may have come while a commit was under way: see what was decided.
+
+        Raises WorkflowRunNotFoundError when the run never came to be.
+        """
+        self._pending.clear()
+        await self._storage.settled()
+        if self._epoch is None:
+            run = await self._storage.runs.get(self.journal.run_id, resolve_data="none")
+            self._epoch = run.epoch if run.owner == self._owner else None
         await self.reload()
 
     async def reload(self) -> None:
@@ -89,11 +101,14 @@ class Recorder:
         await self.reload()
         self._leave_if_ended()
         if isinstance(refusal, RunPausedError):
-            # Unpaused since: the one who did it found the run owned, so it is due at once.
-            raise LeftError(Parked("paused", None if self.journal.paused_by else self.journal.updated_at))
+            raise LeftError(self.paused())
         if isinstance(refusal, EventLimitError):
             raise LimitError(str(refusal), limit=refusal.limit, got=self.journal.last_slot)
         raise refusal
+
+    def paused(self) -> Parked:
+        # Unpaused since: the one who did it found the run owned, so it is due at once.
+        return Parked("paused", None if self.journal.paused_by else self.journal.updated_at)
 
     def _leave_if_ended(self) -> None:
         if self.journal.ended:

@@ -8,9 +8,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Never
 
 from wrkflw.clock import sleep_until
-from wrkflw.errors import InvalidValueError, LimitError, OutcomeUnknownError, RetryAfter, StepInterruptedError
+from wrkflw.errors import (
+    DefinitionChangedError,
+    InvalidValueError,
+    LimitError,
+    OutcomeUnknownError,
+    RetryAfter,
+    StepInterruptedError,
+)
 from wrkflw.ids import correlation_id
 from wrkflw.retries import Retry, next_delay, retries_error
+from wrkflw.schemas import Schema
 from wrkflw.world import events as e
 
 from . import failures
@@ -48,7 +56,7 @@ class Stepping:
             flow = await self._begin(key, plan, flow)
         elif record.status == "completed":
             assert record.output is not None
-            return Flow(plan.output.load(record.output, f"output of step {key!r}"), record.output)
+            return Flow(self._recorded(plan.output, record.output, key, f"output of step {key!r}"), record.output)
         elif record.status == "failed":
             error = failures.load(record.error)
             assert error is not None
@@ -61,7 +69,7 @@ class Stepping:
         while True:
             await self._recorder.commit()  # the start is durable before the body begins
             output = await self._try(key, plan, flow)
-            if _is_leaving():  # the body made up its mind all the same: what it gave counts, and nothing follows
+            if self._drive.leaving:  # the body made up its mind all the same: what it gave counts, and nothing follows
                 await self._recorder.commit()
                 raise asyncio.CancelledError
             if output is not None:
@@ -83,7 +91,15 @@ class Stepping:
     def _recorded_input(self, record: Record, plan: Plan) -> Flow:
         if record.input is None or plan.input is None:
             return Flow(None)
-        return Flow(plan.input.load(record.input, f"input of step {record.key!r}"), record.input)
+        what = f"input of step {record.key!r}"
+        return Flow(self._recorded(plan.input, record.input, record.key, what), record.input)
+
+    def _recorded(self, schema: Schema, data: bytes, key: str, what: str) -> object:
+        """Raises DefinitionChangedError when the code can no longer read what it once wrote."""
+        try:
+            return schema.load(data, what)
+        except InvalidValueError as error:
+            raise DefinitionChangedError.unreadable(self._drive.run_id, key, self._definition.id, error) from error
 
     async def _begin(self, key: str, plan: Plan, flow: Flow) -> Flow:
         name = correlation_id("step", self._drive.run_id, key)
@@ -122,12 +138,16 @@ class Stepping:
             value = self._definition.passed(plan, flow)
         except InvalidValueError as error:
             self._fail(record, error)
+        self._drive.begun.add(key)
         try:
             result = await self._services.executor.run(plan.body, value, call, plan.step.timeout)
         except asyncio.CancelledError as error:
-            if failures.was_asked_for(error):
+            if self._drive.leaving:
                 raise
+            _forget_cancellation()
             await self._retry_or_fail(record, plan, error)
+        except DefinitionChangedError:  # it asked for a result that the code can no longer read
+            raise
         except Exception as error:  # noqa: BLE001  # whatever a body raises is its failure
             await self._retry_or_fail(record, plan, error)
         else:
@@ -182,7 +202,7 @@ class Stepping:
         """Wait in place for a while that is short; leave the run for one that is long."""
         if until - self._services.clock.now() > self._services.hold:
             raise LeftError(Parked("retry", until))
-        if _is_leaving():
+        if self._drive.leaving:
             raise asyncio.CancelledError
         with self._drive.waiting(until):
             await sleep_until(self._services.clock, until)
@@ -191,7 +211,8 @@ class Stepping:
         return self._recorder.journal.records[key]
 
 
-def _is_leaving() -> bool:
-    """Whether this task was asked to end."""
+def _forget_cancellation() -> None:
+    """A body cancelled the task it runs in, which nobody asked for: an error like any other."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    while task is not None and task.cancelling():
+        task.uncancel()

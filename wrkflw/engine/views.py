@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
-from wrkflw.errors import StepNotRunError, UnknownStepError
+from wrkflw.errors import DefinitionChangedError, InvalidValueError, StepNotRunError, UnknownStepError
 from wrkflw.results import RunInfo, Snapshot, StepResult
 from wrkflw.schemas import plain, schema_of
 from wrkflw.world.entities import Run as RunEntity
@@ -29,12 +29,19 @@ class StepReader:
         record = self._record_of(step)
         if record is None or record.output is None or record.status != "completed":
             raise StepNotRunError(step.id, self._finished())
-        return _output(self._definition, record)
+        return self._read(record)
 
     def results_of(self, step: Any, /) -> list[object]:
         record = self._record_of(step)
         done = record is not None and record.status == "completed" and record.output is not None
-        return [_output(self._definition, record)] if record is not None and done else []
+        return [self._read(record)] if record is not None and done else []
+
+    def _read(self, record: Record) -> object:
+        try:
+            return _output(self._definition, record)
+        except InvalidValueError as error:
+            definition = self._definition.id
+            raise DefinitionChangedError.unreadable(self._journal.run_id, record.key, definition, error) from error
 
     def _record_of(self, step: Any) -> Record | None:
         if step.id not in self._definition.steps:

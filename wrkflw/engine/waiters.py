@@ -16,13 +16,12 @@ class Waiters:
     async def news(self, run_id: str) -> None:
         """Wait for news of the run.  Raises StoreError when this process can write no more to it."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(run_id, [])
-        waiting.append(waiter)
+        self._waiting.setdefault(run_id, []).append(waiter)
         try:
             await waiter
         finally:
             if not waiter.done() or waiter.cancelled():  # not told, so still listed
-                waiting.remove(waiter)
+                self._strike(run_id, waiter)
 
     def tell(self, run_id: str, error: BaseException | None = None) -> None:
         """There is news of the run; ``error`` ends its drive here, unless somebody else has taken it over."""
@@ -37,3 +36,10 @@ class Waiters:
     def tell_all(self) -> None:
         for run_id in list(self._waiting):
             self.tell(run_id)
+
+    def _strike(self, run_id: str, waiter: asyncio.Future[None]) -> None:
+        waiting = self._waiting.get(run_id, [])
+        if waiter in waiting:
+            waiting.remove(waiter)
+        if not waiting:
+            self._waiting.pop(run_id, None)

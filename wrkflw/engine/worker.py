@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from wrkflw.clock import Clock, sleep_until
-from wrkflw.errors import WrkflwError
+from wrkflw.errors import StoreError
 from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.storage import PageRequest, RunFilter
+from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
+from wrkflw.world.storage import PageRequest, RunFence, RunFilter
 
 from .definition import Definition
 from .journal import Journal
@@ -45,6 +46,10 @@ class Worker:
         self._drives = drives
         self._clock = clock
         self._looking = asyncio.Event()
+        self._unpause_at: datetime | None = clock.now()
+        """When to look for paused runs that fit again; None when all have been seen."""
+        self._stranded: list[Run] = []
+        """Runs that were claimed, but could neither be driven nor released yet."""
 
     def look(self) -> None:
         """There may be something to take."""
@@ -52,14 +57,16 @@ class Worker:
 
     async def work(self) -> None:
         """Take what is due, until cancelled."""
-        await self.unpause_fitting()
         while True:
             self._looking.clear()
             try:
+                await self._release_stranded()
+                if self._unpause_at is not None and self._unpause_at <= self._clock.now():
+                    await self.unpause_fitting()
                 due = await self._take_due()
-            except WrkflwError:
-                _log.exception("the database could not be asked for work; trying again in %s", SWEEP)
-                await sleep_until(self._clock, self._clock.now() + SWEEP)
+            except Exception:  # noqa: BLE001  # nobody would begin this again: whatever went wrong may be over then
+                _log.exception("work could not be looked for; trying again in %s", SWEEP)
+                await sleep_until(self._clock, self._later())
             else:
                 await self._wait_until(due)
 
@@ -70,35 +77,95 @@ class Worker:
             return None
         runs = self._world.storage.runs
         claimed = await runs.claim_due(owner=self._world.owner, workflow_names=names, limit=free)
+        driven = 0
         for run in claimed:
             try:
                 await self._drives.resume(run, self._definitions[run.workflow_name])
+                driven += 1
             except Exception:  # noqa: BLE001  # one bad log must not keep the others from moving
-                _log.exception("run %s cannot be read; restore a backup of the database", run.run_id)
-        if len(claimed) == free:
+                _log.exception("run %s cannot be read; trying again in %s", run.run_id, SWEEP)
+                self._stranded.append(run)
+        await self._release_stranded()
+        if driven == free:
             return None  # full: who lands first will say so
-        return await runs.next_due(names)
+        return self._clock.now() if len(claimed) == free else await runs.next_due(names)
 
     async def _wait_until(self, due: datetime | None) -> None:
-        sweep = self._clock.now() + SWEEP
+        sweep = self._later()
         timer = self._clock.call_at(sweep if due is None else min(due, sweep), self._looking.set)
         try:
             await self._looking.wait()
         finally:
             timer.cancel()
 
+    def _later(self) -> datetime:
+        return self._clock.now() + SWEEP
+
+    # --- what cannot be driven ---------------------------------------------------------------------
+
+    async def _release_stranded(self) -> None:
+        """A process that lives and does not drive a run must not keep it from others, nor from itself."""
+        stranded, self._stranded = self._stranded, []
+        for run in stranded:
+            try:
+                await self._release(run)
+            except (FencedError, WorkflowRunNotFoundError):
+                continue  # it is another's, or no more
+            except Exception:  # noqa: BLE001  # the others are to be released all the same
+                _log.exception("run %s could not be released; trying again", run.run_id)
+                self._stranded.append(run)
+
+    async def _release(self, run: Run) -> None:
+        runs, seen = self._world.storage.runs, run.last_slot
+        while not await runs.release(run.run_id, RunFence(run.epoch), seen_slot=seen, wake_at=self._later()):
+            seen = (await runs.get(run.run_id, resolve_data="none")).last_slot
+
+    # --- what was paused ---------------------------------------------------------------------------
+
     async def unpause_fitting(self) -> None:
-        """Runs that the engine paused go on when the code fits their record again."""
-        storage, cursor = self._world.storage, None
+        """Runs that the engine paused go on when the code fits their record again.
+
+        What the database refuses now is tried again at a later sweep; a log that cannot be read is passed over.
+        """
+        self._unpause_at = None
+        try:
+            async for run in self._paused():
+                await self._unpause_if_fitting(run)
+        except Exception:  # noqa: BLE001  # it is one part of the work only
+            _log.exception("paused runs could not be looked for; trying again in %s", SWEEP)
+            self._unpause_at = self._later()
+
+    async def _paused(self) -> AsyncIterator[Run]:
+        runs, cursor = self._world.storage.runs, None
         while True:
-            page = await storage.runs.list(RunFilter(detail="paused"), page=PageRequest(_PAGE, cursor))
+            page = await runs.list(RunFilter(detail="paused"), page=PageRequest(_PAGE, cursor))
             for run in page.data:
-                definition = self._definitions.get(run.workflow_name)
-                if definition is None:
-                    continue
-                journal = Journal.of(run.run_id, (await storage.events.list(run.run_id)).data)
-                if journal.paused_by == "engine" and definition.fits(journal):
-                    await storage.events.create(run.run_id, e.RunResumed(reason="the code fits again"))
+                yield run
             if not page.has_more:
                 return
             cursor = page.cursor
+
+    async def _unpause_if_fitting(self, run: Run) -> None:
+        events, definition = self._world.storage.events, self._definitions.get(run.workflow_name)
+        if definition is None:
+            return
+        try:
+            log = (await events.list(run.run_id)).data
+            if self._was_paused_for(definition, run, log):
+                await events.create(run.run_id, e.RunResumed(reason="the code fits again"))
+        except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError) as refusal:
+            _log.info("run %s was not unpaused: %s", run.run_id, refusal)  # somebody was faster
+        except StoreError:
+            _log.exception("run %s could not be unpaused; trying again in %s", run.run_id, SWEEP)
+            self._unpause_at = self._later()
+        except Exception:  # noqa: BLE001  # one bad log must not keep the others paused
+            _log.exception("run %s cannot be read and stays paused", run.run_id)
+
+    def _was_paused_for(self, definition: Definition, run: Run, log: Sequence[e.StoredEvent]) -> bool:
+        """Whether the engine paused the run because the code did not fit, and now it does."""
+        try:
+            journal = Journal.of(run.run_id, log)
+        except StoreError:  # it has a gap, and will have it at every sweep
+            _log.exception("run %s stays paused", run.run_id)
+            return False
+        return journal.paused_by == "engine" and definition.fits(journal)

@@ -15,7 +15,7 @@
     ├── PreconditionFailedError      412
     ├── TooEarlyError                425  .retry_after
     ├── ThrottleError                429  .retry_after
-    │   └── StoreBusyError
+    │   └── StoreBusyError(StoreError)
     └── RunNotSupportedError         400  written by a newer version
     StoreRefusedError                the store cannot be opened as it is
 """
@@ -131,7 +131,7 @@ class ThrottleError(WorldError):
         self.retry_after = retry_after
 
 
-class StoreBusyError(ThrottleError):
+class StoreBusyError(ThrottleError, StoreError):
     """Another process held the database for longer than this one may wait; nothing was written."""
 
 

@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 Resolve: TypeAlias = Literal["all", "none"]
 """Whether payloads are read as well."""
-CREATES: TypeAlias = Literal["use_existing", "fail"]
+OnConflict: TypeAlias = Literal["use_existing", "fail"]
+"""What a known idempotency key gives."""
 
 
 class RunFence(NamedTuple):
@@ -114,7 +115,7 @@ class Events(Protocol):
         expect_slot: int | None = None,
         resume_id: str | None = None,
         wake_at: datetime | None = None,
-        on_conflict: CREATES = "fail",
+        on_conflict: OnConflict = "fail",
     ) -> EventResult:
         """Append one event.  ``run_id`` may be None for ``run_created``: the World mints one.
 
@@ -215,6 +216,10 @@ class Hooks(Protocol):
 
 
 class Storage(Protocol):
+    async def settled(self) -> None:
+        """Wait until every write that was submitted before this is durable or refused."""
+        ...
+
     @property
     def runs(self) -> Runs: ...
     @property

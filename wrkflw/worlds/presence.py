@@ -12,6 +12,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from wrkflw.errors import StoreError
 
 from .sql import compiled as sql
 from .sql.database import Connection
+
+_HAS_LOCKS = sys.platform != "win32"
 
 if sys.platform == "win32":
 
@@ -37,6 +40,9 @@ else:
         except BlockingIOError:
             return False
         return True
+
+
+_PROBE_SECONDS = 0.001  # far more than a probe takes
 
 
 class Presence:
@@ -137,25 +143,41 @@ class Presence:
             return
         path = self._folder / self.owner
         if self._descriptor is not None:
-            if path.exists():
+            if _is_at(path, self._descriptor):
                 return
             os.close(self._descriptor)
             self._descriptor = None
-        self._descriptor = _open_in(self._folder, path)
-        _lock(self._descriptor)
+        while self._descriptor is None:
+            descriptor = _open_in(self._folder, path)
+            # Whoever probes the file just now holds its lock, and removes it.
+            if (_lock(descriptor) or not _HAS_LOCKS) and _is_at(path, descriptor):
+                self._descriptor = descriptor
+            else:
+                os.close(descriptor)
+                time.sleep(_PROBE_SECONDS)
 
     def _holds_its_lock(self, path: Path) -> bool:
-        try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            if not _lock(descriptor):
-                return True
-            path.unlink(missing_ok=True)
-            return False
-        finally:
-            os.close(descriptor)
+        while True:
+            try:
+                descriptor = os.open(path, os.O_RDWR)
+            except FileNotFoundError:
+                return False
+            try:
+                if not _lock(descriptor):
+                    return True
+                if _is_at(path, descriptor):  # else somebody removed it, and its owner may have made another
+                    path.unlink(missing_ok=True)
+                    return False
+            finally:
+                os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one of that name."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _open_in(folder: Path, path: Path) -> int:

@@ -149,9 +149,11 @@ class SqliteWorld:
         assert self._read is not None
         self._storage = None
         self._presence.let_go()
-        await self._writer.close()
-        if self._read is not self._write:
-            self._read.close()
+        try:
+            await self._writer.close()
+        finally:
+            if self._read is not self._write:
+                self._read.close()
 
     def written_elsewhere(self) -> object:
         """A mark that changes when another process has committed to the file.  Costs microseconds."""
@@ -161,6 +163,8 @@ class SqliteWorld:
         if self._lock.acquire(blocking=False):
             try:
                 self._seen_version = self._write.text(_DATABASE_VERSION)[0][0]
+            except sqlite3.Error:  # asked again soon; who reads then hears what is wrong
+                pass
             finally:
                 self._lock.release()
         return self._seen_version

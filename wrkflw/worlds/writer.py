@@ -15,13 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar, cast
 
 from wrkflw.errors import StoreError
-from wrkflw.world.errors import StoreBusyError, WorldError
+from wrkflw.world.errors import WorldError
 
-from .sql.database import Connection, Notice
+from .sql.database import Connection, Notice, worded
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Connection], T]
@@ -241,12 +240,8 @@ def _nothing() -> None:
 
 
 def _worded(error: BaseException) -> BaseException:
-    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-        busy = StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
-        busy.__cause__ = error
-        return busy
-    if isinstance(error, sqlite3.Error):
-        failed = StoreError(f"the database could not commit: {error}; repeat the call with the same idempotency key")
-        failed.__cause__ = error
-        return failed
-    return error
+    if not isinstance(error, sqlite3.Error):
+        return error
+    refusal = worded(error, "could not commit", "repeat the call with the same idempotency key")
+    refusal.__cause__ = error
+    return refusal

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from datetime import timedelta
+from typing import Any, Protocol, TypeAlias
+
+from wrkflw.errors import StoreError
+from wrkflw.world.errors import StoreBusyError
 
 from .statement import Statement
 
@@ -12,6 +16,13 @@ Row: TypeAlias = tuple[Any, ...]
 Notice: TypeAlias = tuple[str, Sequence[str]]
 """A run id, and the types of the events that were appended to it."""
 OnStatement: TypeAlias = Callable[[str], None]
+
+
+class Reads(Protocol):
+    """What reading takes of a connection."""
+
+    def all(self, statement: Statement, **values: object) -> list[Row]: ...
+    def one(self, statement: Statement, **values: object) -> Row | None: ...
 
 
 class Connection:
@@ -82,9 +93,6 @@ class Connection:
             self._on_statement(sql)
         return self._driver.execute(sql).fetchall()
 
-    def interrupt(self) -> None:
-        self._driver.interrupt()
-
     def close(self) -> None:
         self._driver.close()
 
@@ -96,3 +104,29 @@ class Connection:
         if self._on_statement is not None:
             self._on_statement(statement.text)
         return statement.text
+
+
+class WordedReads:
+    """A connection as it is read outside of transactions: none of the driver's errors leave it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def all(self, statement: Statement, **values: object) -> list[Row]:
+        try:
+            return self._connection.all(statement, **values)
+        except sqlite3.Error as error:
+            raise worded(error, "could not be read", "try again") from error
+
+    def one(self, statement: Statement, **values: object) -> Row | None:
+        try:
+            return self._connection.one(statement, **values)
+        except sqlite3.Error as error:
+            raise worded(error, "could not be read", "try again") from error
+
+
+def worded(error: sqlite3.Error, what: str, cure: str) -> StoreError:
+    """An error of the driver as the World words it."""
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
+    return StoreError(f"the database {what}: {error}; {cure}")

@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 MOST = 1000
 """The most that one page holds."""
-_FAR = 2**63  # beyond what the database can count
+FAR = 2**62
+"""Beyond every position and moment, and yet something the database can count."""
 
 
 def limit_of(request: PageRequest) -> int:
@@ -37,7 +38,7 @@ def decode_cursor(cursor: str | None, listing: str, start: tuple[int, ...]) -> t
         position = tuple(map(int, numbers))
     except ValueError:
         name, position = "", ()
-    if name != listing or len(position) != len(start) or any(abs(number) >= _FAR for number in position):
+    if name != listing or len(position) != len(start) or any(abs(number) >= FAR for number in position):
         raise WorldError(f"{cursor[:80]!r} is not a cursor of this listing; use the one that its last page gave")
     return position
 

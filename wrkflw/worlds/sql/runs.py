@@ -23,18 +23,16 @@ from wrkflw.worlds.writer import Writer
 from . import compiled as sql
 from . import rows
 from .append import claim
-from .database import Connection, Row
+from .database import Connection, Reads, Row
 from .images import Images
-from .pages import decode_cursor, encode_cursor, limit_of, page_of
-
-_FAR = 2**62
+from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
 
 
 class RunReads:
     def __init__(
         self,
         writer: Writer,
-        read: Connection,
+        read: Reads,
         images: Images,
         namespace: str,
         clock: Clock,
@@ -49,17 +47,20 @@ class RunReads:
 
     # --- reading -----------------------------------------------------------------------------------
 
-    def located(self, run_id: str, connection: Connection | None = None) -> tuple[int, Run]:
+    def located(self, run_id: str, connection: Reads | None = None) -> tuple[int, Run]:
         """The run's number in this database, and the run.  Raises WorkflowRunNotFoundError."""
         row = (connection or self._read).one(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
         if row is None:
             raise WorkflowRunNotFoundError(run_id)
-        return row[0], rows.run_from(row)
+        run = rows.run_from(row)
+        if run.ended:  # perhaps by another process, behind its owner's back
+            self._images.forget(run_id)
+        return row[0], run
 
     async def get(self, run_id: str, *, resolve_data: Resolve = "all") -> Run:
         return self.read(run_id, resolve_data)
 
-    def read(self, run_id: str, resolve_data: Resolve, connection: Connection | None = None) -> Run:
+    def read(self, run_id: str, resolve_data: Resolve, connection: Reads | None = None) -> Run:
         run_no, run = self.located(run_id, connection)
         return self._resolved(connection or self._read, run_no, run, resolve_data)
 
@@ -71,16 +72,13 @@ class RunReads:
         return found
 
     async def find(self, workflow_name: str, idempotency_key: str) -> Run | None:
-        return self.holder(self._read, workflow_name, idempotency_key)
-
-    def holder(self, connection: Connection, workflow_name: str, idempotency_key: str) -> Run | None:
-        row = connection.one(
+        row = self._read.one(
             sql.RUN_BY_KEY,
             namespace=self._namespace,
             workflow_name=workflow_name,
             idempotency_key=idempotency_key,
         )
-        return None if row is None else self._resolved(connection, row[0], rows.run_from(row), "none")
+        return None if row is None else self._resolved(self._read, row[0], rows.run_from(row), "none")
 
     async def list(
         self, where: RunFilter | None = None, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
@@ -88,7 +86,7 @@ class RunReads:
         request, where = page or PageRequest(), where or RunFilter()
         ascending = request.sort_order == "asc"
         listing = "runs asc" if ascending else "runs"
-        created, number = decode_cursor(request.cursor, listing, (-_FAR, -_FAR) if ascending else (_FAR, _FAR))
+        created, number = decode_cursor(request.cursor, listing, (-FAR, -FAR) if ascending else (FAR, FAR))
         limit = limit_of(request)
         found = self._read.all(
             sql.RUNS_LIST_ASC if ascending else sql.RUNS_LIST,
@@ -98,8 +96,8 @@ class RunReads:
             statuses=None if where.statuses is None else json.dumps(list(where.statuses)),
             detail=where.detail,
             attributes=None if not where.attributes else json.dumps(dict(where.attributes)),
-            since=to_microseconds(where.since) if where.since is not None else -_FAR,
-            until=to_microseconds(where.until) if where.until is not None else _FAR,
+            since=to_microseconds(where.since) if where.since is not None else -FAR,
+            until=to_microseconds(where.until) if where.until is not None else FAR,
             edge_created=created,
             edge_no=number,
             row_limit=limit + 1,
@@ -116,7 +114,7 @@ class RunReads:
             runs.append(run)
         return Page(runs, listed.cursor, listed.has_more)
 
-    def _resolved(self, connection: Connection, run_no: int, run: Run, resolve_data: Resolve) -> Run:
+    def _resolved(self, connection: Reads, run_no: int, run: Run, resolve_data: Resolve) -> Run:
         run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
         if not run.ended:
             found = connection.one(sql.RUN_DETAIL, no=run_no, now=to_microseconds(self._clock.now()))
@@ -171,6 +169,7 @@ class RunReads:
         def work(connection: Connection) -> bool:
             run_no, run = self.located(run_id, connection)
             if run.epoch != fence.epoch:
+                self._images.forget(run_id)
                 raise FencedError(run_id, f"epoch {fence.epoch}", f"epoch {run.epoch}")
             if run.last_slot > seen_slot:
                 return False

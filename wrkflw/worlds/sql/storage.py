@@ -11,19 +11,28 @@ from wrkflw.ids import Randomness, new_ulid
 from wrkflw.world import events as e
 from wrkflw.world.entities import Hook, Step
 from wrkflw.world.errors import HookNotFoundError, KeyTakenError, WorldError
-from wrkflw.world.storage import CREATES, BatchResult, Claim, EventResult, Fence, Page, PageRequest, Resolve, RunFence
+from wrkflw.world.storage import (
+    BatchResult,
+    Claim,
+    EventResult,
+    Fence,
+    OnConflict,
+    Page,
+    PageRequest,
+    Resolve,
+    RunFence,
+)
 from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
 from . import rows
 from .append import Append, Appended, Appender
-from .database import Connection, Row
+from .database import Connection, Reads, Row, WordedReads
 from .identifiers import check_new_run_id, slot_of
 from .images import Images
-from .pages import decode_cursor, encode_cursor, limit_of, page_of
+from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
 from .runs import RunReads
 
-_FAR = 2**62
 # Refused in a batch: they answer their writer with more than a slot, or must not be judged in passing.
 _NEVER_IN_A_BATCH = frozenset({
     "run_created", "run_started", "run_cancelled", "run_paused", "run_resumed",
@@ -45,18 +54,26 @@ class SqlStorage:
         owner_is_live: Callable[[Connection, str], bool],
         max_events: int,
     ) -> None:
-        images = Images(namespace)
+        images, reads = Images(namespace), WordedReads(read)
         writer.on_rollback = images.forget_all
         appender = Appender(images, namespace, clock, owner_is_live, max_events)
-        self.runs = RunReads(writer, read, images, namespace, clock, owner_is_live)
-        self.events = SqlEvents(writer, read, self.runs, appender, clock, randomness)
-        self.steps = SqlSteps(read, self.runs, self.events)
-        self.hooks = SqlHooks(read, self.runs, namespace)
+        self._writer = writer
+        self.runs = RunReads(writer, reads, images, namespace, clock, owner_is_live)
+        self.events = SqlEvents(writer, reads, self.runs, appender, clock, randomness)
+        self.steps = SqlSteps(reads, self.runs)
+        self.hooks = SqlHooks(reads, self.runs, namespace)
+
+    async def settled(self) -> None:
+        await self._writer.submit(_nothing)
+
+
+def _nothing(_connection: Connection) -> None:
+    """Writers work in order: when this is done, so is what came before."""
 
 
 class SqlEvents:
     def __init__(
-        self, writer: Writer, read: Connection, runs: RunReads, append: Appender, clock: Clock, randomness: Randomness
+        self, writer: Writer, read: Reads, runs: RunReads, append: Appender, clock: Clock, randomness: Randomness
     ) -> None:
         self._writer = writer
         self._read = read
@@ -74,7 +91,7 @@ class SqlEvents:
         expect_slot: int | None = None,
         resume_id: str | None = None,
         wake_at: datetime | None = None,
-        on_conflict: CREATES = "fail",
+        on_conflict: OnConflict = "fail",
     ) -> EventResult:
         if run_id is None:
             if not isinstance(event, e.RunCreated):
@@ -125,10 +142,10 @@ class SqlEvents:
         self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
         run_no, _ = self._runs.located(run_id)
-        request = page or PageRequest(limit=_FAR)
+        request = page or PageRequest(limit=FAR)
         descending = request.sort_order == "desc"
         listing = f"events {'desc ' if descending else ''}of {run_no}"
-        (edge,) = decode_cursor(request.cursor, listing, (_FAR if descending else 0,))
+        (edge,) = decode_cursor(request.cursor, listing, (FAR if descending else 0,))
         limit = request.limit if page is None else limit_of(request)
         if descending:
             found = self._read.all(sql.EVENTS_BEFORE, run_no=run_no, before=edge, row_limit=limit + 1)
@@ -144,7 +161,7 @@ class SqlEvents:
         request = page or PageRequest()
         descending = request.sort_order == "desc"
         listing = f"events {'desc ' if descending else ''}about {correlation_id} of {run_no}"
-        (edge,) = decode_cursor(request.cursor, listing, (_FAR if descending else 0,))
+        (edge,) = decode_cursor(request.cursor, listing, (FAR if descending else 0,))
         limit = limit_of(request)
         about = {"run_no": run_no, "correlation_id": correlation_id, "row_limit": limit + 1}
         if descending:
@@ -158,7 +175,7 @@ class SqlEvents:
 class SqlSteps:
     """Steps point into the log; times and payloads are read from there."""
 
-    def __init__(self, read: Connection, runs: RunReads, events: SqlEvents) -> None:
+    def __init__(self, read: Reads, runs: RunReads) -> None:
         self._read = read
         self._runs = runs
 
@@ -174,7 +191,7 @@ class SqlSteps:
         request = page or PageRequest()
         ascending = request.sort_order == "asc"
         listing = f"steps {'asc ' if ascending else ''}of {run_no}"
-        (edge,) = decode_cursor(request.cursor, listing, (0 if ascending else _FAR,))
+        (edge,) = decode_cursor(request.cursor, listing, (0 if ascending else FAR,))
         limit = limit_of(request)
         if ascending:
             found = self._read.all(sql.STEPS_AFTER, run_no=run_no, after=edge, row_limit=limit + 1)
@@ -188,7 +205,7 @@ class SqlSteps:
 
 
 class SqlHooks:
-    def __init__(self, read: Connection, runs: RunReads, namespace: str) -> None:
+    def __init__(self, read: Reads, runs: RunReads, namespace: str) -> None:
         self._read = read
         self._runs = runs
         self._namespace = namespace
@@ -266,7 +283,7 @@ def _result(connection: Connection, appended: Appended, request: Append) -> Even
     )
 
 
-def _resolved(connection: Connection, run_no: int, step: Step, resolve_data: Resolve) -> Step:
+def _resolved(connection: Reads, run_no: int, step: Step, resolve_data: Resolve) -> Step:
     """The step with its times and payloads, from the log."""
 
     def event_at(slot: int | None) -> e.StoredEvent | None:
