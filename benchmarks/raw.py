@@ -7,7 +7,6 @@ its run on.  For runs in flight together, one thread commits whatever has gather
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import queue
 import sqlite3
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeAlias
+from uuid import uuid4
 
 from .measure import Timed, timed
 
@@ -32,8 +32,6 @@ _MOVE_RUN = "UPDATE runs SET seq = ?, status = ?, output = ?, updated = ? WHERE 
 _MOST_AT_ONCE = 1000
 
 Writes: TypeAlias = Sequence[tuple[str, tuple[object, ...]]]
-
-_numbers = itertools.count()
 
 
 @contextmanager
@@ -62,7 +60,8 @@ async def concurrent(folder: Path, runs: int, in_flight: int, length: int) -> Ti
 
 
 async def _one_after_another(connection: sqlite3.Connection, runs: int, length: int) -> None:
-    for name in _names(runs):
+    for _ in range(runs):
+        name = uuid4().hex
         _commit(connection, _creation(name))
         value = {"n": 0}
         for step in range(1, length + 1):
@@ -73,15 +72,16 @@ async def _one_after_another(connection: sqlite3.Connection, runs: int, length: 
 async def _together(group: GroupCommit, runs: int, in_flight: int, length: int) -> None:
     free = asyncio.Semaphore(in_flight)
 
-    async def run(name: str) -> None:
+    async def run() -> None:
         async with free:
+            name = uuid4().hex
             await group.commit(_creation(name))
             value = {"n": 0}
             for step in range(1, length + 1):
                 value = {"n": value["n"] + 1}
                 await group.commit(_completion(name, step, value, length))
 
-    await asyncio.gather(*(run(name) for name in _names(runs)))
+    await asyncio.gather(*(run() for _ in range(runs)))
 
 
 class GroupCommit:
@@ -123,10 +123,6 @@ def _settle(futures: Sequence[asyncio.Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
-
-
-def _names(runs: int) -> list[str]:
-    return [f"run-{number}" for number in itertools.islice(_numbers, runs)]
 
 
 def _creation(run: str) -> Writes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 from .suggestions import did_you_mean
 
@@ -74,6 +75,7 @@ def _is_text(value: object) -> bool:  # of any object: not all callers are typed
     return isinstance(value, str)
 
 
+@lru_cache
 def _read(text: str) -> timedelta | None:
     try:
         return _read_iso(text) if text.startswith("P") else _read_parts(text.lower())

@@ -197,8 +197,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         except EntityConflictError as conflict:
             await self._find_by_key(conflict)
             await self._join(created)
+            return self
         self._exists = True
-        await self.refresh()
+        self._journal = Journal(self._run_id)
+        self._journal.add(created)
         return self
 
     def _created(self, input_data: object, initial_state: object) -> RunCreated:

@@ -16,6 +16,7 @@ from wrkflw.clock import to_microseconds
 from wrkflw.world import events as e
 from wrkflw.world.errors import EntityConflictError, FencedError
 from wrkflw.world.storage import RunFence
+from wrkflw.worlds import presence
 from wrkflw.worlds.presence import Presence
 from wrkflw.worlds.sql import compiled as sql
 from wrkflw.worlds.sql.database import Connection
@@ -215,3 +216,63 @@ async def test_a_mark_changes_only_when_another_process_has_written(tmp_path: Pa
 
     await two.close()
     await one.close()
+
+
+# --- taking the lock -----------------------------------------------------------------------------------
+
+
+def test_a_process_that_is_probed_as_it_takes_its_lock_counts_as_alive(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prober wins the lock, finds nobody who holds it, and removes the file."""
+    ours, prober = (Presence(owner, clock, LEASE, tmp_path / "owners") for owner in ("own_ours", "own_prober"))
+    path, lock, probed = tmp_path / "owners" / "own_ours", presence._lock, list[bool]()
+
+    def probe_first(descriptor: int) -> bool:
+        monkeypatch.setattr(presence, "_lock", lock)
+        probed.append(prober._holds_its_lock(path))
+        return lock(descriptor)
+
+    monkeypatch.setattr(presence, "_lock", probe_first)
+    ours._hold_lock()
+
+    assert probed == [False]
+    assert prober._holds_its_lock(path)
+    ours.let_go()
+    assert not prober._holds_its_lock(path)
+
+
+def test_a_lock_that_a_prober_still_holds_is_waited_for(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Presence("own_ours", clock, LEASE, tmp_path / "owners")
+    path, lock, tries = tmp_path / "owners" / "own_ours", presence._lock, [False, False]
+    monkeypatch.setattr(presence, "_lock", lambda descriptor: tries.pop() if tries else lock(descriptor))
+
+    ours._hold_lock()
+
+    assert tries == []
+    assert ours._holds_its_lock(path)
+    ours.let_go()
+
+
+def test_a_prober_removes_only_the_file_it_has_locked(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its open and its lock, another has removed the file, and the owner has made a new one."""
+    ours, prober = (Presence(owner, clock, LEASE, tmp_path / "owners") for owner in ("own_ours", "own_prober"))
+    path, lock = tmp_path / "owners" / "own_ours", presence._lock
+    path.parent.mkdir()
+    path.touch()
+
+    def replaced_first(descriptor: int) -> bool:
+        monkeypatch.setattr(presence, "_lock", lock)
+        path.unlink()
+        ours._hold_lock()
+        return lock(descriptor)
+
+    monkeypatch.setattr(presence, "_lock", replaced_first)
+
+    assert prober._holds_its_lock(path)
+    assert path.exists()
+    ours.let_go()

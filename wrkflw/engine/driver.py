@@ -89,15 +89,12 @@ class Driver:
         self._unsubscribe()
         for timer in self._parked.values():
             timer.cancel()
-        for tasks in (self._background, set(self._tasks.values())):
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                _, stubborn = await asyncio.wait(tasks, timeout=GRACE.total_seconds())
-                for task in stubborn:
-                    _log.error("%s does not end; it is left behind", task.get_name())
-        self._executor.close()
-        self._waiters.tell_all()
+        try:
+            for tasks in (self._background, set(self._tasks.values())):
+                await _ended(tasks)
+        finally:
+            self._executor.close()
+            self._waiters.tell_all()
 
     # --- what others ask for -----------------------------------------------------------------------
 
@@ -137,14 +134,11 @@ class Driver:
 
         Raises StoreError when the log cannot be read; the claim is given up then.
         """
-        runs = self._services.storage.runs
         try:
             log = await self._services.storage.events.list(run.run_id)
             journal = Journal.of(run.run_id, log.data)
         except Exception:
-            later = self._clock.now() + HOLD
-            await runs.release(run.run_id, RunFence(run.epoch), seen_slot=run.last_slot, wake_at=later)
-            self._take_at(later, run.run_id, definition)
+            self.spawn(self._give_up(run.run_id, RunFence(run.epoch), definition))
             raise
         self._launch(Drive(self._services, definition, journal, run.epoch, lambda: self._waiters.tell(run.run_id)))
 
@@ -239,20 +233,20 @@ class Driver:
             _log.info("run %s was taken over by another process", drive.run_id)
         elif drive.recorder.epoch != 0:  # else it never came to be, and whoever started it is told
             _log.error("run %s stopped here: %s", drive.run_id, error, exc_info=error)
-            self.spawn(self._give_up(drive))
+            self.spawn(self._give_up(drive.run_id, drive.recorder.fence, drive.definition))
 
-    async def _give_up(self, drive: Drive) -> None:
+    async def _give_up(self, run_id: str, fence: RunFence, definition: Definition) -> None:
         runs = self._services.storage.runs
         while True:
             later = self._clock.now() + HOLD
             try:
-                seen = (await runs.get(drive.run_id, resolve_data="none")).last_slot
-                if await runs.release(drive.run_id, drive.recorder.fence, seen_slot=seen, wake_at=later):
-                    return self._take_at(later, drive.run_id, drive.definition)
+                seen = (await runs.get(run_id, resolve_data="none")).last_slot
+                if await runs.release(run_id, fence, seen_slot=seen, wake_at=later):
+                    return self._take_at(later, run_id, definition)
             except (FencedError, WorkflowRunNotFoundError):
                 return  # it is another's, or no more
             except WrkflwError:
-                _log.warning("run %s could not be released; trying again", drive.run_id)
+                _log.warning("run %s could not be released; trying again", run_id)
                 await sleep_until(self._clock, later)
 
     def _again(self, run_id: str, definition: Definition) -> None:
@@ -305,12 +299,27 @@ class Driver:
             mark = self._world.written_elsewhere()
             if mark == seen:
                 continue
+            try:
+                runs = await self._services.storage.runs.get_many(list(self._drives))
+            except WrkflwError:
+                _log.exception("the database could not be read; looking again")
+                continue
             seen = mark
-            for run in await self._services.storage.runs.get_many(list(self._drives)):
+            for run in runs:
                 if run is not None and run.status == "cancelled" and (drive := self._drives.get(run.run_id)):
                     drive.stop()
             self._look_for_more()
             self._waiters.tell_all()
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks, and wait until they have ended; not for ever."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, stubborn = await asyncio.wait(tasks, timeout=GRACE.total_seconds())
+        for task in stubborn:
+            _log.error("%s does not end; it is left behind", task.get_name())
 
 
 async def _for_ever() -> None:

@@ -234,6 +234,7 @@ SCHEMA = (
     'CREATE UNIQUE INDEX runs_key ON runs (namespace, workflow_name, idempotency_key) WHERE idempotency_key IS NOT NULL',
     'CREATE INDEX runs_listed ON runs (namespace, created_at, run_no)',
     'CREATE INDEX runs_owned ON runs (owner) WHERE owner IS NOT NULL',
+    'CREATE TABLE steps ( run_no INTEGER NOT NULL, step_id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, step_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, updated_slot INTEGER NOT NULL, kind VARCHAR NOT NULL, child_run_id VARCHAR, attempt INTEGER NOT NULL, started_slot INTEGER, ended_slot INTEGER, error_slot INTEGER, hook_id VARCHAR, retry_after INTEGER, PRIMARY KEY (run_no, step_id), CONSTRAINT steps_status CHECK (status = \'pending\' OR status = \'running\' OR status = \'completed\' OR status = \'failed\') ) WITHOUT ROWID',
     'CREATE TABLE events ( run_no INTEGER NOT NULL, slot INTEGER NOT NULL, event_type VARCHAR NOT NULL, subject INTEGER, correlation_id VARCHAR, data VARCHAR, payload BLOB, epoch INTEGER, resume_id VARCHAR, created_at INTEGER NOT NULL, PRIMARY KEY (run_no, slot), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX events_resume ON events (run_no, resume_id) WHERE resume_id IS NOT NULL',
     "CREATE UNIQUE INDEX events_run_end ON events (run_no) WHERE event_type = 'run_completed' OR event_type = 'run_failed' OR event_type = 'run_cancelled'",
@@ -241,7 +242,6 @@ SCHEMA = (
     'CREATE UNIQUE INDEX hooks_token ON hooks (namespace, token) WHERE released_slot IS NULL',
     'CREATE TABLE run_attributes ( run_no INTEGER NOT NULL, "key" VARCHAR NOT NULL, namespace VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (run_no, "key"), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE INDEX attributes_found ON run_attributes (namespace, "key", value)',
-    'CREATE TABLE steps ( run_no INTEGER NOT NULL, step_id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, step_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, updated_slot INTEGER NOT NULL, kind VARCHAR NOT NULL, child_run_id VARCHAR, attempt INTEGER NOT NULL, started_slot INTEGER, ended_slot INTEGER, error_slot INTEGER, hook_id VARCHAR, retry_after INTEGER, PRIMARY KEY (run_no, step_id), CONSTRAINT steps_status CHECK (status = \'pending\' OR status = \'running\' OR status = \'completed\' OR status = \'failed\'), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE TABLE waits ( run_no INTEGER NOT NULL, wait_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, "key" VARCHAR, signal_type VARCHAR, resume_at INTEGER, matched_slot INTEGER, completed_slot INTEGER, PRIMARY KEY (run_no, wait_id), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     "CREATE TRIGGER steps_end_once BEFORE UPDATE ON steps WHEN OLD.ended_slot IS NOT NULL BEGIN SELECT RAISE(ABORT, 'a step that has ended stays as it is'); END",
 )

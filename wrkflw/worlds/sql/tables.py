@@ -124,7 +124,7 @@ class StepRow(Table, table=True):
         {"sqlite_with_rowid": False},
     )
 
-    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    run_no: int = Field(primary_key=True, sa_type=Int64)  # that of its events, which the run is checked for
     step_id: str = Field(primary_key=True)
     key: str
     step_name: str

@@ -145,7 +145,6 @@ def _create_steps() -> None:
             "status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed'",
             name="steps_status",
         ),
-        sa.ForeignKeyConstraint(["run_no"], ["runs.run_no"]),
         sqlite_with_rowid=False,
     )
     op.execute(
