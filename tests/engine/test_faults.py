@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import cast
 
@@ -111,7 +111,7 @@ async def test_a_paused_run_with_a_broken_log_is_passed_over(
     world = SqliteWorld(path, clock=clock)
     await world.start()
     await paused_by_the_engine(world, "r-gap", "r-text", "r-good")
-    with sqlite3.connect(path) as driver:
+    with closing(sqlite3.connect(path)) as driver, driver:
         driver.execute("UPDATE events SET slot = 7 WHERE slot = 2 AND run_no = 1")
         driver.execute("UPDATE events SET data = 'no JSON' WHERE slot = 2 AND run_no = 2")
     driver.close()
@@ -129,7 +129,7 @@ async def test_a_paused_run_that_ends_as_it_is_looked_at_harms_nobody(
     clock: ManualClock, disk: Disk, path: Path
 ) -> None:
     def end() -> None:
-        with sqlite3.connect(path) as driver:
+        with closing(sqlite3.connect(path)) as driver, driver:
             driver.execute(
                 "UPDATE runs SET status = 'cancelled', paused_at = NULL, ended_slot = 2, wake_at = NULL"
                 " WHERE run_no = (SELECT max(run_no) FROM runs)"

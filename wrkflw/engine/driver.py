@@ -126,20 +126,20 @@ class Driver:
             run = await runs.claim(run_id, owner=self._services.owner)
         except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError):
             return False
-        await self.resume(run, definition)
+        try:
+            await self.resume(run, definition)
+        except Exception:
+            self.spawn(self._give_up(run_id, RunFence(run.epoch), definition))
+            raise
         return True
 
     async def resume(self, run: Run, definition: Definition) -> None:
         """Drive a run that was just claimed, from where its log ends.
 
-        Raises StoreError when the log cannot be read; the claim is given up then.
+        Raises StoreError when the log cannot be read; who claimed the run is to release it then.
         """
-        try:
-            log = await self._services.storage.events.list(run.run_id)
-            journal = Journal.of(run.run_id, log.data)
-        except Exception:
-            self.spawn(self._give_up(run.run_id, RunFence(run.epoch), definition))
-            raise
+        log = await self._services.storage.events.list(run.run_id)
+        journal = Journal.of(run.run_id, log.data)
         self._launch(Drive(self._services, definition, journal, run.epoch, lambda: self._waiters.tell(run.run_id)))
 
     def drive_of(self, run_id: str) -> Drive | None:
