@@ -174,10 +174,12 @@ async def at_work(world: SqliteWorld, drives: Broken, clock: ManualClock) -> Asy
     worker = Worker(world, {"doubling": Definition(doubling())}, drives, clock, 1)
     working = asyncio.create_task(worker.work())
     await settle()
-    yield worker
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
-    await world.close()
+    try:
+        yield worker
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await world.close()
 
 
 async def test_a_claim_that_comes_to_nothing_is_released_until_the_next_sweep(clock: ManualClock) -> None:
