@@ -15,8 +15,6 @@ StepStatus: TypeAlias = Literal["pending", "running", "completed", "failed"]
 WaitStatus: TypeAlias = Literal["waiting", "completed"]
 Detail: TypeAlias = Literal["paused", "suspended", "waiting", "sleeping"]
 
-ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
-
 
 @dataclass(slots=True)
 class Run:
