@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .builder import Workflow, WorkflowBuilder, create_workflow
+from .branching import Branch, Match
+from .builder import WorkflowBuilder, create_workflow
 from .clock import Clock
 from .context import MapContext, StepContext, SuspendContext
 from .errors import (
@@ -46,6 +47,8 @@ from .errors import (
     WrkflwError,
 )
 from .events import Event
+from .imperative import StepTools, workflow
+from .merging import Merge
 from .portal import sync
 from .results import (
     Cancelled,
@@ -66,6 +69,7 @@ from .results import (
 )
 from .retries import Retry
 from .steps import Step, SuspendableStep, create_step, step
+from .workflows import Workflow
 
 if TYPE_CHECKING:
     from .engine.limits import Limits
@@ -89,6 +93,7 @@ def __getattr__(name: str) -> object:
 __all__ = [
     "AlreadyResumedError",
     "AmbiguousResumeError",
+    "Branch",
     "Cancelled",
     "Clock",
     "Completed",
@@ -105,6 +110,8 @@ __all__ = [
     "Limits",
     "MapContext",
     "MapError",
+    "Match",
+    "Merge",
     "NoMatchError",
     "NodeError",
     "NondeterminismError",
@@ -137,6 +144,7 @@ __all__ = [
     "StepNotRunError",
     "StepResult",
     "StepTimeoutError",
+    "StepTools",
     "StoreError",
     "SuspendContext",
     "SuspendSwallowedError",
@@ -156,4 +164,5 @@ __all__ = [
     "create_workflow",
     "step",
     "sync",
+    "workflow",
 ]

@@ -39,13 +39,17 @@ class Body:
         is_async: the call gives an awaitable; otherwise the function belongs in a worker thread.
         context: which context it wants, if any.
         state: the type of state it needs; ``object`` when it needs none.
+        resume: the type of the answers to its suspensions, ``object`` when it does not say.
+        suspend: the type of the payloads it suspends with, ``object`` when it does not say.
     """
 
     function: Callable[..., object]
     arity: Literal[0, 1, 2]
     is_async: bool
     context: Literal["step", "suspend"] | None
-    state: object
+    state: object = object
+    resume: object = object
+    suspend: object = object
 
     async def execute(self, data: object, context: object) -> object:
         """Call the function: on the loop when it is asynchronous, else in a worker thread."""
@@ -122,9 +126,9 @@ class Declaration:
                 f"parameter {self._parameters[0].name!r} of step {self._step_id!r} is a context; "
                 "the input comes first, the context second"
             )
-        context, state = self._context(taken[1]) if len(taken) == 2 else (None, object)
+        context, *seen = self._context(taken[1]) if len(taken) == 2 else (None,)
         arity: Literal[0, 1, 2] = 2 if len(taken) == 2 else 1 if taken else 0
-        return Forms(input_schema, output_schema, stored, Body(self._function, arity, is_async, context, state))
+        return Forms(input_schema, output_schema, stored, Body(self._function, arity, is_async, context, *seen))
 
     @property
     def suspends(self) -> bool:
@@ -180,14 +184,16 @@ class Declaration:
             raise _generator(self._step_id)
         return False, gives
 
-    def _context(self, form: object) -> tuple[Literal["step", "suspend"], object]:
+    def _context(self, form: object) -> tuple[Literal["step", "suspend"], object, object, object]:
+        """Which context it is, and its types of state, answers and payloads."""
         if isinstance(form, Undeclared):  # input_schema= was passed: see _refuse_missing_types
-            return "step", object
+            return "step", object, object, object
         origin, arguments = get_origin(form) or form, get_args(form)
         if origin is StepContext:
-            return "step", arguments[0] if arguments else object
+            return "step", arguments[0] if arguments else object, object, object
         if origin is SuspendContext:
-            return "suspend", arguments[2] if len(arguments) > 2 else object
+            resume, suspend, state = arguments or (object, object, object)
+            return "suspend", state, resume, suspend
         name = self._parameters[1].name
         raise DefinitionError(
             f"parameter {name!r} of step {self._step_id!r} is {describe(form)}; {_TAKES}: StepContext or SuspendContext"

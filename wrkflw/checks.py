@@ -1,22 +1,23 @@
 """What ``commit()`` checks: each rule is a function over the graph that tells the problems it sees.
 
-Where a type is not known (after the lambda of a map) a rule says nothing, and the check moves to run time.
+What flows from node to node is in ``flows``, what the functions between them must be in ``functions``.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, assert_never, get_type_hints
+from datetime import timedelta
+from numbers import Number
 
-from .errors import DefinitionError, DuplicateStepError
-from .forms import fields_of, fits, is_protocol_form
-from .graph import AnyStep, Graph, Into, Map, MapContextual, Node, Then
+from .errors import DefinitionError, DuplicateStepError, InvalidValueError
+from .flows import Problems, is_known, what_flows_fits
+from .forms import classes_of, fields_of, fits, is_protocol_form
+from .functions import check_function, functions_of
+from .graph import MISSING, AnyEvent, AnyStep, Foreach, Graph, Into, Loop, Node, Then, WaitForEvent, graph_of, steps_of
+from .merging import Merge, merge_rules
 from .names import describe
 from .schemas import schema_of
-
-_UNKNOWN = Any  # the type of what flows on, where no annotation tells it
+from .steps import Step
 
 
 def check(graph: Graph) -> None:
@@ -34,39 +35,35 @@ def check(graph: Graph) -> None:
     raise first
 
 
-# ------------------------------------------------------------------ rules
-def _has_a_node(graph: Graph) -> Iterator[DefinitionError]:
+# ------------------------------------------------------------------ nodes
+def _has_a_node(graph: Graph) -> Problems:
     if not graph.nodes:
         yield DefinitionError(f"workflow {graph.workflow_id!r} is empty; add a step with .then() before .commit()")
 
 
-def _ids_are_unique(graph: Graph) -> Iterator[DefinitionError]:
-    counts = Counter(node.id for node in graph.nodes)
-    for node_id in (node_id for node_id, count in counts.items() if count > 1):
-        *_, last = (node for node in graph.nodes if node.id == node_id)
-        if isinstance(last, Then):
-            cure = f"use {_variable(last.step)}.with_id('...') for the second"
-            yield DuplicateStepError(graph.workflow_id, node_id, cure)
-        else:
-            cure = "pass id='...' to the second"
-            yield DuplicateStepError(graph.workflow_id, node_id, cure, kind="node")
+def _ids_are_unique(graph: Graph) -> Problems:
+    """Of steps, of members and arms too, and of the nodes between them; those inside a nested workflow are its own."""
+    holders: dict[str, list[AnyStep | Node]] = {}
+    for node in graph.nodes:
+        if not isinstance(node, Then | Foreach | Loop):  # these are known by their step
+            holders.setdefault(node.id, []).append(node)
+        for step in steps_of(node):
+            holders.setdefault(step.id, []).append(step)
+    for id, sharing in holders.items():
+        if len(sharing) > 1:
+            yield _duplicate(graph.workflow_id, id, sharing)
 
 
-def _steps_are_supported(graph: Graph) -> Iterator[DefinitionError]:
-    for step in graph.steps.values():
-        if step.kind == "workflow":
-            yield DefinitionError(
-                f"{step.id!r} is a workflow; nested workflows are not supported in this version, "
-                "call its steps directly"
-            )
-        elif _is_known(step) and step.body.context == "suspend":
-            yield DefinitionError(
-                f"step {step.id!r} may suspend; suspending steps are not supported in this version, "
-                "take a StepContext instead"
-            )
+def _duplicate(workflow_id: str, id: str, sharing: list[AnyStep | Node]) -> DuplicateStepError:
+    steps = [holder for holder in sharing if isinstance(holder, Step)]
+    if steps and sharing[-1] is steps[-1]:
+        return DuplicateStepError(workflow_id, id, f"use {_variable(steps[-1])}.with_id('...') for the second")
+    if steps:  # a node that numbers itself met the id of a step
+        return DuplicateStepError(workflow_id, id, f"use {_variable(steps[-1])}.with_id('...') for it", kind="step")
+    return DuplicateStepError(workflow_id, id, "pass id='...' to the second", kind="node")
 
 
-def _types_are_known(graph: Graph) -> Iterator[DefinitionError]:
+def _types_are_known(graph: Graph) -> Problems:
     """Forward references are looked up here at the latest."""
     for step in graph.steps.values():
         try:
@@ -75,41 +72,25 @@ def _types_are_known(graph: Graph) -> Iterator[DefinitionError]:
             yield problem
 
 
-def _maps_are_plain(graph: Graph) -> Iterator[DefinitionError]:
-    for node in graph.nodes:
-        if not isinstance(node, Map | MapContextual):
-            continue
-        if inspect.iscoroutinefunction(node.function):
-            yield DefinitionError(f"map {node.id!r} is async; maps are plain functions, do the work in a step before")
-        elif inspect.isgeneratorfunction(node.function) or inspect.isasyncgenfunction(node.function):
-            yield DefinitionError(f"map {node.id!r} is a generator; a map gives one value, return a list")
-        elif not _can_be_called(node.function, 1 if isinstance(node, Map) else 2):
-            yield DefinitionError(f"map {node.id!r} {_misfit_of_parameters(node)}")
+def _functions_are_plain(graph: Graph) -> Problems:
+    for function in functions_of(graph):
+        yield from check_function(function)
 
 
-def _what_flows_fits(graph: Graph) -> Iterator[DefinitionError]:
-    """Each node takes what the one before it gives, and the last gives what the workflow promises."""
-    flows, before = graph.input_schema, None
-    for node in graph.nodes:
-        takes = _taken_by(node)
-        if fits(flows, takes) is False:
-            source = f"is first in workflow {graph.workflow_id!r}" if before is None else f"follows {before.id!r}"
-            yield DefinitionError(_misfit_of_flow(node, takes, source, flows, first=before is None))
-        if isinstance(node, Into):
-            yield from _missing_fields(node, before, flows)
-        flows, before = _given_by(node), node
-    if graph.nodes and fits(flows, graph.output_schema) is False:
-        last = graph.nodes[-1]
-        kind = "step" if isinstance(last, Then) else "node"
-        yield DefinitionError(
-            f"workflow {graph.workflow_id!r} promises {describe(graph.output_schema)} "
-            f"but its last {kind} {last.id!r} gives {describe(flows)}"
-        )
+def _events_have_one_schema(graph: Graph) -> Problems:
+    """In nested workflows too: they take their events from the queues of the run."""
+    first: dict[str, object] = {}
+    for event in _events(graph):
+        known = first.setdefault(event.name, event.schema)
+        if known != event.schema:
+            what = f"is used with {describe(known)} and with {describe(event.schema)}"
+            yield DefinitionError(f"event {event.name!r} {what}; give one of them another name")
 
 
-def _state_fits(graph: Graph) -> Iterator[DefinitionError]:
+# ------------------------------------------------------------------ state
+def _state_fits(graph: Graph) -> Problems:
     has = graph.state_schema
-    for step in _steps(graph):
+    for step in _steps_with_a_body(graph):
         needs = step.body.state
         if has is None:
             if fits(None, needs) is False:
@@ -124,7 +105,7 @@ def _state_fits(graph: Graph) -> Iterator[DefinitionError]:
             )
 
 
-def _state_can_be_made(graph: Graph) -> Iterator[DefinitionError]:
+def _state_can_be_made(graph: Graph) -> Problems:
     if graph.state_schema is None:
         return
     try:
@@ -136,128 +117,49 @@ def _state_can_be_made(graph: Graph) -> Iterator[DefinitionError]:
         )
 
 
-def _schemas_can_be_built(graph: Graph) -> Iterator[DefinitionError]:
+def _state_can_be_merged(graph: Graph) -> Problems:
+    fields = fields_of(graph.state_schema) or {}
+    for name, rule in merge_rules(graph.state_schema).items():
+        if rule is Merge.SUM and name in fields and not _is_number(fields[name].form):
+            what = f"is {describe(fields[name].form)}, which cannot be added up"
+            cure = "use Merge.LAST, or make it a number"
+            yield DefinitionError(f"state field {name!r} of workflow {graph.workflow_id!r} {what}; {cure}")
+
+
+def _is_number(form: object) -> bool:
+    classes = classes_of(form) or ()
+    # A bool is a number to Python, but the sum of two is none.
+    return bool(classes) and bool not in classes and all(issubclass(cls, _NUMBERS) for cls in classes)
+
+
+_NUMBERS = (Number, timedelta)
+
+
+# ------------------------------------------------------------------ schemas
+def _schemas_can_be_built(graph: Graph) -> Problems:
+    workflow = f"workflow {graph.workflow_id!r}"
     if is_protocol_form(graph.input_schema):
-        yield DefinitionError(
-            f"workflow {graph.workflow_id!r} takes {describe(graph.input_schema)}, a Protocol, "
-            "which cannot be loaded; take a model"
-        )
+        what = f"{workflow} takes {describe(graph.input_schema)}, a Protocol"
+        yield DefinitionError(f"{what}, which cannot be loaded; take a model")
     else:
-        yield from _build("input", f"workflow {graph.workflow_id!r}", graph.input_schema)
+        yield from _build("input", workflow, graph.input_schema)
     for node in graph.nodes:
         if isinstance(node, Into):
             yield from _build("type", f"{node.id!r}", node.schema)
-        elif isinstance(node, Then):
-            yield from _schemas_of_step(node.step)
+        elif isinstance(node, WaitForEvent):
+            yield from _schemas_of_event(node)
+    for step in graph.steps.values():
+        yield from _schemas_of_step(step)
+    for step in _steps_with_a_body(graph):
+        if step.body.context == "suspend":
+            yield from _build("answer", f"step {step.id!r}", step.body.resume)
+            yield from _build("suspend payload", f"step {step.id!r}", step.body.suspend)
     if graph.state_schema is not None:
-        yield from _build("state", f"workflow {graph.workflow_id!r}", graph.state_schema)
+        yield from _build("state", workflow, graph.state_schema)
 
 
-_RULES: tuple[Callable[[Graph], Iterator[DefinitionError]], ...] = (
-    _has_a_node,
-    _ids_are_unique,
-    _types_are_known,
-    _steps_are_supported,
-    _maps_are_plain,
-    _what_flows_fits,
-    _state_fits,
-    _state_can_be_made,
-    _schemas_can_be_built,
-)
-
-
-# ------------------------------------------------------------------ what a node takes and gives
-def _taken_by(node: Node) -> object:
-    match node:
-        case Then(step=step):
-            return step.input_schema if _is_known(step) else _UNKNOWN
-        case Map(function=function) | MapContextual(function=function):
-            return _annotations(function)[0]
-        case Into():
-            return _UNKNOWN  # any value, as long as its fields fit
-        case _:
-            assert_never(node)
-
-
-def _given_by(node: Node) -> object:
-    match node:
-        case Then(step=step):
-            return step.output_schema if _is_known(step) else _UNKNOWN
-        case Map(function=function) | MapContextual(function=function):
-            return _annotations(function)[1]
-        case Into(schema=schema):
-            return schema
-        case _:
-            assert_never(node)
-
-
-def _annotations(function: Callable[..., object]) -> tuple[object, object]:
-    """What a map takes and gives, by its annotations; unknown where it has none, or they cannot be looked up."""
-    try:
-        hints = get_type_hints(function, include_extras=True)
-        first = next(iter(inspect.signature(function).parameters), "")
-    except (NameError, TypeError, ValueError):
-        return _UNKNOWN, _UNKNOWN
-    return hints.get(first, _UNKNOWN), hints.get("return", _UNKNOWN)
-
-
-def _steps(graph: Graph) -> Iterator[AnyStep]:
-    """The steps that have a body whose types are known; of the others other rules tell."""
-    return (step for step in graph.steps.values() if step.kind == "step" and _is_known(step))
-
-
-def _is_known(step: AnyStep) -> bool:
-    try:
-        _ = step.input_schema
-    except DefinitionError:
-        return False
-    return True
-
-
-# ------------------------------------------------------------------ helpers of the rules
-def _misfit_of_flow(node: Node, takes: object, source: str, flows: object, *, first: bool) -> str:
-    kind = "step" if isinstance(node, Then) else "map"
-    gives, place = ("takes", "before it") if first else ("gives", "between them")
-    return (
-        f"{kind} {node.id!r} takes {describe(takes)} but {source}, which {gives} {describe(flows)}; "
-        f"put a .map() {place}"
-    )
-
-
-def _missing_fields(node: Into, before: Node | None, flows: object) -> Iterator[DefinitionError]:
-    given, asked = fields_of(flows), fields_of(node.schema)
-    if given is None or asked is None:
-        return
-    place = "at the start" if before is None else f"after {before.id!r}"
-    for name, field in asked.items():
-        if field.required and name not in given:
-            yield DefinitionError(
-                f"into({describe(node.schema)}) {place}: {describe(flows)} has no field {name!r}; use .map()"
-            )
-
-
-def _can_be_called(function: Callable[..., object], values: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(values))
-    except TypeError:
-        return False
-    except ValueError:  # some functions written in C do not tell
-        return True
-    return True
-
-
-def _misfit_of_parameters(node: Map | MapContextual) -> str:
-    count = len(inspect.signature(node.function).parameters)
-    takes = f"takes {count} parameter{'' if count == 1 else 's'}"
-    if isinstance(node, Map):
-        cure = "use .map_ctx() for a context" if count == 2 else "take one parameter"
-        return f"{takes} but gets one value; {cure}"
-    cure = "use .map() without a context" if count == 1 else "take two parameters"
-    return f"{takes} but gets a value and a context; {cure}"
-
-
-def _schemas_of_step(step: AnyStep) -> Iterator[DefinitionError]:
-    if not _is_known(step):
+def _schemas_of_step(step: AnyStep) -> Problems:
+    if not is_known(step):
         return
     if not is_protocol_form(step.input_schema):  # values are handed on as they are
         yield from _build("input", f"step {step.id!r}", step.input_schema)
@@ -270,14 +172,56 @@ def _schemas_of_step(step: AnyStep) -> Iterator[DefinitionError]:
         yield from _build("output", f"step {step.id!r}", step.stored_output_schema)
 
 
-def _build(what: str, of: str, form: object) -> Iterator[DefinitionError]:
+def _schemas_of_event(node: WaitForEvent) -> Problems:
+    event = node.event
+    misfits = list(_build("payload", f"event {event.name!r}", event.schema))
+    yield from misfits
+    if misfits or node.default is MISSING:
+        return
+    try:
+        schema_of(event.schema).validate(node.default, f"default of event {event.name!r}")
+    except InvalidValueError as error:
+        yield DefinitionError(str(error))
+
+
+def _build(what: str, of: str, form: object) -> Problems:
     try:
         schema_of(form)
     except DefinitionError as error:
         yield DefinitionError(f"{what} of {of}: {error}")
 
 
+_RULES: tuple[Callable[[Graph], Problems], ...] = (
+    _has_a_node,
+    _ids_are_unique,
+    _types_are_known,
+    _functions_are_plain,
+    what_flows_fits,
+    _events_have_one_schema,
+    _state_fits,
+    _state_can_be_made,
+    _state_can_be_merged,
+    _schemas_can_be_built,
+)
+
+
+# ------------------------------------------------------------------ helpers of the rules
+def _steps_with_a_body(graph: Graph) -> Iterator[AnyStep]:
+    """The steps whose types are known; of the others other rules tell.  A nested workflow has its own state."""
+    return (step for step in graph.steps.values() if step.kind == "step" and is_known(step))
+
+
+def _events(graph: Graph) -> Iterator[AnyEvent]:
+    for node in graph.nodes:
+        if isinstance(node, WaitForEvent):
+            yield node.event
+        for step in steps_of(node):
+            inner = graph_of(step)
+            if inner is not None:
+                yield from _events(inner)
+
+
 def _variable(step: AnyStep) -> str:
     """The name a step is likely held by."""
-    name = getattr(step.body.function, "__name__", "") if _is_known(step) and step.kind == "step" else ""
+    name = getattr(step.body.function, "__name__", "") if is_known(step) and step.kind == "step" else ""
     return name if name.isidentifier() else step.id.replace("-", "_")

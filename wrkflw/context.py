@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, Self, cast, overload
 
 from typing_extensions import TypeForm, TypeVar
 
+from .durations import parse_duration
 from .errors import StepNotRunError
+from .trials import TrialCall
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -74,6 +77,23 @@ class Call(Results, Protocol):
         ...
 
     def heartbeat(self, details: object, /) -> None: ...
+
+    def bail(self, output: object, /) -> Never:
+        """Leave the body, and end the innermost workflow with this output."""
+        ...
+
+    def write(self, chunk: object, stream: str, /) -> None:
+        """Add a chunk to a stream of the run.  Raises InvalidValueError."""
+        ...
+
+    @property
+    def resume_data(self) -> object:
+        """The latest answer; None before the first."""
+        ...
+
+    def suspend(self, payload: object, timeout: timedelta | None, /) -> object:
+        """The answer to this suspension of the body; without one, leave the body."""
+        ...
 
 
 class MapCall(Results, Protocol):
@@ -212,6 +232,24 @@ class _StepContextBase(ResultAccess, Generic[StateT]):
         """Tell whoever watches that the body is getting on, and how far it is."""
         self._call.heartbeat(details)
 
+    def bail(self, output: object) -> Never:
+        """End the innermost workflow here, successfully, with this output; no line after it runs.
+
+        Raises:
+            InvalidValueError: the workflow promises something else.
+        """
+        self._call.bail(output)
+
+    def write(
+        self, chunk: str | bytes | Mapping[str, object] | Sequence[object], /, *, stream: str = "default"
+    ) -> None:
+        """Add a chunk to a stream of the run; durable before the step completes.
+
+        Raises:
+            InvalidValueError: the chunk is neither bytes nor anything JSON has.
+        """
+        self._call.write(chunk, stream)
+
     @property
     def state(self) -> StateT:
         """This attempt's own copy of the state.  Changes are recorded with the output, and only with it."""
@@ -245,13 +283,47 @@ class StepContext(_StepContextBase[StateT], Generic[StateT]):
     ) -> Self:
         """A context for calling a body directly in a unit test; records nothing."""
         outputs = {step.id: output for step, output in (results or {}).items()}
-        return cls(_TestCall(run_id, state, outputs))
+        return cls(TrialCall(run_id, state, outputs))
 
 
 class SuspendContext(_StepContextBase[StateT], Generic[ResumeT, SuspendT, StateT]):
     """Context of a step which may suspend: ``SuspendContext[Resume, Suspend(, State)]``."""
 
     __slots__ = ()
+
+    @classmethod
+    def for_test(
+        cls,
+        *,
+        answers: Sequence[ResumeT] = (),
+        state: StateT = cast("StateT", None),  # noqa: B008 -- as in StepContext
+        results: Mapping[Step[Never, Any, Never], object] | None = None,
+        run_id: str = "test",
+    ) -> Self:
+        """A context for calling a body directly in a unit test; ``suspend()`` gives ``answers`` one by one.
+
+        Written with its types: ``SuspendContext[Approval, Mail].for_test(answers=[Approval(approved=True)])``.
+        """
+        outputs = {step.id: output for step, output in (results or {}).items()}
+        return cls(TrialCall(run_id, state, outputs, answers))
+
+    @property
+    def resume_data(self) -> ResumeT | None:
+        """The latest answer; None while the body runs for the first time."""
+        return cast("ResumeT | None", self._call.resume_data)
+
+    def suspend(self, payload: SuspendT, /, *, timeout: timedelta | str | None = None) -> ResumeT:
+        """Park the run until somebody answers; the body then runs again from the top, and this call gives the answer.
+
+        No line after it runs before that, so effects belong after it, or in a step before.  Of several calls in one
+        body the k-th gets the k-th answer.
+
+        Raises:
+            InvalidValueError: the payload does not fit its type.
+            WaitTimeoutError: ``timeout`` passed without an answer; the body may catch it.
+            ValueError: ``timeout`` is not a duration.
+        """
+        return cast("ResumeT", self._call.suspend(payload, None if timeout is None else parse_duration(timeout)))
 
 
 class MapContext(ResultAccess, Generic[InitT, StateT]):
@@ -274,37 +346,3 @@ class MapContext(ResultAccess, Generic[InitT, StateT]):
     def state(self) -> StateT:
         """A copy of the state; a map may read it, and changes to it are lost."""
         return cast("StateT", self._call.state)
-
-
-# ------------------------------------------------------------------ without an engine
-class _TestCall:
-    """A call of no run: what :meth:`StepContext.for_test` looks at."""
-
-    workflow_id = step_id = key = "test"
-    attempt = 1
-    iteration: int | None = None
-    index: int | None = None
-    fence = 1
-    stopping = False
-
-    def __init__(self, run_id: str, state: object, outputs: Mapping[str, object]) -> None:
-        self.run_id = run_id
-        self.state = state
-        self._outputs = outputs
-
-    def result_of(self, step: AnyStep, /) -> object:
-        if step.id not in self._outputs:
-            raise StepNotRunError(step.id, self._outputs)
-        return self._outputs[step.id]
-
-    def results_of(self, step: AnyStep, /) -> list[object]:
-        return [self._outputs[step.id]] if step.id in self._outputs else []
-
-    def set_state(self, state: object, /) -> None:
-        self.state = state
-
-    def init_data(self, schema: object, /) -> object:
-        raise LookupError("a context for tests has no run, so no input; pass what the body needs in its own input")
-
-    def heartbeat(self, details: object, /) -> None:
-        """Nobody watches."""

@@ -72,6 +72,29 @@ def is_union(form: object) -> bool:
     return get_origin(form) is Union or isinstance(form, UnionType)
 
 
+def union_of(*forms: object) -> object:
+    """The union of some forms; unknown (``Any``) where one of them is, and the form itself where there is one."""
+    return Any if any(form is Any for form in forms) else cast("Any", Union)[forms]
+
+
+def members_of(form: object) -> tuple[object, ...]:
+    """The members of a union, those of unions inside it too; of anything else the form itself."""
+    form = _bare(form)
+    return tuple(leaf for member in get_args(form) for leaf in members_of(member)) if is_union(form) else (form,)
+
+
+def classes_of(form: object) -> tuple[type[object], ...] | None:
+    """The classes that tell, by ``isinstance``, whether a value is of a form; ``None`` when no classes can."""
+    classes: list[type[object]] = []
+    for member in members_of(form):
+        if not isinstance(member, type) or get_origin(member) is not None:
+            return None
+        if member is Any or is_typeddict(member) or is_protocol(member):
+            return None
+        classes.append(member)
+    return tuple(classes)
+
+
 def is_protocol_form(form: object) -> bool:
     """A Protocol, with or without arguments: pydantic cannot load one."""
     origin = _origin(_bare(form))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Literal, Never, TypeAlias
+from typing import TYPE_CHECKING, Generic, Literal, Never, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeAliasType, TypeVar
@@ -12,6 +12,10 @@ from typing_extensions import TypeAliasType, TypeVar
 from .context import ResultAccess, Results
 from .errors import RunFailedError, RunNotFinishedError
 
+if TYPE_CHECKING:
+    from .steps import SuspendableStep
+
+PayloadT = TypeVar("PayloadT")
 T = TypeVar("T")
 OutT = TypeVar("OutT", covariant=True)
 
@@ -224,6 +228,11 @@ class Suspended(_Base):
         super().__init__(run_id, results)
         self.step_id = suspensions[0].step_id
         self.suspensions = suspensions
+
+    def payload_of(self, step: SuspendableStep[Never, object, Never, PayloadT, Never], /) -> PayloadT | None:
+        """What ``step`` suspended with, typed: of its first open suspension; None where it has none."""
+        payloads = (open.payload for open in self.suspensions if open.step_id == step.id)
+        return cast("PayloadT | None", next(payloads, None))
 
     def unwrap(self) -> Never:
         """Raises RunNotFinishedError."""

@@ -6,32 +6,55 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
 from typing_extensions import TypeVar
 
 from .context import ResultAccess, Results
 from .durations import parse_duration
-from .engine import failures
+from .engine.inbox import Inbox
 from .engine.journal import Journal
+from .engine.outcomes import next_timer, result_of
+from .engine.standing import Ended, Parked
 from .engine.values import stored
-from .engine.views import StepReader, snapshot_of, state_value
-from .errors import InvalidValueError, RunConflictError, RunExistsError, RunNotFoundError, StoreError
-from .results import Cancelled, Completed, Failed, Paused, RunResult, Snapshot, Waiting
-from .schemas import plain, schema_of
+from .engine.views import StepReader, snapshot_of, state_at
+from .errors import (
+    AlreadyResumedError,
+    InvalidValueError,
+    RunConflictError,
+    RunExistsError,
+    RunNotFoundError,
+    StoreError,
+)
+from .results import RunResult, Snapshot, Waiting
+from .schemas import plain
 from .world.entities import Run as RunEntity
 from .world.errors import EntityConflictError
 from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
 
 if TYPE_CHECKING:
-    from .builder import Workflow
     from .engine.definition import Definition
     from .engine.drive import Drive
+    from .events import Event
     from .runtime import Runtime
+    from .steps import SuspendableStep
+    from .workflows import Workflow
 
 WInT = TypeVar("WInT", contravariant=True)
 WOutT = TypeVar("WOutT", covariant=True)
 StateT = TypeVar("StateT", default=None)
+# of the methods
+ResumeT = TypeVar("ResumeT")
+PayloadT = TypeVar("PayloadT")
+
+
+class _Within(ResultAccess):
+    def __init__(self, results: Results) -> None:
+        self._read = results
+
+    def _results(self) -> Results:
+        return self._read
+
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -119,7 +142,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     @property
     def state(self) -> StateT:
         """All state that is committed, as this handle saw it last."""
-        return cast("StateT", state_value(self._journal.state, self._definition))
+        return cast("StateT", state_at(self._journal, self._definition))
 
     def _results(self) -> Results:
         return StepReader(self._journal, self._definition)
@@ -212,11 +235,18 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         return RunCreated(
             workflow_name=definition.id,
             input=flow.data,
-            execution_context=self._first_state(initial_state),
+            execution_context=self._context(initial_state),
             attributes=self._attributes or None,
             definition_hash=definition.fingerprint,
             idempotency_key=self._idempotency_key,
         )
+
+    def _context(self, initial_state: object) -> dict[str, Any] | None:
+        """What the run begins with beside its input: its first state; for code, the time by its own clock."""
+        context = self._first_state(initial_state) or {}
+        if self._definition.has_code:
+            context["at"] = self._runtime.clock.now().isoformat()
+        return context or None
 
     def _first_state(self, initial_state: object) -> dict[str, Any] | None:
         schema = self._definition.state_schema
@@ -261,7 +291,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
         Woken, not polled.  Raises TimeoutError after ``timeout``, RunNotFoundError for a run that was never started.
         """
-        waiting = asyncio.ensure_future(self._outcome(None))
+        waiting = asyncio.ensure_future(self._outcome(None, for_good=True))
         if timeout is None:
             return await waiting
         clock = self._runtime.clock
@@ -280,65 +310,129 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         finally:
             timer.cancel()
 
-    async def _outcome(self, patience: timedelta | None, begun: Drive | None = None) -> RunResult[WOutT]:
+    async def _outcome(
+        self, patience: timedelta | None, begun: Drive | None = None, *, for_good: bool = False
+    ) -> RunResult[WOutT]:
         """How the run stands once it is finished or parked; timers that are due within ``patience`` are waited out.
 
-        Raises what kept the run that was ``begun`` from coming to be.
+        ``for_good``: events, and all timers, are waited for as well.  Raises what kept the run that was ``begun`` from
+        coming to be.
         """
         driver, clock = self._runtime.driver, self._runtime.clock
         deadline = None if patience is None else clock.now() + patience
         while True:
             drive = driver.drive_of(self._run_id)
-            if drive is None:
-                result = await self._standing(deadline)
-                if result is not None:
-                    return result
-            elif drive.overdue and (result := await self._standing(None)) is not None:
-                return result  # it is cancelled, though its body goes on
-            elif deadline is not None and drive.waiting_until is not None and drive.waiting_until > deadline:
-                self._journal = drive.journal
-                return Waiting(self._run_id, self._results(), "retry", drive.waiting_until)
+            if drive is None or drive.overdue:
+                result = await self._standing(deadline, for_good=for_good)
+            elif drive.waiting_until is not None:
+                result = self._result(drive.journal, deadline, for_good=for_good)
+            else:
+                result = None
+            if result is not None:
+                return result
             await driver.changed(self._run_id)
             if begun is not None and begun.refusal is not None:
                 raise begun.refusal
-            if drive is not None and drive.ended:
-                self._journal = drive.journal
-                return self._ended()
+            if drive is not None and isinstance(drive.standing, Ended | Parked):
+                result = self._landed(drive, deadline, for_good=for_good)
+                if result is not None:
+                    return result
 
-    async def _standing(self, deadline: datetime | None) -> RunResult[WOutT] | None:
+    async def _standing(self, deadline: datetime | None, *, for_good: bool) -> RunResult[WOutT] | None:
         """How a run stands that is not driven here; None while it moves elsewhere, or soon will."""
         entity = await self._runtime.runs.entity(self._run_id)
-        if entity.ended or entity.paused_at is not None:
-            self._journal = await self._runtime.runs.journal(self._run_id)
-            return self._ended() if entity.ended else self._paused()
-        if entity.owner is None and entity.wake_at is not None and deadline is not None and entity.wake_at > deadline:
-            self._journal = await self._runtime.runs.journal(self._run_id)
-            retrying = any(record.status == "retrying" for record in self._journal.records.values())
-            return Waiting(self._run_id, self._results(), "retry" if retrying else "sleep", entity.wake_at)
-        return None
+        is_settled = entity.ended or entity.paused_at is not None
+        if not is_settled and entity.owner is not None:
+            return None
+        if not is_settled and entity.wake_at is not None and entity.wake_at <= self._runtime.clock.now():
+            return None
+        journal = await self._runtime.runs.journal(self._run_id)
+        if not is_settled and journal.status == "pending" and entity.wake_at is not None:  # it is to start later
+            if for_good or deadline is None or entity.wake_at <= deadline:
+                return None
+            self._journal = journal
+            return Waiting(self._run_id, self._results(), "sleep", entity.wake_at)
+        return self._result(journal, deadline, for_good=for_good)
 
-    def _paused(self) -> Paused:
-        journal = self._journal
-        return Paused(self._run_id, self._results(), journal.paused_by or "user", journal.pause_reason)
+    def _landed(self, drive: Drive, deadline: datetime | None, *, for_good: bool) -> RunResult[WOutT] | None:
+        """How the run stood when this process let go of it; None when it is to go on at once."""
+        standing, now = drive.standing, self._runtime.clock.now()
+        if isinstance(standing, Parked) and standing.until is not None and standing.until <= now:
+            return None
+        return self._result(drive.journal, deadline, for_good=for_good)
 
-    def _ended(self) -> RunResult[WOutT]:
-        journal, read = self._journal, self._results()
-        match journal.status:
-            case "completed":
-                schema = schema_of(self._definition.stored_output_schema)
-                output = schema.load(journal.output or b"null", f"output of run {self._run_id}")
-                return Completed(self._run_id, read, cast("WOutT", output))
-            case "failed":
-                error = failures.load(journal.error)
-                assert error is not None
-                failed = sorted(
-                    (record for record in journal.records.values() if record.status == "failed"),
-                    key=lambda record: record.ended or 0,
-                )
-                errors = [step for record in failed if (step := failures.load(record.error)) is not None]
-                return Failed(self._run_id, read, error, errors or [error])
-            case _:
-                return Cancelled(self._run_id, read, journal.cancel_reason)
+    def _result(self, journal: Journal, deadline: datetime | None, *, for_good: bool) -> RunResult[WOutT] | None:
+        """What the record comes to; None when that is to be waited for."""
+        result = result_of(journal, self._definition)
+        if result is None:
+            return None
+        if not journal.ended and journal.paused_by is None:
+            if for_good and result.status == "waiting":
+                return None
+            due = next_timer(journal)
+            if not for_good and due is not None and (deadline is None or due <= deadline):
+                return None
+        self._journal = journal
+        return result
+
+    # --- what the outside hands in -----------------------------------------------------------------
+
+    async def resume(
+        self,
+        step: SuspendableStep[Never, object, ResumeT, object, Never],
+        resume_data: ResumeT,
+        *,
+        at: str | None = None,
+        wait: timedelta | str | None = "30s",
+    ) -> RunResult[WOutT]:
+        """Answer a ``ctx.suspend`` of ``step``, and drive the run from there as :meth:`start` does.
+
+        ``at`` is the key of the call, needed where several of the step wait.  The answer is durable when this returns,
+        whatever becomes of the run.
+
+        Raises InvalidValueError when the answer does not fit, NotSuspendedError, AmbiguousResumeError when ``at`` is
+        needed, AlreadyResumedError when somebody was faster, DefinitionChangedError when the code no longer has the
+        step; nothing was changed then.
+        """
+        patience = None if wait is None else parse_duration(wait)
+        try:
+            await self._inbox.answer(self._journal, step, resume_data, at)
+        except AlreadyResumedError:
+            await self.refresh()
+            raise
+        return await self._outcome(patience)
+
+    async def send_event(
+        self,
+        event: Event[PayloadT],
+        payload: PayloadT,
+        *,
+        dedupe_id: str | None = None,
+        wait: timedelta | str | None = "30s",
+    ) -> RunResult[WOutT]:
+        """Hand in an event, before, during or after the wait for it, and drive the run as :meth:`start` does.
+
+        Events of one name queue up; the oldest goes to the oldest wait.  Sent again with the same ``dedupe_id`` it is
+        taken once.  Durable when this returns.
+
+        Raises InvalidValueError when the payload does not fit, UnknownEventError when the workflow waits for no such
+        event, RunFinishedError; nothing was recorded then.
+        """
+        patience = None if wait is None else parse_duration(wait)
+        await self._inbox.send(self._run_id, event, payload, dedupe_id)
+        return await self._outcome(patience)
+
+    async def wake(self, id: str | None = None) -> None:
+        """End a sleep early, by its key, or all that are open.  Durable when it returns.
+
+        Raises RunFinishedError, and StepNotRunError when the run never came to such a sleep.
+        """
+        await self._inbox.wake(self._run_id, id)
+
+    @property
+    def _inbox(self) -> Inbox:
+        runtime = self._runtime
+        return Inbox(runtime.world.storage, runtime.driver, self._definition, runtime.limits)
 
     # --- the rest ----------------------------------------------------------------------------------
 
@@ -365,6 +459,14 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         Durable when it returns.  On a run that is not paused it does nothing.  Raises RunFinishedError.
         """
         await self._runtime.runs.record(self._run_id, RunResumed())
+
+    def within(self, key: str) -> ResultAccess:
+        """The step results inside a nested workflow, by its key: ``enrich``, ``enrich[3]``, ``outer/inner``.
+
+        From what this handle saw last.
+        """
+        prefix = f"{key}/"
+        return _Within(StepReader(self._journal, self._definition.within(prefix), prefix))
 
     async def snapshot(self) -> Snapshot:
         """The run as its log stands now.  Raises RunNotFoundError when it was never started."""

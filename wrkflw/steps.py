@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, Self, cast, overload
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, cast, overload
 
 from typing_extensions import TypedDict, TypeForm, TypeVar, Unpack
 
@@ -14,6 +15,7 @@ from .bodies import Body as Body  # noqa: PLC0414 -- the engine takes it from he
 from .context import StepContext, SuspendContext
 from .durations import parse_duration
 from .errors import DefinitionError
+from .forms import union_of
 from .names import check_id, check_options, describe, id_of_function
 from .retries import Retry
 
@@ -21,6 +23,8 @@ from .retries import Retry
 InT = TypeVar("InT", contravariant=True)
 OutT = TypeVar("OutT", covariant=True)
 StateT = TypeVar("StateT", contravariant=True, default=object)
+PrevInT = TypeVar("PrevInT", contravariant=True)
+LoopT = TypeVar("LoopT")
 ResumeInT = TypeVar("ResumeInT", contravariant=True)
 SuspendOutT = TypeVar("SuspendOutT", covariant=True)
 # --- of the functions
@@ -49,6 +53,8 @@ class Step(Generic[InT, OutT, StateT]):
     """A typed unit of work.  ``Step[In, Out]`` accepts any state; ``Step[In, Out, State]`` needs that state."""
 
     kind: ClassVar[Literal["step", "workflow"]] = "step"
+    guard: Callable[[Any], object] | None = None
+    """The condition of :meth:`only_if`, if there is one."""
 
     def __init__(self, id: str, declaration: Declaration, options: StepOptions) -> None:
         self.id = id
@@ -67,12 +73,12 @@ class Step(Generic[InT, OutT, StateT]):
     @property
     def output_schema(self) -> object:
         """What the step gives, as a type form."""
-        return self._forms.output
+        return self._or_none(self._forms.output)
 
     @property
     def stored_output_schema(self) -> object:
         """The form its outputs are stored by: the body's own, where it is more precise."""
-        return self._forms.stored_output
+        return self._or_none(self._forms.stored_output)
 
     @property
     def body(self) -> Body:
@@ -88,6 +94,16 @@ class Step(Generic[InT, OutT, StateT]):
         twin = copy.copy(self)
         twin.id = check_id(self.kind, id)
         return twin
+
+    def only_if(self, condition: Callable[[InT], bool], /) -> Step[InT, OutT | None, StateT]:
+        """The same step, which is skipped, with output None, when the condition fails.
+
+        The condition gets the step's input; it is plain, synchronous and pure.  In ``.parallel`` every step whose
+        condition holds runs.  Of two conditions both must hold.
+        """
+        twin = copy.copy(self)
+        twin.guard = condition if self.guard is None else _both(self.guard, condition)
+        return cast("Step[InT, OutT | None, StateT]", twin)
 
     async def __call__(self, data: InT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None) -> OutT:
         """Call the function directly, without a run: for unit tests.
@@ -106,6 +122,9 @@ class Step(Generic[InT, OutT, StateT]):
         except (DefinitionError, NameError):  # not all it names is defined yet
             return f"{type(self).__name__}({self.id!r})"
 
+    def _or_none(self, form: object) -> object:
+        return form if self.guard is None else union_of(form, None)
+
     @property
     def _forms(self) -> Forms:
         try:
@@ -115,6 +134,20 @@ class Step(Generic[InT, OutT, StateT]):
                 f"an annotation of step {self.id!r} says {error.name!r}, which is not defined; "
                 "import it at run time too, or pass input_schema= and output_schema="
             ) from error
+
+    if TYPE_CHECKING:  # what LoopStep asks for
+
+        def loop_enter(self, data: InT, /) -> OutT: ...
+        def loop_again(self, data: InT, /) -> OutT: ...
+        def loop_state(self, state: StateT, /) -> None: ...
+
+
+class LoopStep(Protocol[PrevInT, LoopT, StateT]):
+    """A step fit for a loop: it takes the previous output AND its own output (Prev <: In and Out <: In)."""
+
+    def loop_enter(self, data: PrevInT, /) -> LoopT: ...
+    def loop_again(self, data: LoopT, /) -> LoopT: ...
+    def loop_state(self, state: StateT, /) -> None: ...
 
 
 class SuspendableStep(Step[InT, OutT, StateT], Generic[InT, OutT, ResumeInT, SuspendOutT, StateT]):
@@ -333,6 +366,15 @@ def check_retry(retry: object) -> Retry | None:
     if retry is None or isinstance(retry, Retry):
         return retry
     raise TypeError(f"retry= takes a Retry, got {retry!r}; write Retry(attempts=...)")
+
+
+def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], object]:
+    @wraps(second)
+    def both(data: object) -> object:
+        verdict = first(data)
+        return second(data) if verdict is True else verdict
+
+    return both
 
 
 def _checked(id: str | None, options: StepOptions) -> StepDecorator:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Protocol
 
 import pytest
 from pydantic import BaseModel
@@ -13,6 +15,8 @@ from typing_extensions import TypedDict
 from wrkflw.builder import create_workflow
 from wrkflw.context import MapContext, StepContext, SuspendContext
 from wrkflw.errors import DefinitionError, DuplicateStepError
+from wrkflw.events import Event
+from wrkflw.merging import Merge
 from wrkflw.steps import create_step, step
 
 
@@ -346,15 +350,149 @@ def test_annotations_are_looked_up_at_commit() -> None:
     assert problems(builder)[0].startswith("an annotation of step 'lose' says 'Nowhere', which is not defined; ")
 
 
-# ------------------------------------------------------------------ what this version has not
-def test_a_nested_workflow_is_refused() -> None:
-    inner = chain(output_schema=User).then(fetch_user).commit()
-    text = "'campaign' is a workflow; nested workflows are not supported in this version, call its steps directly"
+# ------------------------------------------------------------------ suspending steps
+def test_a_suspending_step_carries_the_types_of_its_answers_and_payloads() -> None:
+    @step
+    def approve(letter: Letter, ctx: SuspendContext[Receipt, Letter, Counters]) -> Receipt:
+        return Receipt(number=1)
 
-    assert [text] == problems(chain(output_schema=User).then(inner))
+    @step
+    def untyped(letter: Letter, ctx: SuspendContext) -> Receipt:  # type: ignore[type-arg]  # that is what is tested
+        return Receipt(number=1)
+
+    assert chain(Letter).then(ask).commit()
+    assert (ask.body.context, ask.body.resume, ask.body.suspend, ask.body.state) == ("suspend", Receipt, Letter, object)
+    assert (approve.body.resume, approve.body.suspend, approve.body.state) == (Receipt, Letter, Counters)
+    assert (untyped.body.resume, untyped.body.suspend, untyped.body.state) == (object, object, object)
+    assert (count.body.resume, count.body.suspend, count.body.state) == (object, object, Counters)
 
 
-def test_a_suspending_step_is_refused() -> None:
-    text = "step 'ask' may suspend; suspending steps are not supported in this version, take a StepContext instead"
+def test_the_schemas_of_answers_and_payloads_are_built_at_commit() -> None:
+    @step
+    def hold(data: UserId, ctx: SuspendContext[Handle, Handle]) -> Receipt:
+        return Receipt(number=1)
 
-    assert [text] == problems(chain(Letter).then(ask))
+    told = problems(chain().then(hold))
+
+    assert told[0].startswith("answer of step 'hold': Handle cannot be a schema: ")
+    assert told[1].startswith("suspend payload of step 'hold': Handle cannot be a schema: ")
+
+
+# ------------------------------------------------------------------ nested workflows
+def test_a_nested_workflow_has_ids_and_state_of_its_own() -> None:
+    inner = chain(output_schema=Receipt, state_schema=Counters).then(fetch_user).into(Named).then(count_names).commit()
+
+    assert chain(output_schema=Receipt).then(inner.with_id("inner")).commit()
+    outer = chain(output_schema=Receipt, state_schema=Sums).then(fetch_user).map(lambda _: UserId(user_id=""))
+    assert outer.then(inner.with_id("inner")).commit()
+
+
+class Named(BaseModel):
+    name: str
+
+
+class Sums(BaseModel):
+    amount: float = 0.0
+
+
+@step
+def count_names(data: Named, ctx: StepContext[Counters]) -> Receipt:
+    return Receipt(number=1)
+
+
+def test_a_nested_workflow_is_used_twice_under_two_ids() -> None:
+    inner = chain(UserId, UserId).map(lambda data: data).commit().with_id("clean-up")
+    text = "workflow 'campaign' already has a step 'clean-up'; use clean_up.with_id('...') for the second"
+
+    with pytest.raises(DuplicateStepError, match=re.escape(text) + "$"):
+        chain(UserId, UserId).then(inner).then(inner).commit()
+    assert chain(UserId, UserId).then(inner).then(inner.with_id("again")).commit()
+
+
+def test_a_nested_workflow_takes_what_flows_in() -> None:
+    inner = chain(Letter).then(ask).commit().with_id("inner")
+    text = "step 'inner' takes Letter but follows 'fetch-user', which gives User; put a .map() between them"
+
+    assert [text] == problems(chain().then(fetch_user).then(inner))
+
+
+# ------------------------------------------------------------------ ids of arms, members and cases
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda begun: begun.parallel(write_letter, fetch_user),
+        lambda begun: begun.parallel_all([write_letter, fetch_user]),
+        lambda begun: begun.branch().when(bool, fetch_user).otherwise(write_letter),
+        lambda begun: begun.branch().when(bool, write_letter).otherwise(fetch_user),
+        lambda begun: begun.match().case(write_letter).otherwise(fetch_user),
+        lambda begun: begun.match().case(write_letter).case(fetch_user).exhaustive(),
+        lambda begun: begun.foreach(fetch_user),
+        lambda begun: begun.do_while(fetch_user, bool),
+    ],
+    ids=["parallel", "parallel_all", "when", "otherwise", "match otherwise", "case", "foreach", "loop"],
+)
+def test_ids_of_arms_members_and_loops_are_unique_too(again: Callable[[Any], Any]) -> None:
+    text = "workflow 'campaign' already has a step 'fetch-user'; use fetch_user.with_id('...') for the second"
+    begun = chain(output_schema=Any).then(fetch_user).map(lambda user: user)
+
+    with pytest.raises(DuplicateStepError, match=re.escape(text)):
+        again(begun).commit()
+
+
+def test_a_step_may_not_be_a_member_twice() -> None:
+    text = "workflow 'campaign' already has a step 'fetch-user'; use fetch_user.with_id('...') for the second"
+
+    assert problems(chain(output_schema=Any).parallel(fetch_user, fetch_user)) == [text]
+
+
+def test_a_node_that_numbers_itself_may_meet_a_step_of_that_id() -> None:
+    text = "workflow 'campaign' already has a step 'parallel-1'; use fetch_user.with_id('...') for it"
+    begun = chain(output_schema=Any).then(fetch_user.with_id("parallel-1"))
+
+    assert problems(begun.parallel(write_letter, write_letter.with_id("again"))) == [text]
+
+
+# ------------------------------------------------------------------ events
+answered = Event("answered", Receipt)
+
+
+def test_an_event_has_one_schema_in_nested_workflows_too() -> None:
+    other = Event("answered", Letter)
+    inner = chain(Any, Letter).wait_for_event(other).commit().with_id("inner")
+    text = "event 'answered' is used with Receipt and with Letter; give one of them another name"
+
+    assert problems(chain(output_schema=Letter).wait_for_event(answered).wait_for_event(other)) == [text]
+    assert problems(chain(output_schema=Letter).wait_for_event(answered).then(inner)) == [text]
+    assert chain().wait_for_event(answered).wait_for_event(Event("answered", Receipt)).commit()
+
+
+def test_the_schema_of_an_event_is_built_at_commit() -> None:
+    told = problems(chain(output_schema=Any).wait_for_event(Event("held", Handle)))
+
+    assert told[0].startswith("payload of event 'held': Handle cannot be a schema: ")
+
+
+def test_a_default_fits_its_event() -> None:
+    text = "default of event 'answered' does not fit Receipt: number: field required"
+
+    assert problems(chain().wait_for_event(answered, timeout="1h", default={})) == [text]
+
+
+# ------------------------------------------------------------------ merging state
+def test_only_numbers_can_be_added_up() -> None:
+    class Tally(BaseModel):
+        total: Annotated[int, Merge.SUM] = 0
+        share: Annotated[float | Decimal, Merge.SUM] = 0.0
+        waited: Annotated[timedelta, Merge.SUM] = timedelta(0)
+        name: Annotated[str, Merge.SUM] = ""
+        done: Annotated[bool, Merge.SUM] = False
+        some: Annotated[int | None, Merge.SUM] = None
+        last: Annotated[str, Merge.LAST] = ""
+
+    told = problems(chain(output_schema=User, state_schema=Tally).then(fetch_user))
+
+    assert told == [
+        f"state field {name!r} of workflow 'campaign' is {form}, which cannot be added up; "
+        "use Merge.LAST, or make it a number"
+        for name, form in [("name", "str"), ("done", "bool"), ("some", "int | None")]
+    ]

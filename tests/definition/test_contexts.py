@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from datetime import timedelta
+from typing import Never
 
 import pytest
 from pydantic import BaseModel
 
-from wrkflw.context import MapContext, ResultAccess, Results, StepContext
+from wrkflw.context import MapContext, ResultAccess, Results, StepContext, SuspendContext
 from wrkflw.errors import StepNotRunError, UnknownStepError
 from wrkflw.graph import AnyStep
 from wrkflw.steps import step
@@ -29,6 +31,10 @@ def price(data: int) -> int:
     return data
 
 
+class Left(BaseException):
+    """Control flow of an engine."""
+
+
 class OneCall:
     """What an engine would give for the third try of the second item."""
 
@@ -39,10 +45,12 @@ class OneCall:
     fence = 7
     stopping = False
     input_data: object = 42
+    resume_data: object = "yes"
 
     def __init__(self) -> None:
         self.state: object = Counters()
         self.beats: list[object] = []
+        self.chunks: list[tuple[str, object]] = []
 
     def result_of(self, step: AnyStep, /) -> object:
         if step.id == "unknown":
@@ -62,6 +70,15 @@ class OneCall:
 
     def heartbeat(self, details: object, /) -> None:
         self.beats.append(details)
+
+    def bail(self, output: object, /) -> Never:
+        raise Left(output)
+
+    def write(self, chunk: object, stream: str, /) -> None:
+        self.chunks.append((stream, chunk))
+
+    def suspend(self, payload: object, timeout: timedelta | None, /) -> object:
+        raise Left(payload, timeout)
 
 
 def test_a_context_shows_where_its_body_stands() -> None:
@@ -183,3 +200,65 @@ def test_a_view_has_results() -> None:
     results: Results = OneCall()
 
     assert results.result_of(fetch) == "Ada"
+
+
+# ------------------------------------------------------------------ bail, write, suspend
+def test_a_bail_leaves_by_the_call() -> None:
+    with pytest.raises(Left) as left:
+        StepContext[Counters](OneCall()).bail("done")
+
+    assert left.value.args == ("done",)
+
+
+def test_chunks_reach_the_call_with_their_stream() -> None:
+    call = OneCall()
+    ctx = StepContext[Counters](call)
+    ctx.write("text")
+    ctx.write(b"bytes", stream="raw")
+    SuspendContext[str, int, Counters](call).write({"done": 1})
+
+    assert call.chunks == [("default", "text"), ("raw", b"bytes"), ("default", {"done": 1})]
+
+
+def test_a_suspension_hands_its_payload_and_timeout_to_the_call() -> None:
+    ctx = SuspendContext[str, int, Counters](OneCall())
+
+    with pytest.raises(Left) as left:
+        ctx.suspend(3, timeout="7d")
+    assert left.value.args == (3, timedelta(days=7))
+    with pytest.raises(Left) as left:
+        ctx.suspend(3)
+    assert left.value.args == (3, None)
+    assert ctx.resume_data == "yes"
+
+
+def test_the_timeout_of_a_suspension_is_a_duration() -> None:
+    with pytest.raises(ValueError, match="expected a duration like"):
+        SuspendContext[str, int, Counters](OneCall()).suspend(3, timeout="soon")
+
+
+@step
+def approve(data: int, ctx: SuspendContext[str, int]) -> str:
+    first = ctx.suspend(data)
+    return f"{first} {ctx.suspend(data + 1)} {ctx.resume_data}"
+
+
+async def test_a_suspending_body_is_called_with_its_answers() -> None:
+    assert await approve(1, SuspendContext[str, int].for_test(answers=["yes", "no"])) == "yes no no"
+
+
+async def test_a_suspending_body_called_without_enough_answers_says_so() -> None:
+    text = re.escape("there is no answer to this suspend(); pass for_test(answers=[...])")
+
+    with pytest.raises(LookupError, match=text):
+        await approve(1, SuspendContext[str, int].for_test(answers=["yes"]))
+
+
+def test_a_context_for_tests_keeps_chunks_and_does_not_bail() -> None:
+    ctx = StepContext.for_test()
+    ctx.write("text")
+
+    assert SuspendContext[str, int].for_test(state=Counters(sent=1), run_id="r-1").run_id == "r-1"
+    assert SuspendContext[str, int].for_test().resume_data is None
+    with pytest.raises(LookupError, match=re.escape("a context for tests has no workflow that could end with 5;")):
+        ctx.bail(5)

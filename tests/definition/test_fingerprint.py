@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
 from wrkflw.builder import Workflow, create_workflow
+from wrkflw.events import Event
 from wrkflw.graph import fingerprint
 from wrkflw.shapes import shape_of
 from wrkflw.steps import step
@@ -121,3 +124,75 @@ def test_a_model_may_hold_itself() -> None:
         children: list[Tree] = []
 
     assert shape_of(Node) == shape_of(Tree)
+
+
+# ------------------------------------------------------------------ constructs
+def begun() -> Any:
+    return create_workflow(id="sums", input_schema=Number, output_schema=object)
+
+
+def known(number: Number) -> bool:
+    return number.n > 0
+
+
+def told(builder: Any) -> str:
+    return fingerprint(builder.commit().graph)
+
+
+inner = workflow(add_one, id="inner")
+answered = Event("answered", Number)
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def test_every_construct_tells_of_itself() -> None:
+    builders = [
+        begun().then(add_one),
+        begun().then(add_one.only_if(known)),
+        begun().parallel(add_one, double),
+        begun().parallel(double, add_one),
+        begun().parallel_all([add_one, double]),
+        begun().branch().when(known, add_one).otherwise(double),
+        begun().branch().when(known, double).otherwise(add_one),
+        begun().branch().when(known, add_one).when(known, double).otherwise_pass(),
+        begun().match().case(add_one).otherwise(double),
+        begun().map(lambda number: [number], id="x").foreach(add_one),
+        begun().map(lambda number: [number], id="x").then(add_one.with_id("y")),
+        begun().do_while(add_one, known),
+        begun().do_until(add_one, known),
+        begun().sleep("1h"),
+        begun().wait_for_event(answered),
+        begun().wait_for_event(Event("other", Number)),
+        begun().wait_for_event(Event("answered", int)),
+        begun().then(inner),
+        begun().then(inner.only_if(known)),
+        begun().then(workflow(double, id="inner")),
+    ]
+
+    assert len({told(builder) for builder in builders}) == len(builders)
+
+
+def test_what_does_not_change_the_record_does_not_change_it() -> None:
+    def unlike(number: Number) -> bool:
+        return number.n > 100
+
+    same: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
+        (lambda: begun().sleep("1h"), lambda: begun().sleep_until(NOON)),
+        (lambda: begun().do_while(add_one, known), lambda: begun().do_while(add_one, unlike, max_iterations=5)),
+        (lambda: begun().then(add_one.only_if(known)), lambda: begun().then(add_one.only_if(unlike))),
+        (
+            lambda: begun().parallel_all([add_one, double]),
+            lambda: begun().parallel_all([add_one, double], concurrency=1),
+        ),
+        (lambda: begun().wait_for_event(answered), lambda: begun().wait_for_event(answered, timeout="1h")),
+        (lambda: begun().then(inner), lambda: begun().then(workflow(add_one, id="inner"))),
+    ]
+
+    for one, other in same:
+        assert told(one()) == told(other())
+
+
+def test_what_stands_in_a_nested_workflow_changes_it() -> None:
+    deep = workflow(workflow(double, id="inner"), id="middle")
+    shallow = workflow(inner, id="middle")
+
+    assert told(begun().then(deep)) != told(begun().then(shallow))

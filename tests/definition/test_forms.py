@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypeAliasType, TypedDict
 
-from wrkflw.forms import Field, fields_of, fits
+from wrkflw.forms import Field, classes_of, fields_of, fits, members_of, union_of
 from wrkflw.names import describe
 
 T = TypeVar("T")
@@ -208,3 +208,35 @@ def test_the_fields_of_dataclasses_and_typed_dicts() -> None:
 )
 def test_messages_name_a_type_as_people_write_it(form: object, text: str) -> None:
     assert text == describe(form)
+
+
+# ------------------------------------------------------------------ unions
+def test_a_union_is_made_of_forms() -> None:
+    assert union_of(int, None) == int | None
+    assert union_of(int | str, str) == int | str
+    assert union_of(int) is int
+    assert union_of(int, Any) is Any
+
+
+def test_the_members_of_a_union_are_told_one_by_one() -> None:
+    assert members_of(int | None) == (int, type(None))
+    assert members_of(Annotated[int | Annotated[str, "x"], "y"]) == (int, str)
+    assert members_of(list[int]) == (list[int],)
+
+
+@pytest.mark.parametrize(
+    ("form", "classes"),
+    [
+        (int, (int,)),
+        (int | None, (int, type(None))),
+        (object, (object,)),
+        (list, (list,)),
+        (list[int], None),
+        (int | list[int], None),
+        (Any, None),
+        (Literal["a"], None),
+    ],
+    ids=repr,
+)
+def test_some_forms_are_told_by_their_classes(form: object, classes: tuple[type[object], ...] | None) -> None:
+    assert classes == classes_of(form)

@@ -236,32 +236,6 @@ async def test_a_map_after_the_last_recorded_step_runs_again_and_those_before_it
     assert calls == ["a", "b", "c"]
 
 
-async def test_a_refused_input_is_not_forgotten_when_its_worker_is_lost(clock: ManualClock, database: str) -> None:
-    begun: list[str] = []
-
-    @step
-    async def take(data: list[str]) -> int:
-        begun.append("take")
-        return len(data)
-
-    chain: Any = create_workflow(id="refusing", input_schema=int, output_schema=int)
-    workflow: Workflow[int, int, None] = chain.map(lambda data: str(data)).then(take).commit()
-    async with Runtime(database, clock=clock) as runtime:
-        run = await workflow.create_run(run_id="r-17")
-        starting = asyncio.ensure_future(run.start(1))
-        unsubscribe = runtime.world.subscribe(lambda _run_id, types: kill(runtime) if "step_created" in types else None)
-        await settle()
-        unsubscribe()
-        starting.cancel()
-    async with Runtime(database, clock=clock, workflows=[workflow]) as runtime:
-        before = [event.event_type for event in (await runtime.world.storage.events.list("r-17")).data]
-        result = await (await workflow.get_run("r-17")).result()
-
-    assert before[-1] == "step_created"
-    assert isinstance(result, Failed)
-    assert result.error.type == "InvalidValueError"
-    assert begun == []
-
 
 async def test_a_body_that_finishes_while_its_runtime_closes_is_recorded_and_the_rest_is_left(
     clock: ManualClock, database: str

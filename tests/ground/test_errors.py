@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -13,6 +14,7 @@ from wrkflw.context import Results
 from wrkflw.errors import (
     AlreadyResumedError,
     AmbiguousResumeError,
+    ConditionError,
     DefinitionChangedError,
     DefinitionError,
     DuplicateStepError,
@@ -22,6 +24,7 @@ from wrkflw.errors import (
     LimitError,
     MapError,
     NodeError,
+    NoMatchError,
     NondeterminismError,
     NotSuspendedError,
     OutcomeUnknownError,
@@ -92,10 +95,95 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
         ),
         (MapError.gave_coroutine("map-2"), "map 'map-2' gave a coroutine; use a step for async work"),
         (
+            MapError.raised("join-1", KeyError("vip"), kind="join"),
+            "join 'join-1' raised KeyError: 'vip'; do fallible work in a step, which can be retried",
+        ),
+        (
+            MapError.gave_coroutine("wait-1", kind="join_event"),
+            "join_event 'wait-1' gave a coroutine; use a step for async work",
+        ),
+        (
+            ConditionError.raised("only_if", "notify", KeyError("vip")),
+            "only_if of step 'notify' raised KeyError: 'vip'; conditions must not raise",
+        ),
+        (
+            ConditionError.raised("arm", "ask-first", AttributeError("'NoneType' object has no attribute 'to'")),
+            "the condition of arm 'ask-first' raised AttributeError: 'NoneType' object has no attribute 'to'; "
+            "conditions must not raise",
+        ),
+        (
+            ConditionError.raised("loop", "poll", TypeError("no"), iteration=4),
+            "the condition of loop 'poll' raised TypeError: no after iteration 4; conditions must not raise",
+        ),
+        (
+            ConditionError.not_a_bool("arm", "ask-first", "yes"),
+            "the condition of arm 'ask-first' gave 'yes', not a bool; compare explicitly",
+        ),
+        (
+            ConditionError.gave_coroutine("only_if", "notify"),
+            "only_if of step 'notify' gave a coroutine; return True or False",
+        ),
+        (
+            NoMatchError("match-1", ["dog", "cat"], CardDeclined()),
+            "none of the cases 'dog', 'cat' takes CardDeclined; add a case or .otherwise(step)",
+        ),
+        (InvalidValueError.no_list("send", {}), "foreach 'send' got dict; it needs a list, put a .map() before it"),
+        (
+            InvalidValueError.bailed("check", "str", "campaign", "Sent"),
+            "bail in step 'check' gives str, but workflow 'campaign' promises Sent; give a Sent",
+        ),
+        (
+            InvalidValueError.chunk("draft", set[int]()),
+            "a chunk of step 'draft' is a set, which JSON has not; write a list or bytes",
+        ),
+        (
+            InvalidValueError.no_time("sleep-1", datetime(2026, 1, 1)),  # noqa: DTZ001 -- that is the mistake
+            "sleep_until 'sleep-1' needs a timezone-aware time, got 2026-01-01 00:00:00; add tzinfo",
+        ),
+        (
+            InvalidValueError.no_time("sleep-1", "noon"),
+            "sleep_until 'sleep-1' needs a datetime, got str; give a timezone-aware one",
+        ),
+        (
+            InvalidValueError("answer to step 'approve'", "Approval", ["approved: field required"]),
+            "answer to step 'approve' does not fit Approval: approved: field required",
+        ),
+        (
+            LimitError.items("send", 25_000, 10_000),
+            "foreach 'send' got 25,000 items, the limit is 10,000; split the list or raise Limits.items",
+        ),
+        (
+            LimitError.iterations("poll", 10_000),
+            "loop 'poll' reached 10,000 iterations; raise max_iterations= or mend the condition",
+        ),
+        (
+            LimitError.iterations("poll", 500, of_runtime=True),
+            "loop 'poll' reached 500 iterations; raise Limits.iterations or mend the condition",
+        ),
+        (
+            LimitError.nesting("a/b/c", 33, 32),
+            "workflow 'a/b/c' is nested 33 deep, the limit is 32; flatten it or raise Limits.nesting",
+        ),
+        (
             StepNotRunError("charge", ["fetch", "price"]),
             "step 'charge' has no result here; finished before this point: 'fetch', 'price'",
         ),
         (StepNotRunError("charge", []), "step 'charge' has no result here; finished before this point: nothing"),
+        (
+            StepNotRunError.beside("stock", "price"),
+            "step 'stock' runs beside step 'price'; read its result after the parallel block",
+        ),
+        (StepNotRunError.once_per_item("send"), "step 'send' ran once per item; use get_step_results()"),
+        (StepNotRunError.skipped("notify"), "step 'notify' was skipped; pass default="),
+        (
+            StepNotRunError.skipped("notify", guarded=True),
+            "step 'notify' was skipped; ask with the guarded step, or pass default=",
+        ),
+        (
+            StepNotRunError.never_reached("r-17", "charge", ["fetch", "price"]),
+            "run 'r-17' never reached 'charge'; it can be forked at 'fetch', 'price'",
+        ),
+        (StepNotRunError.never_reached("r-17", "charge", []), "run 'r-17' never reached 'charge'; start another"),
         (
             UnknownStepError("campaign", "chrage", ["fetch", "charge"]),
             "workflow 'campaign' has no step 'chrage'; did you mean 'charge'",
@@ -131,6 +219,10 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
             "no event 'confirmed' within 7 days; send it earlier, raise timeout= or give default=",
         ),
         (
+            WaitTimeoutError.unanswered("approve", timedelta(days=7)),
+            "no answer to step 'approve' within 7 days; answer it earlier, raise timeout= or catch this",
+        ),
+        (
             StepInterruptedError("charge", 5),
             "step 'charge' was interrupted 5 times without an outcome; it may be killing its worker",
         ),
@@ -159,6 +251,24 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
         (
             AmbiguousResumeError("review", ["review[2]", "review[5]"]),
             "step 'review' waits at 'review[2]' and 'review[5]'; pass at=",
+        ),
+        (
+            AmbiguousResumeError.ran_often("send", ["send[1]", "send[2]", "send[3]"]),
+            "'send' ran 3 times; pass key='send[3]'",
+        ),
+        (
+            NondeterminismError.items_changed("r-17", "send", 12, 13),
+            "foreach 'send' had 12 items and has 13 after a restart; keep the map before it pure",
+        ),
+        (
+            NondeterminismError.items_changed("r-17", "send", 12, 12),
+            "foreach 'send' had 12 items and has others after a restart; keep the map before it pure",
+        ),
+        (NondeterminismError("r-17", "charge", "step 'charge' was a sleep"), "step 'charge' was a sleep"),
+        (
+            ForeignAwaitError.of("r-17", "charge", "onboarding", "asyncio.sleep(5)"),
+            "workflow 'onboarding' awaits asyncio.sleep(5), which is not recorded; "
+            "await step.* calls only, and do other work in a step",
         ),
         (
             AlreadyResumedError("r-17", "approve", NOON),
@@ -295,3 +405,29 @@ def test_a_failed_step_whose_class_is_gone_matches_nothing_but_its_name() -> Non
     error = StepError(key="charge", step_id="charge", type="Gone", module="no.such.module", message="")
 
     assert not StepFailedError(error).matches(Exception)
+
+
+def test_what_does_not_fit_the_record_says_of_which_run_and_where() -> None:
+    error = NondeterminismError.items_changed("r-17", "send", 12, 13)
+
+    assert (error.run_id, error.key) == ("r-17", "send")
+
+
+def test_an_unanswered_suspension_is_of_a_step_and_a_late_event_is_not() -> None:
+    unanswered = WaitTimeoutError.unanswered("approve", timedelta(days=7))
+    late = WaitTimeoutError("confirmed", timedelta(days=7))
+
+    assert (unanswered.event, unanswered.step_id, unanswered.timeout) == (None, "approve", timedelta(days=7))
+    assert (late.event, late.step_id) == ("confirmed", None)
+
+
+def test_the_condition_of_a_step_is_known_by_the_step() -> None:
+    assert ConditionError.gave_coroutine("loop", "poll").node == "poll"
+    assert NoMatchError("match-1", ["dog"], 5).cases == ("dog",)
+
+
+def test_every_error_is_known_by_the_name_of_its_family() -> None:
+    members = [getattr(wrkflw.errors, name) for name in wrkflw.errors.__all__]
+
+    assert {member.__module__ for member in members} == {"wrkflw.errors"}
+    assert all(pickle.loads(pickle.dumps(member)) is member for member in members)  # noqa: S301 -- our own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, assert_type
 
-from wrkflw import Event, MapContext, StepContext, create_workflow, step
+from wrkflw import Event, MapContext, StepContext, SuspendableStep, SuspendContext, create_workflow, step
 
 from .campaign import (
     Approval,
@@ -47,7 +47,49 @@ async def look_around(mail: Mail, ctx: StepContext[Counters]) -> Sent:
     ctx.raise_if_stopping()
     ctx.set_state(Counters(sent=2))
     ctx.logger.info("looking around")
+    ctx.write("text")
+    ctx.write(b"bytes", stream="raw")
+    ctx.write({"done": 3, "of": [4, None]})
+    ctx.write([1, 2])
     return Sent(message_id=None)
+
+
+@step
+def leave_early(mail: Mail, ctx: StepContext) -> Sent:
+    if not mail.body:
+        ctx.bail(Sent(message_id=None))  # never comes back
+    else:
+        return Sent(message_id=ctx.key)
+
+
+@step
+def approve(mail: Mail, ctx: SuspendContext[Approval, Mail, Counters]) -> Sent:
+    assert_type(ctx.resume_data, Approval | None)
+    answer = ctx.suspend(mail)
+    assert_type(answer, Approval)
+    assert_type(ctx.suspend(mail, timeout="7d"), Approval)
+    assert_type(ctx.state, Counters)
+    assert_type(ctx.get_step_result(fetch_user), User)
+    ctx.write("asked")
+    if not answer.approved:
+        ctx.bail(Sent(message_id=None))
+    return Sent(message_id=ctx.key)
+
+
+@step
+async def ask_for_text(mail: Mail, ctx: SuspendContext[str | None, dict[str, int]]) -> Sent:
+    assert_type(ctx.suspend({"length": len(mail.body)}), str | None)
+    return Sent(message_id=None)
+
+
+assert_type(approve, SuspendableStep[Mail, Sent, Approval, Mail, Counters])
+assert_type(ask_for_text, SuspendableStep[Mail, Sent, str | None, dict[str, int], object])
+
+
+async def call_directly(mail: Mail) -> None:
+    context = SuspendContext[Approval, Mail, Counters].for_test(answers=[Approval(approved=True)], state=Counters())
+    assert_type(context, SuspendContext[Approval, Mail, Counters])
+    assert_type(await approve(mail, context), Sent)
 
 
 @step

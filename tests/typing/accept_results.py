@@ -7,7 +7,7 @@ from typing import Never, assert_never, assert_type
 
 from wrkflw import Cancelled, Completed, Failed, Paused, RunResult, StepError, Suspended, Suspension, Waiting
 
-from .campaign import Sent, User, fetch_user
+from .campaign import Mail, Sent, User, ask_first, fetch_user
 
 
 def by_class(result: RunResult[Sent]) -> str:
@@ -23,6 +23,7 @@ def by_class(result: RunResult[Sent]) -> str:
             return reason or ""
         case Suspended(step_id=step_id) as parked:
             assert_type(parked.suspensions, list[Suspension])
+            assert_type(parked.payload_of(ask_first), Mail | None)
             return step_id
         case Waiting() as waiting:
             assert_type(waiting.until, datetime | None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from wrkflw import MapContext, StepContext, create_workflow, step
+from wrkflw import MapContext, StepContext, SuspendContext, create_workflow, step
 
-from .campaign import Counters, Mail, Outgoing, Sent, Totals, User, UserId, count, fetch_user, generate_email
+from .campaign import Approval, Counters, Mail, Outgoing, Sent, Totals, User, UserId, count, fetch_user, generate_email
 
 
 @step
@@ -35,6 +35,13 @@ async def look_around(mail: Mail, ctx: StepContext[Counters]) -> Sent:
     ctx.run_id + 1  # E: text
     ctx.idempotency_key()  # E: a property, not a method
     ctx.input_data  # E: the input is the first parameter
+    ctx.write()  # E: no chunk
+    ctx.write({1, 2})  # E: JSON has no sets
+    ctx.write(5)  # E: no chunk of text, bytes, dict or list
+    ctx.write("text", "raw")  # E: the stream by keyword only
+    ctx.write("text", stream=1)  # E: names are text
+    ctx.suspend(mail)  # E: a StepContext does not suspend
+    ctx.resume_data  # E: a StepContext does not suspend
     print(mail_of_user, certain, first)
     return mail  # E: promises Sent
 
@@ -42,7 +49,24 @@ async def look_around(mail: Mail, ctx: StepContext[Counters]) -> Sent:
 @step
 def without_state(mail: Mail, ctx: StepContext) -> Sent:
     ctx.state.sent += 1  # E: no state was declared
+    if mail.body:
+        ctx.bail()  # E: no output
     return Sent(message_id=None)
+
+
+@step
+def approve(mail: Mail, ctx: SuspendContext[Approval, Mail]) -> Sent:
+    ctx.suspend()  # E: no payload
+    ctx.suspend(Sent(message_id=None))  # E: suspends with Mail
+    ctx.suspend({"subject": ""})  # E: a dict is no Mail
+    ctx.suspend(mail, timeout=5)  # E: no unit
+    ctx.suspend(mail).denied  # E: Approval has no such field
+    answer: Sent = ctx.suspend(mail)  # E: gives Approval
+    ctx.resume_data.approved  # E: None the first time
+    ctx.resume_data = Approval(approved=True)  # E: read only
+    ctx.state.sent += 1  # E: no state was declared
+    print(answer)
+    return ctx.bail  # E: a method is no Sent
 
 
 def address(mail: Mail, ctx: MapContext[UserId, Counters]) -> Outgoing:
@@ -66,6 +90,8 @@ written = create_workflow(id="w", input_schema=UserId, output_schema=Mail, state
 written.map_ctx(on_other_input)  # E: the workflow takes UserId
 written.map_ctx(on_other_state)  # E: the state is Counters
 
+SuspendContext[Approval, Mail].for_test(answers=[Sent(message_id=None)])  # E: answers are Approvals
+StepContext.for_test(answers=[])  # E: a StepContext does not suspend
 StepContext.for_test(run=1)  # E: run_id, not run
 StepContext.for_test(run_id=1)  # E: ids are text
 StepContext.for_test(results={"fetch-user": User(name="", email="")})  # E: by step, not by id

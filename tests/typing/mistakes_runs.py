@@ -6,7 +6,7 @@ from typing_extensions import assert_never
 
 from wrkflw import Cancelled, Completed, Failed, Paused, Run, RunResult, Runtime, Suspended, Waiting, create_workflow, sync
 
-from .campaign import Counters, Mail, Outgoing, Sent, Totals, User, UserId, campaign, counted, fetch_user, send_email, tick
+from .campaign import Counters, Mail, Outgoing, Sent, Totals, User, UserId, ask_first, campaign, counted, fetch_user, send_email, tick
 
 
 # ------------------------------------------------------------------ starting
@@ -96,6 +96,14 @@ def not_all(result: RunResult[Sent]) -> str:
             return ""
         case _:
             assert_never(result)  # E: Paused is left
+
+
+def of_a_suspension(parked: Suspended) -> None:
+    parked.payload_of(send_email)  # E: a step that does not suspend
+    parked.payload_of("ask-first")  # E: a step, not its id
+    parked.payload_of(ask_first).subject  # E: may be None
+    sent: Sent | None = parked.payload_of(ask_first)  # E: suspends with Mail
+    print(sent)
 
 
 def not_waiting(result: RunResult[Sent]) -> None:

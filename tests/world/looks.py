@@ -84,6 +84,8 @@ def views_of(world: SqliteWorld, run_id: str) -> Image:
         image.hooks[hook[1]] = rows.hook_from(run_id, hook)
     for wait in connection.all(sql.WAITS_OF_RUN, run_no=row[0]):
         image.waits[wait[1]] = rows.wait_from(run_id, wait)
+    for signal_type, slot in connection.all(sql.SIGNALS_OF_RUN, run_no=row[0]):
+        image.signals.setdefault(signal_type, []).append(slot)
     return image
 
 
@@ -97,6 +99,7 @@ async def assert_the_views_are_the_fold(world: SqliteWorld, run_id: str) -> None
     assert folded.steps == views.steps
     assert folded.hooks == views.hooks
     assert folded.waits == views.waits
+    assert {signal_type: line for signal_type, line in folded.signals.items() if line} == views.signals
 
 
 def _of_the_log(run: Run | None) -> Run:

@@ -13,7 +13,7 @@ from tests.clocks import START, ManualClock
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
 from wrkflw.world.storage import RunFence
-from wrkflw.worlds.sql import rows
+from wrkflw.worlds.sql.log import event_columns, event_from
 from wrkflw.worlds.sqlite import SqliteWorld
 
 from .looks import log_of, new_run_id
@@ -121,9 +121,9 @@ def test_no_event_and_no_field_is_left_out_of_that() -> None:
     | st.builds(e.RunFailed, error=st.none() | st.binary(), error_code=st.none() | st.text())
 )
 def test_whatever_stands_in_an_event_survives_its_row(event: e.NewEvent) -> None:
-    data, payload = rows.event_columns(event)
+    data, payload = event_columns(event)
 
-    read = rows.event_from("wrun_1", (1, event.event_type, None, data, payload, None, 0), payloads=True)
+    read = event_from("wrun_1", (1, event.event_type, None, data, payload, None, 0), payloads=True)
 
     assert read.event == event
 

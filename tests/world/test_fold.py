@@ -56,11 +56,16 @@ BATCHABLE: st.SearchStrategy[e.NewEvent] = st.one_of(
         e.WaitCompleted, correlation_id=WAITS, cause=st.sampled_from(["elapsed", "timeout", "woken", "cancelled"])
     ),
 )
-OTHERS: st.SearchStrategy[e.NewEvent] = st.one_of(
+BY_THE_OWNER: st.SearchStrategy[e.NewEvent] = st.one_of(
+    BATCHABLE,
     st.builds(e.HookCreated, correlation_id=HOOKS, token=TOKENS, metadata=PAYLOADS),
     st.builds(e.HookCreated, correlation_id=HOOKS, token=TOKENS, kind=st.just("suspend"), step_id=STEPS),
-    st.builds(e.HookReceived, correlation_id=HOOKS, payload_data=PAYLOADS),
     st.builds(e.HookDisposed, correlation_id=HOOKS),
+)
+OTHERS: st.SearchStrategy[e.NewEvent] = st.one_of(
+    BY_THE_OWNER,
+    st.builds(e.HookReceived, correlation_id=HOOKS, payload_data=PAYLOADS),
+    st.builds(e.HookReceived, correlation_id=HOOKS, payload_data=PAYLOADS),
     st.builds(e.SignalReceived, signal_type=TYPES, payload_data=PAYLOADS),
     st.builds(e.AttrSet, changes=CHANGES, correlation_id=st.sampled_from([None, "attr_a", "attr_b"])),
     st.just(e.RunStarted()),
@@ -82,6 +87,8 @@ class Write:
 
 @dataclass(frozen=True)
 class Batch:
+    """By the owner if there is one; else by anybody, and without events about hooks."""
+
     events: list[e.NewEvent]
 
 
@@ -101,7 +108,7 @@ ACTS = st.one_of(
     st.builds(Write, BATCHABLE, BY),
     st.builds(Write, OTHERS, BY),
     st.builds(Write, OTHERS, st.just("outside")),
-    st.builds(Batch, st.lists(BATCHABLE, max_size=4, unique_by=lambda event: getattr(event, "correlation_id", None))),
+    st.builds(Batch, st.lists(BY_THE_OWNER, min_size=1, max_size=8)),
     st.builds(Turn, st.integers(-5, 900)),
     st.just(Own()),
 )
@@ -115,6 +122,7 @@ class Teller:
     world: SqliteWorld
     clock: ManualClock
     run_id: str
+    other: str
     epoch: int = 0
     owned: bool = False
 
@@ -150,7 +158,10 @@ class Teller:
         assert told == expected, (event, by)
         after = await log_of(self.world, self.run_id)
         assert after[: len(before)] == before
-        if told == "ok":
+        if told == "ok" and len(after) == len(before):  # the conflict that this hook met before
+            assert isinstance(event, e.HookCreated)
+            assert e.HookConflict in [type(stored.event) for stored in before]
+        elif told == "ok":
             assert after[-1].event_type in (event.event_type, "hook_conflict")
             self.owned = self.owned and after[-1].event_type not in e.RUN_ENDS
         else:
@@ -160,28 +171,44 @@ class Teller:
     async def batch(self, events: list[e.NewEvent]) -> None:
         """Each event is judged by what those before it have made of the run."""
         fence = RunFence(self.epoch) if self.owned else None
+        if fence is None:
+            events = [event for event in events if not isinstance(event, e.OfHook)]
         log = await log_of(self.world, self.run_id)
         now = max(self.clock.now(), log[-1].created_at)
         image = fold(self.run_id, log)
         expected: list[str] = []
+        written: list[e.NewEvent] = []
+        conflicts = {stored.correlation_id for stored in log if isinstance(stored.event, e.HookConflict)}
+        held = {"token_b"}  # by another run
         for event in events:
             expected.append(judged(partial(judge, image, event, now, fenced=self.owned)))
-            if expected[-1] == "ok" and isinstance(event, e.StepStarted) and event.step_name is not None:
+            if expected[-1] != "ok" or (isinstance(event, e.HookCreated) and event.correlation_id in conflicts):
+                continue
+            live = {hook.token for hook in image.hooks.values() if hook.released_slot is None}
+            if isinstance(event, e.HookCreated) and event.token in live | held:
+                holder = self.run_id if event.token in live else self.other
+                event = e.HookConflict(  # noqa: PLW2901
+                    correlation_id=event.correlation_id, token=event.token, conflicting_run_id=holder
+                )
+                conflicts.add(event.correlation_id)
+            if isinstance(event, e.StepStarted) and event.step_name is not None:
                 created = e.StepCreated(correlation_id=event.correlation_id, step_name=event.step_name, key="k")
-                apply(image, created, len(log) + 1, now)
-            if expected[-1] == "ok":
-                apply(image, event, len(log) + 1, now)
+                written.append(created)
+                apply(image, created, len(log) + len(written), now)
+            written.append(event)
+            apply(image, event, len(log) + len(written), now)
 
         result = await self.world.storage.events.create_batch(self.run_id, events, fence=fence)
 
         assert [word_of(item.refusal) if item.refusal is not None else "ok" for item in result.items] == expected
         after = await log_of(self.world, self.run_id)
         assert after[: len(log)] == log
-        assert result.last_slot == len(after)
-        slots = [item.slot for item in result.items if item.slot is not None]
-        assert [stored.event_type for stored in after if stored.slot in slots] == [
-            event.event_type for event, told in zip(events, expected, strict=True) if told == "ok"
-        ]
+        assert (result.last_slot, result.at) == (len(after), now)
+        assert [stored.event_type for stored in after[len(log) :]] == [event.event_type for event in written]
+        assert [type(item.slot) for item in result.items] == [int if told == "ok" else type(None) for told in expected]
+        types = {stored.slot: stored.event_type for stored in after}
+        for item in result.items:
+            assert (item.conflicting_run_id is not None) == (types.get(item.slot or 0) == "hook_conflict")
 
     async def fence(self, event: e.NewEvent, by: str) -> Fence | None:
         match by:
@@ -221,7 +248,7 @@ def test_the_entities_of_any_story_are_the_fold_of_its_log(
             ):
                 await world.storage.events.create(other, event)
             await world.storage.events.create(run_id, e.RunCreated(workflow_name="greet", attributes={"a": "1"}))
-            teller = Teller(world, clock, run_id)
+            teller = Teller(world, clock, run_id, other)
             first, end, then = story
             for act in first:
                 await teller.tell(act)

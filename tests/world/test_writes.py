@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -96,22 +95,28 @@ async def test_some_events_are_never_part_of_a_batch(event: e.NewEvent, world: S
     assert len(await log_of(world, run_id)) == 1
 
 
-@pytest.mark.parametrize(
-    "events",
-    [
-        [created("step_a"), created("step_a")],
-        [created("step_a"), started("step_a"), completed("step_a")],
-        [created("step_a"), created("step_b"), started("step_a")],
-        [started("step_a"), completed("step_a")],
-    ],
-)
-async def test_a_batch_has_one_event_of_each_entity_but_for_a_step_born_running(
-    events: Sequence[e.NewEvent], world: SqliteWorld, run_id: str
-) -> None:
-    with pytest.raises(WorldError, match="a batch has two events of 'step_a'; only 'step_started' may follow"):
-        await world.storage.events.create_batch(run_id, events)
+async def test_a_batch_may_tell_the_whole_story_of_an_entity(world: SqliteWorld, run_id: str) -> None:
+    events: list[e.NewEvent] = [
+        created("step_a"),
+        started("step_a"),
+        e.HookCreated(correlation_id="hook_a", token="t", kind="suspend", step_id="step_a"),
+        e.StepRetrying(correlation_id="step_a", reason="suspended", hook_id="hook_a"),
+        started("step_a"),
+        e.HookDisposed(correlation_id="hook_a"),
+        started("step_a"),
+        completed("step_a"),
+        completed("step_a"),
+        e.WaitCreated(correlation_id="wait_a", resume_at=START),
+        e.WaitCompleted(correlation_id="wait_a"),
+        e.RunCompleted(output=b"4"),
+    ]
+    epoch = (await world.storage.runs.claim(run_id, owner=world.owner)).epoch
 
-    assert len(await log_of(world, run_id)) == 1
+    result = await world.storage.events.create_batch(run_id, events, fence=RunFence(epoch))
+
+    assert [item.slot for item in result.items] == [2, 3, 4, 5, None, 6, 7, 8, None, 9, 10, 11]
+    assert (await world.storage.runs.get(run_id)).status == "completed"
+    await assert_the_views_are_the_fold(world, run_id)
 
 
 async def test_a_batch_for_an_unknown_run_is_not_found(world: SqliteWorld) -> None:

@@ -232,3 +232,27 @@ async def test_payloads_are_listed_only_when_asked_for(world: SqliteWorld) -> No
     assert (without.input, without.output) == (None, None)
     assert (payloads.input, payloads.output) == (b"1", b"2")
     assert payloads == await world.storage.runs.get(run.run_id)
+
+
+# --- the tail of a log -------------------------------------------------------------------------------
+
+
+async def test_what_follows_a_slot_is_read_alone(world: SqliteWorld, clock: ManualClock) -> None:
+    run_id = new_run_id(clock.now())
+    step = e.StepCreated(correlation_id="step_1", step_name="a", key="a")
+    for event in (e.RunCreated(workflow_name="greet"), step, e.StepStarted(correlation_id="step_1"), e.RunPaused()):
+        await world.storage.events.create(run_id, event)
+    events = world.storage.events
+    log = (await events.list(run_id)).data
+
+    for slot in range(6):
+        tail = await events.list(run_id, after_slot=slot)
+        assert (tail.data, tail.has_more) == (log[slot:], False)
+        assert (await events.list(run_id, after_slot=slot, page=PageRequest(sort_order="desc"))).data == log[slot:][
+            ::-1
+        ]
+    page = await events.list(run_id, after_slot=1, page=PageRequest(limit=2))
+    assert (page.data, page.has_more) == (log[1:3], True)
+    rest = await events.list(run_id, after_slot=1, page=PageRequest(limit=2, cursor=page.cursor))
+    assert (rest.data, rest.has_more) == (log[3:], False)
+    assert [event.correlation_id for event in log] == [None, "step_1", "step_1", None]

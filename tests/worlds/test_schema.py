@@ -75,6 +75,27 @@ def test_an_old_database_is_migrated_and_keeps_its_data(tmp_path: Path) -> None:
         assert driver.execute("SELECT slot, payload FROM events").fetchall() == [(1, b"\x00\xff")]
 
 
+def test_signals_that_nobody_took_are_found_by_the_migration(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    upgrade(path, "0002")
+    signal = (
+        "INSERT INTO events (run_no, slot, event_type, data, created_at) VALUES (1, {}, 'signal_received', '{}', 1)"
+    )
+    waits = "INSERT INTO waits (run_no, wait_id, kind, status, created_slot, signal_type, matched_slot) VALUES "
+    execute(
+        path,
+        A_RUN,
+        AN_EVENT,
+        *(signal.format(slot, '{"signal_type":"paid"}') for slot in (2, 3, 4)),
+        f"{waits} (1, 'w1', 'signal', 'waiting', 5, 'paid', 3), (1, 'w2', 'signal', 'completed', 6, 'paid', NULL)",
+    )
+
+    prepare(path)
+
+    with closing(sqlite3.connect(path)) as driver:
+        assert driver.execute("SELECT * FROM signals").fetchall() == [(1, "paid", 2), (1, "paid", 4)]
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     upgrade(path, "0001")

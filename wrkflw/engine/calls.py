@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Never
 
+from wrkflw.errors import InvalidValueError, WaitTimeoutError
 from wrkflw.schemas import plain, schema_of
 
 from .definition import AnyStep
-from .journal import Record, difference
+from .records import Record
+from .scopes import Scope
+from .states import difference
 from .views import StepReader, state_value
 
 if TYPE_CHECKING:
@@ -17,21 +21,44 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("wrkflw.step")
 
 
+class Suspend(BaseException):  # no error, and nobody may catch it: it leaves the body
+    """The body waits for an answer."""
+
+    def __init__(self, payload: bytes, timeout: timedelta | None) -> None:
+        super().__init__("a step that suspends is left; catch Exception, not BaseException")
+        self.payload = payload
+        self.timeout = timeout
+
+
+class Bail(BaseException):
+    """The body ends its workflow."""
+
+    def __init__(self, output: object) -> None:
+        super().__init__("a step that ends its workflow is left; catch Exception, not BaseException")
+        self.output = output
+
+
 class StepCall:
     """One attempt of one step call."""
 
-    iteration: int | None = None
-    index: int | None = None
-
-    def __init__(self, drive: Drive, record: Record, step: AnyStep) -> None:
-        self._drive = drive
-        self._record = record
-        self._step = step
-        self._state_before = drive.journal.state
-        self._state: object = None
-        self._state_was_read = False
+    def __init__(
+        self, drive: Drive, scope: Scope, record: Record, step: AnyStep, iteration: int | None, index: int | None
+    ) -> None:
+        self.iteration = iteration
+        self.index = index
+        self.key = record.key
         self.attempt = record.failures + 1
         self.fence = drive.recorder.epoch
+        self.suspended: BaseException | None = None
+        """What the body was left by, if it goes on all the same."""
+        self._drive = drive
+        self._scope = scope
+        self._step = step
+        self._suspensions = record.suspensions
+        self._asked = 0
+        self._state_before = scope.state
+        self._state: object = None
+        self._state_was_read = False
 
     @property
     def run_id(self) -> str:
@@ -39,19 +66,15 @@ class StepCall:
 
     @property
     def workflow_id(self) -> str:
-        return self._drive.definition.id
+        return self._scope.definition.id
 
     @property
     def step_id(self) -> str:
         return self._step.id
 
     @property
-    def key(self) -> str:
-        return self._record.key
-
-    @property
     def stopping(self) -> bool:
-        return self._drive.stopping
+        return self._drive.stopping or self._scope.lane.stopping
 
     @property
     def run_was_cancelled(self) -> bool:
@@ -65,22 +88,60 @@ class StepCall:
         return self._reader().results_of(step)
 
     def init_data(self, schema: object, /) -> object:
-        data = self._drive.journal.input
-        form = schema_of(self._drive.definition.graph.input_schema)
-        value = form.load(data, "the input of the run") if data is not None else None
-        if schema is self._drive.definition.graph.input_schema:
-            return value
-        return schema_of(schema).load(data or b"null", f"input of run {self.run_id}")
+        definition, given = self._scope.definition, self._scope.input
+        if schema is definition.graph.input_schema:
+            return given.fresh()
+        if given.data is None:
+            return schema_of(schema).validate(given.fresh(), f"input of run {self.run_id}")
+        return schema_of(schema).load(given.data, f"input of run {self.run_id}")
 
     def heartbeat(self, details: object, /) -> None:
         _logger.debug("step %r of run %s is alive: %r", self.key, self.run_id, details)
+
+    def write(self, chunk: object, stream: str, /) -> None:
+        self._drive.chunks.write(self.key, self.attempt, chunk, stream)
+
+    # --- leaving the body --------------------------------------------------------------------------
+
+    def bail(self, output: object, /) -> Never:
+        raise Bail(output)
+
+    @property
+    def resume_data(self) -> object:
+        answered = [suspension.answer for suspension in self._suspensions if suspension.answer is not None]
+        return self._answer(answered[-1]) if answered else None
+
+    def suspend(self, payload: object, timeout: timedelta | None, /) -> object:
+        if self.suspended is not None:
+            raise self.suspended
+        number, self._asked = self._asked, self._asked + 1
+        if number < len(self._suspensions):
+            suspension = self._suspensions[number]
+            if suspension.answer is not None:
+                return self._answer(suspension.answer)
+            waited = timeout
+            if waited is None and suspension.until is not None and suspension.since is not None:
+                waited = suspension.until - suspension.since
+            raise WaitTimeoutError.unanswered(self.step_id, waited or timedelta())
+        what = f"payload of step {self.step_id!r}"
+        schema = schema_of(self._step.body.suspend)
+        try:
+            data, _ = schema.store(schema.validate(payload, what), what)
+        except InvalidValueError:
+            self._asked = number
+            raise
+        self.suspended = Suspend(data, timeout)
+        raise self.suspended
+
+    def _answer(self, data: bytes) -> object:
+        return self._drive.load(schema_of(self._step.body.resume), data, self.key, "answer to step")
 
     # --- state -------------------------------------------------------------------------------------
 
     @property
     def state(self) -> object:
         if not self._state_was_read:
-            self._state = state_value(self._state_before, self._drive.definition)
+            self._state = state_value(self._state_before, self._scope.definition)
             self._state_was_read = True
         return self._state
 
@@ -89,33 +150,31 @@ class StepCall:
 
     def state_change(self) -> dict[str, Any] | None:
         """The fields that differ from the copy that was handed out.  Raises InvalidValueError."""
-        schema = self._drive.definition.state_schema
+        schema = self._scope.definition.state_schema
         if not self._state_was_read or schema is None:
             return None
         data, _ = schema.store(self._state, f"state after step {self.key!r}")
         return difference(self._state_before, plain(data))
 
     def _reader(self) -> StepReader:
-        definition = self._drive.definition
-        return StepReader(self._drive.journal, definition, definition.before(self._step.id))
+        return StepReader(self._drive.journal, self._scope.definition, self._scope.prefix, asking=self._step)
 
 
 class NodeCall:
     """One call of the function of a ``map_ctx``."""
 
-    def __init__(self, drive: Drive, position: int) -> None:
+    def __init__(self, drive: Drive, scope: Scope, position: int) -> None:
         self._drive = drive
+        self._scope = scope
         self._position = position
 
     @property
     def input_data(self) -> object:
-        data = self._drive.journal.input
-        schema = schema_of(self._drive.definition.graph.input_schema)
-        return schema.load(data, "the input of the run") if data is not None else None
+        return self._scope.input.fresh()
 
     @property
     def state(self) -> object:
-        return state_value(self._drive.journal.state, self._drive.definition)
+        return state_value(self._scope.state, self._scope.definition)
 
     def result_of(self, step: Any, /) -> object:
         return self._reader().result_of(step)
@@ -124,5 +183,4 @@ class NodeCall:
         return self._reader().results_of(step)
 
     def _reader(self) -> StepReader:
-        definition = self._drive.definition
-        return StepReader(self._drive.journal, definition, definition.before(self._position))
+        return StepReader(self._drive.journal, self._scope.definition, self._scope.prefix, position=self._position)

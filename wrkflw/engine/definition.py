@@ -6,21 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, get_origin
 
 from typing_extensions import is_typeddict
 
-from wrkflw.errors import DefinitionChangedError, DefinitionError, InvalidValueError
+from wrkflw.errors import DefinitionError
+from wrkflw.flows import given_by
 from wrkflw.forms import is_protocol_form
-from wrkflw.graph import AnyStep, Graph, Into, Then
+from wrkflw.graph import AnyStep, Code, Foreach, Graph, Loop, Node, Sleep, SleepUntil, WaitForEvent, steps_of
 from wrkflw.names import describe
 from wrkflw.schemas import Schema, schema_of
 from wrkflw.steps import Body
 
+from .keys import path_of
+
 if TYPE_CHECKING:
     from wrkflw.retries import Retry
 
-    from .journal import Journal
     from .values import Flow
 
 __all__ = ["AnyStep", "Definition", "WorkflowLike"]
@@ -50,7 +52,8 @@ class Plan:
     """A step as it is executed: what would otherwise be looked up for every call."""
 
     step: AnyStep
-    body: Body
+    body: Body | None
+    """None for a nested workflow."""
     position: int
     input_form: object
     """What the body takes."""
@@ -68,14 +71,15 @@ class Definition:
         self.workflow = workflow
         self.id = workflow.id
         self.graph = workflow.graph
+        self.nodes = workflow.graph.nodes
         self.steps = workflow.graph.steps
         self.retry = workflow.retry
         self.timeout = workflow.timeout
-        self.positions = {
-            node.step.id: position for position, node in enumerate(self.graph.nodes) if isinstance(node, Then)
-        }
+        self.is_code = len(self.nodes) == 1 and isinstance(self.nodes[0], Code)
+        self.positions = dict(_recorded_ids(self.nodes))
         self.input_schema = schema_of(self.graph.input_schema)
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[tuple[str, bool], Plan] = {}
+        self._nested: dict[str, Definition] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -86,80 +90,79 @@ class Definition:
         return None if self.graph.state_schema is None else schema_of(self.graph.state_schema)
 
     @cached_property
-    def stored_output_schema(self) -> object:
-        """The form by which the run's output is stored: that of its last node."""
-        form = self._produced(len(self.graph.nodes))
-        return self.graph.output_schema if form is None else form
+    def output_schema(self) -> Schema:
+        """By which the output is stored: that of the last node."""
+        form = self.produced(len(self.nodes))
+        return schema_of(self.graph.output_schema if form is None else form)
 
-    def before(self, point: str | int) -> Before:
-        """The steps whose results may be read at a step, or at the node at a position."""
-        return Before(self.positions, self.positions[point] if isinstance(point, str) else point)
+    @cached_property
+    def bail_schema(self) -> Schema:
+        """By which the output of a step that ends the workflow early is stored: what the workflow promises."""
+        form = self.graph.output_schema
+        return self.output_schema if is_protocol_form(form) else schema_of(form)
 
-    def frontier(self, journal: Journal) -> int | None:
-        """The position of the last node that has begun."""
-        begun = [self.positions[record.name] for record in journal.records.values() if record.name in self.positions]
-        return max(begun, default=None)
+    @cached_property
+    def events(self) -> dict[str, Schema]:
+        """The events it waits for, those of its nested workflows too."""
+        names = {node.event.name: schema_of(node.event.schema) for node in self.nodes if isinstance(node, WaitForEvent)}
+        for step in self.steps.values():
+            if step.kind == "workflow":
+                names |= self.nested(step).events
+        return names
 
-    def check_fits(self, journal: Journal) -> None:
-        """Raises DefinitionChangedError when the record holds what this workflow has not, or not in this order."""
-        last = -1
-        for record in journal.records.values():
-            position = self.positions.get(record.name)
-            if position is None or position < last:
-                raise DefinitionChangedError(journal.run_id, record.key, self.id)
-            last = position
+    @cached_property
+    def has_code(self) -> bool:
+        """Whether it, or a workflow nested in it, is written as a function: what that waits for shows when it runs."""
+        return self.is_code or any(
+            self.nested(step).has_code for step in self.steps.values() if step.kind == "workflow"
+        )
 
-    def fits(self, journal: Journal) -> bool:
-        """Whether the run can go on with this workflow: it has all that was recorded, and can read it."""
-        try:
-            self.check_fits(journal)
-            if journal.input is not None:
-                self.input_schema.load(journal.input, "the input")
-            for record in journal.records.values():
-                plan = self.plan(self.steps[record.name])
-                if record.input is not None and plan.input is not None:
-                    plan.input.load(record.input, "an input")
-                if record.output is not None:
-                    plan.output.load(record.output, "an output")
-        except (DefinitionChangedError, InvalidValueError):
-            return False
-        return True
+    def nested(self, step: AnyStep) -> Definition:
+        """The definition of a workflow that stands as a step in this one."""
+        found = self._nested.get(step.id)
+        if found is None or found.graph is not cast("WorkflowLike", step).graph:  # a program may name two the same
+            found = self._nested[step.id] = Definition(cast("WorkflowLike", step))
+        return found
 
-    def plan(self, step: AnyStep) -> Plan:
-        """How to execute a step of this workflow.
+    def within(self, prefix: str) -> Definition | None:
+        """The definition of the scope whose keys begin with ``prefix``; None where only a program knows it."""
+        found: Definition = self
+        for id in path_of(prefix):
+            step = found.steps.get(id)
+            if step is None or step.kind != "workflow":
+                return None
+            found = found.nested(step)
+        return found
+
+    def plan(self, step: AnyStep, *, again: bool = False) -> Plan:
+        """How to execute a step of this workflow; ``again``: its input is what an iteration before gave.
 
         Raises DefinitionError when neither it nor what stands before it says how to load its input.
         """
-        plan = self._plans.get(step.id)
+        plan = self._plans.get((step.id, again))
         if plan is None:
-            position, body, form = self.positions[step.id], step.body, step.input_schema
-            stored = self._stored_input(step, position, form) if body.arity else None
+            position, form = self.positions[step.id], step.input_schema
+            body = None if step.kind == "workflow" else step.body
+            takes = body is None or body.arity
+            stored = self._stored_input(step, position, form, again=again) if takes else None
             output = schema_of(step.stored_output_schema)
-            plan = self._plans[step.id] = Plan(step, body, position, form, _class_of(form), stored, output)
+            plan = Plan(step, body, position, form, _class_of(form), stored, output)
+            self._plans[step.id, again] = plan
         return plan
 
-    def _stored_input(self, step: AnyStep, position: int, form: object) -> Schema:
-        """The schema of what stands before the step, where it declares one; that of the step otherwise."""
-        produced = self._produced(position)
-        form = form if produced is None else produced
-        if is_protocol_form(form):
-            raise DefinitionError(
-                f"step {step.id!r} takes {describe(form)}, a Protocol, which cannot be loaded; "
-                "give the .map() before it a function with a return annotation"
-            )
-        return schema_of(form)
-
-    def _produced(self, position: int) -> object | None:
+    def produced(self, position: int) -> object | None:
         """The form that flows into the node at ``position``; None when a function before it does not say."""
-        if position == 0:
-            return self.graph.input_schema
-        match self.graph.nodes[position - 1]:
-            case Then(step=step):
-                return step.stored_output_schema
-            case Into(schema=schema):
-                return schema
-            case node:
-                return declared_result(node.function)
+        form = self._forms[position]
+        return None if _says_nothing(form) else form
+
+    @cached_property
+    def _forms(self) -> list[object]:
+        """What flows into each node, and out of the last."""
+        forms = [self.graph.input_schema]
+        for node in self.nodes:
+            code = isinstance(node, Code)
+            forms.append(self.graph.output_schema if code else given_by(node, forms[-1], _stored_form))
+        return forms
 
     def passed(self, plan: Plan, flow: Flow) -> object:
         """A stored input as the body gets it: as it is, when it is an instance of what the body takes.
@@ -175,6 +178,19 @@ class Definition:
             value, f"input of step {plan.step.id!r}", f"put a .map() or .into({describe(form)}) before it"
         )
 
+    def _stored_input(self, step: AnyStep, position: int, form: object, *, again: bool) -> Schema:
+        """The schema of what flows into the step, where that is declared; that of the step otherwise."""
+        flows = step.stored_output_schema if again else self.produced(position)
+        if not again and isinstance(self.nodes[position], Foreach):
+            flows = _item_of(flows)
+        form = form if flows is None else flows
+        if is_protocol_form(form):
+            raise DefinitionError(
+                f"step {step.id!r} takes {describe(form)}, a Protocol, which cannot be loaded; "
+                "give the .map() before it a function with a return annotation"
+            )
+        return schema_of(form)
+
 
 class Before:
     """The ids of the steps that stand before a position."""
@@ -188,15 +204,38 @@ class Before:
         return position is not None and position < self._limit
 
 
+def _recorded_ids(nodes: tuple[Node, ...]) -> list[tuple[str, int]]:
+    """The ids under which something is recorded, and the positions of their nodes."""
+    found: list[tuple[str, int]] = []
+    for position, node in enumerate(nodes):
+        if isinstance(node, Sleep | SleepUntil | WaitForEvent):
+            found.append((node.id, position))
+        found += [(step.id, position) for step in steps_of(node)]
+    return found
+
+
+def counts(node: Node) -> Literal["items", "iterations"] | None:
+    """How the keys of a node's calls are told apart."""
+    if isinstance(node, Foreach):
+        return "items"
+    return "iterations" if isinstance(node, Loop) else None
+
+
+def _stored_form(step: AnyStep) -> object:
+    return step.stored_output_schema
+
+
+def _item_of(flows: object) -> object | None:
+    arguments = get_args(flows)
+    return arguments[0] if get_origin(flows) is list and arguments else None
+
+
+def _says_nothing(form: object) -> bool:
+    """Whether a form leaves open, somewhere in it, what the values are."""
+    return form is Any or any(_says_nothing(argument) for argument in get_args(form))
+
+
 def _class_of(form: object) -> type[object] | None:
     if get_origin(form) is not None or is_typeddict(form) or not isinstance(form, type):
         return None
     return cast("type[object]", form)
-
-
-def declared_result(function: Callable[..., object]) -> object | None:
-    """What a function between steps is annotated to give; None for a lambda."""
-    try:
-        return get_type_hints(function).get("return")
-    except (NameError, TypeError):
-        return None

@@ -7,28 +7,37 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wrkflw.clock import Clock
-from wrkflw.errors import DefinitionChangedError, RunTimeoutError, StoreError, WrkflwError
-from wrkflw.schemas import schema_of
+from wrkflw.errors import DefinitionChangedError, InvalidValueError, NondeterminismError, RunTimeoutError, StoreError
+from wrkflw.schemas import Schema
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
 from wrkflw.world.storage import Storage
 
-from . import failures, interpreter
-from .definition import AnyStep, Definition
+from . import failures
+from .definition import Definition
 from .executor import Executor
+from .fitting import check_fits
+from .interpreter import Interpreter
 from .journal import Journal
+from .keys import scope_of
+from .lanes import Lane
+from .program import Program
 from .recorder import Recorder
-from .standing import Ended, LeftError, Parked, Standing, StepEndedError
+from .scopes import Scope
+from .standing import BailedError, Ended, LeftError, Parked, Standing, StepEndedError
 from .stepping import Stepping
-from .values import Flow, stored
+from .tools import Tools
+from .values import NOTHING, Flow, Later, Settled, stored
 
 if TYPE_CHECKING:
     from wrkflw.retries import Retry
 
+    from .chunks import Chunks
     from .limits import Limits
 
 
@@ -51,6 +60,10 @@ class Services:
     """Timers up to here are waited out in place; for longer ones the run is parked."""
     leaving: Callable[[], bool]
     """Whether this process is giving its runs up."""
+    new_token: Callable[[], str]
+    """A token that nobody can guess."""
+    chunks: Callable[[Recorder], Chunks]
+    """What takes the chunks that the bodies of a run write."""
 
 
 class Drive:
@@ -70,6 +83,11 @@ class Drive:
         self.services = services
         self.definition = definition
         self.recorder = Recorder(services.storage, services.owner, journal, epoch)
+        self.steps = Stepping(self)
+        self.bells: set[Callable[[], None]] = set()
+        """Who is to be told that somebody else wrote to the run."""
+        self.rung = False
+        """Whether somebody wrote to the run since it was about to be given up."""
         self.waiting_until: datetime | None = None
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
@@ -78,9 +96,12 @@ class Drive:
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
         self._on_wait = on_wait
-        self._steps = Stepping(self)
+        self._interpreter = Interpreter(self)
+        self._chunks: Chunks | None = None
         self._task: asyncio.Task[Standing] | None = None
         self._expired = False
+
+    # --- what the parts of an execution ask --------------------------------------------------------
 
     @property
     def run_id(self) -> str:
@@ -89,6 +110,12 @@ class Drive:
     @property
     def journal(self) -> Journal:
         return self.recorder.journal
+
+    @property
+    def chunks(self) -> Chunks:
+        if self._chunks is None:
+            self._chunks = self.services.chunks(self.recorder)
+        return self._chunks
 
     @property
     def cancelled(self) -> bool:
@@ -100,13 +127,40 @@ class Drive:
         """Whether the task is to end: because the run was cancelled, its time is up, or this process leaves it."""
         return self.stopping or self.services.leaving()
 
+    def go_on(self, lane: Lane | None = None) -> None:
+        """Something is about to begin.  Raises LeftError when nothing may: the run is paused, or its block drains."""
+        if self.journal.paused_by is not None:
+            raise LeftError(Parked(paused=True))
+        if lane is not None and lane.stopping:
+            raise LeftError(Parked())
+
+    def load(self, schema: Schema, data: bytes, key: str, what: str) -> object:
+        """A recorded value.  Raises DefinitionChangedError when the code can no longer read what it once wrote."""
+        try:
+            return schema.load(data, f"{what} {key!r}")
+        except InvalidValueError as error:
+            raise DefinitionChangedError.unreadable(self.run_id, key, self.definition.id, error) from error
+
+    def meta_of_end(self, delta: dict[str, Any] | None) -> e.Meta | None:
+        """What is recorded beside an outcome: what it changed in the state; for a program, when it was."""
+        meta: e.Meta = {} if delta is None else {"state": delta}
+        if self.definition.has_code:
+            meta["at"] = self.services.clock.now().isoformat()
+        return meta or None
+
+    async def program(self, scope: Scope, function: Callable[[Any, Any], Any], flow: Flow) -> Flow:
+        """What a workflow that is written as a function gives."""
+        return await Program(self._interpreter, scope, function, Tools).run(flow)
+
+    # --- life --------------------------------------------------------------------------------------
+
     @property
-    def ended(self) -> bool:
-        """Whether the run's last event is durable."""
+    def standing(self) -> Standing | None:
+        """How the run stood when this process let go of it in good order; None before."""
         task = self._task
         if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-            return False
-        return isinstance(task.result(), Ended)
+            return None
+        return task.result()
 
     @property
     def refusal(self) -> BaseException | None:
@@ -130,7 +184,7 @@ class Drive:
         return self._task
 
     def stop(self) -> None:
-        """The run was cancelled, or its time is up: tell its body."""
+        """The run was cancelled, or its time is up: tell its bodies."""
         if self.stopping:
             return
         self.stopping = True
@@ -138,35 +192,23 @@ class Drive:
             self._task.cancel()
         self.services.clock.call_at(self.services.clock.now() + GRACE, self._give_up)
 
+    def ring(self) -> None:
+        """Somebody else wrote to the run."""
+        self.rung = True
+        for bell in tuple(self.bells):
+            bell()
+
     def _give_up(self) -> None:
         self.overdue = True
         self._on_wait()
-
-    async def do(self, key: str, step: AnyStep, flow: Flow) -> Flow:
-        """The output of a step: recorded once, then always that.  Raises StepEndedError."""
-        return await self._steps.do(key, step, flow)
-
-    @contextmanager
-    def waiting(self, until: datetime) -> Generator[None]:
-        """Meanwhile the run waits in place."""
-        self.waiting_until = until
-        self._on_wait()
-        try:
-            yield
-        finally:
-            self.waiting_until = None
-            self._on_wait()
 
     # --- the task ----------------------------------------------------------------------------------
 
     async def _run(self) -> Standing:
         try:
-            try:
-                return await self._advance_in_time()
-            except asyncio.CancelledError:
-                return await self._interrupted()
-        except LeftError as left:
-            return left.standing if isinstance(left.standing, Ended) else await self._park(left.standing)
+            return await self._advance_in_time()
+        except asyncio.CancelledError:
+            return await self._interrupted()
 
     async def _advance_in_time(self) -> Standing:
         deadline = self._deadline()
@@ -182,56 +224,143 @@ class Drive:
             timer.cancel()
 
     async def _advance(self) -> Standing:
+        """Go on until the run has ended, or is given up."""
+        while True:
+            try:
+                standing = await self._go_as_far_as_possible()
+                if isinstance(standing, Ended):
+                    return standing
+                if (parked := await self._parked(standing)) is not None:
+                    return parked
+            except LeftError as left:
+                if isinstance(left.standing, Ended):
+                    return left.standing
+
+    async def _go_as_far_as_possible(self) -> Standing:
+        try:
+            await self._interpret()
+            await self.recorder.commit()
+        except LeftError as left:
+            return left.standing
+        return Ended()
+
+    async def _interpret(self) -> None:
+        """Go through the workflow to its end, which is noted.  Raises LeftError when it goes no further now."""
         try:
             if self.journal.status == "pending":
                 await self.recorder.write_now(e.RunStarted())
-            self.definition.check_fits(self.journal)
-            flow = await interpreter.interpret(self.definition, self)
-            self.recorder.note(e.RunCompleted(output=self._output(flow)))
+            check_fits(self.definition, self.journal)
+            scope = Scope(self.definition, "", Later(self._input), self.journal.initial_state, Lane())
+            self._complete(await self._interpreter.run(scope))
+        except BailedError as bailed:
+            self._complete(bailed.output, {"bail": True})
         except StepEndedError as ended:
             if self._expired:  # the body failed of being stopped
-                return await self._time_is_up(ended.error.key)
-            self.recorder.note(e.RunFailed(error=failures.dump(ended.error), error_code="USER_ERROR"))
-        except DefinitionChangedError as changed:
+                self._note_timeout(ended.error.key)
+            else:
+                self.recorder.note(e.RunFailed(error=failures.dump(ended.error), error_code="USER_ERROR"))
+        except (DefinitionChangedError, NondeterminismError) as changed:
             if self.definition.workflow.on_mismatch == "pause":
                 await self._pause(changed)
-            self._fail(changed, "DEFINITION_CHANGED")
+            nondeterminism = isinstance(changed, NondeterminismError)
+            self._fail(changed, "NONDETERMINISM" if nondeterminism else "DEFINITION_CHANGED")
         except (WorldError, StoreError):
             raise
-        except WrkflwError as error:
+        except failures.BETWEEN_STEPS as error:
             self._fail(error, "USER_ERROR")
         except LeftError:
             raise
         except Exception as error:  # noqa: BLE001  # a run that cannot go on must say so, not be tried for ever
             self._fail(error, "RUNTIME_ERROR")
-        await self.recorder.commit()
-        return Ended()
 
-    def _output(self, flow: Flow) -> bytes:
-        if flow.data is not None:
-            return flow.data
-        schema = schema_of(self.definition.stored_output_schema)
-        what = f"output of workflow {self.definition.id!r}"
-        value = schema.validate(flow.value, what)
-        return stored(schema, value, what, self.services.limits.value_bytes).data or b""
+    def _input(self) -> Flow:
+        data = self.journal.input
+        if data is None:
+            return NOTHING
+        schema = self.definition.input_schema
+        try:
+            return Settled(schema.load(data, "its input"), data, schema)
+        except InvalidValueError as error:
+            raise DefinitionChangedError.unreadable(self.run_id, "", self.definition.id, error) from error
+
+    def _complete(self, flow: Flow, meta: e.Meta | None = None) -> None:
+        data = flow.data
+        if data is None or (meta is None and flow.schema is not self.definition.output_schema):
+            schema = self.definition.output_schema
+            what = f"output of workflow {self.definition.id!r}"
+            value = schema.validate(flow.value, what)
+            data = stored(schema, value, what, self.services.limits.value_bytes).data
+        self.recorder.note(e.RunCompleted(output=data, meta=meta))
 
     def _fail(self, error: BaseException, code: str) -> None:
         failed = failures.failure_of(error, key="", step_id="", attempts=1)
         self.recorder.note(e.RunFailed(error=failures.dump(failed), error_code=code))
 
-    async def _pause(self, changed: DefinitionChangedError) -> None:
+    async def _pause(self, changed: DefinitionChangedError | NondeterminismError) -> None:
         """The record does not fit the code: wait for code that fits, or for a decision."""
         self.recorder.discard()
         detail: e.Meta = {"by": "engine", "error": type(changed).__name__}
         await self.recorder.write_now(e.RunPaused(reason=str(changed), detail=detail))
-        raise LeftError(self.recorder.paused())
+        raise LeftError(Parked(paused=True))
 
-    async def _park(self, standing: Parked) -> Standing:
-        deadline = self._deadline()
-        if deadline is not None and standing.until is not None and deadline < standing.until:
-            standing = Parked(standing.reason, deadline)
-        await self.recorder.release(standing)
-        return standing
+    # --- waiting -----------------------------------------------------------------------------------
+
+    async def stay(self, standing: Parked) -> bool:
+        """Nothing can move: wait in place for what is short.  False when the run is to be given up instead."""
+        await self._settle()
+        if standing.paused and self.journal.paused_by is None:
+            return True  # it goes on already
+        until = standing.until if self.journal.paused_by is None else None
+        if until is None or until - self.services.clock.now() > self.services.hold:
+            return False
+        await self._hold(until)
+        return True
+
+    async def _parked(self, standing: Parked) -> Parked | None:
+        """Wait in place, or give the run up.  None when it may move again."""
+        if await self.stay(standing):
+            return None
+        deadline, paused = self._deadline(), self.journal.paused_by is not None
+        until = None if paused else standing.until
+        if deadline is not None and (until is None or deadline < until):
+            until = deadline
+        parked = Parked(until, standing.on, paused)
+        self.rung = False
+        if await self.recorder.release(parked):
+            return parked
+        await self.recorder.catch_up()
+        return None
+
+    async def _settle(self) -> None:
+        try:
+            await self.recorder.commit()
+        except LeftError as left:
+            if isinstance(left.standing, Ended):
+                raise
+
+    async def _hold(self, until: datetime) -> None:
+        """Wait in place until a moment, or until somebody else writes to the run."""
+        stirred = asyncio.Event()
+        timer = self.services.clock.call_at(until, stirred.set)
+        self.bells.add(stirred.set)
+        try:
+            with self.waiting(until):
+                await stirred.wait()
+        finally:
+            self.bells.discard(stirred.set)
+            timer.cancel()
+        await self.recorder.catch_up()
+
+    @contextmanager
+    def waiting(self, until: datetime) -> Generator[None]:
+        """Meanwhile the run waits in place."""
+        self.waiting_until = until
+        self._on_wait()
+        try:
+            yield
+        finally:
+            self.waiting_until = None
+            self._on_wait()
 
     # --- interruptions -----------------------------------------------------------------------------
 
@@ -244,21 +373,36 @@ class Drive:
             return await self._time_is_up()
         # Leaving in good order is not a crash: the try does not count as an interruption.
         for record in self.journal.records.values():
-            step = self.definition.steps.get(record.name)
+            inner = self.definition.within(scope_of(record.key))
+            step = inner.steps.get(record.name) if inner is not None else None
             once = step is not None and step.at_most_once and record.key in self.begun
             if record.status == "running" and not once:
                 self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
-        await self.recorder.commit()
-        return await self._park(Parked("interrupted", self.services.clock.now()))
+        try:
+            await self.recorder.commit()
+            while not await self.recorder.release(parked := Parked(self.services.clock.now())):
+                await self.recorder.catch_up()
+        except LeftError:
+            return Ended()
+        return parked
 
-    async def _time_is_up(self, waiting_at: str | None = None) -> Standing:
+    async def _time_is_up(self) -> Standing:
+        self._note_timeout()
+        try:
+            await self.recorder.commit()
+        except LeftError as left:
+            if not isinstance(left.standing, Ended):
+                raise
+        return Ended()
+
+    def _note_timeout(self, waiting_at: str | None = None) -> None:
         assert self.definition.timeout is not None
         if waiting_at is None:
-            records = self.journal.records.values()
-            waiting_at = next((record.key for record in records if record.status in ("running", "retrying")), None)
+            open_ones = ("running", "retrying", "waiting")
+            calls = (record.key for record in self.journal.records.values() if record.status in open_ones)
+            waits = (wait.key for wait in self.journal.waits.values() if wait.open)
+            waiting_at = next(chain(calls, waits), None)
         self._fail(RunTimeoutError(self.run_id, self.definition.timeout, waiting_at), "DEADLINE_EXCEEDED")
-        await self.recorder.commit()
-        return Ended()
 
     def _deadline(self) -> datetime | None:
         if self.definition.timeout is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
@@ -18,8 +20,9 @@ from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
-from wrkflw.world.storage import RunFence
+from wrkflw.world.storage import Claim, EventResult, RunFence
 
+from .chunks import Chunks
 from .definition import Definition
 from .drive import GRACE, Drive, Services
 from .executor import Executor
@@ -35,7 +38,8 @@ HOLD = timedelta(seconds=5)
 WATCH_SECONDS = 0.05
 """How often a process asks whether another has written to the file."""
 _THREADS = 32
-_NEWS = e.RUN_ENDS | {"run_created", "run_paused", "run_resumed", "signal_received", "hook_received"}
+_FROM_OUTSIDE = {"run_paused", "run_resumed", "signal_received", "hook_received"}
+_NEWS = e.RUN_ENDS | _FROM_OUTSIDE | {"run_created", "wait_completed"}
 
 T = TypeVar("T")
 
@@ -60,7 +64,17 @@ class Driver:
         self._clock = clock
         self._executor = Executor(clock, _THREADS)
         self._services = Services(
-            world.storage, world.owner, clock, random, self._executor, limits, retry, HOLD, lambda: self.leaving
+            storage=world.storage,
+            owner=world.owner,
+            clock=clock,
+            random=random,
+            executor=self._executor,
+            limits=limits,
+            retry=retry,
+            hold=HOLD,
+            leaving=lambda: self.leaving,
+            new_token=lambda: secrets.token_urlsafe(32),
+            chunks=lambda recorder: Chunks(),
         )
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[Standing]] = {}
@@ -71,6 +85,8 @@ class Driver:
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
         self._sentinel: asyncio.Task[None] | None = None
+        self._delivering: Counter[str] = Counter()
+        """Runs to which something is being written here that is to claim them."""
         self._asked_for: dict[str, Definition] = {}
         """The open runs that a driver without a worker was asked to drive."""
 
@@ -126,12 +142,47 @@ class Driver:
             run = await runs.claim(run_id, owner=self._services.owner)
         except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError):
             return False
+        await self._resume_or_give_up(run, definition)
+        return True
+
+    async def deliver(
+        self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None = None
+    ) -> EventResult:
+        """Record what comes from outside, and drive the run here if nobody does.  Durable when it returns.
+
+        Raises what the World refuses it with.
+        """
+        return await asyncio.shield(self._spawned(self._deliver(run_id, definition, event, resume_id)))
+
+    async def _deliver(
+        self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None
+    ) -> EventResult:
+        claim = None if self.leaving or run_id in self._drives else Claim(self._services.owner)
+        self._delivering[run_id] += 1
+        try:
+            result = await self._services.storage.events.create(run_id, event, claim=claim, resume_id=resume_id)
+        finally:
+            self._delivering[run_id] -= 1
+            if not self._delivering[run_id]:
+                del self._delivering[run_id]
+        if result.claimed:
+            await self._resume_or_give_up(result.run, definition)
+        else:
+            self.ring(run_id)
+            self._look_for_more()
+        return result
+
+    def ring(self, run_id: str) -> None:
+        """Somebody wrote to the run."""
+        if (drive := self._drives.get(run_id)) is not None:
+            drive.ring()
+
+    async def _resume_or_give_up(self, run: Run, definition: Definition) -> None:
         try:
             await self.resume(run, definition)
         except Exception:
-            self.spawn(self._give_up(run_id, RunFence(run.epoch), definition))
+            self.spawn(self._give_up(run.run_id, RunFence(run.epoch), definition))
             raise
-        return True
 
     async def resume(self, run: Run, definition: Definition) -> None:
         """Drive a run that was just claimed, from where its log ends.
@@ -209,10 +260,16 @@ class Driver:
                 case Ended():
                     self._asked_for.pop(run_id, None)
                     self._call_back(drive)
+                case Parked() if drive.rung:  # too late for this drive, and too early for the next to have heard it
+                    self._look_for_more()
+                    if self._worker is None:
+                        self.spawn(self._take_again(run_id, drive.definition))
                 case Parked(until=datetime() as until) if self._worker is None:
                     self._take_at(until, run_id, drive.definition)
+                case Parked(until=datetime() as until) if self._worker is not None:
+                    self._worker.expect(until)
                 case Parked():
-                    self._look_for_more()
+                    pass
         if self._worker is not None and self.driving + 1 == self._worker.takes:  # it was full until now
             self._worker.look()
         # Why a run never came to be is told to its starter alone: the id may be that of another run.
@@ -284,12 +341,16 @@ class Driver:
             return
         drive = self._drives.get(run_id)
         if drive is None:
+            if run_id in self._delivering:
+                return  # who writes it goes on with the run
             self._look_for_more()
             self._waiters.tell(run_id)
-            if "run_resumed" in event_types and (definition := self._asked_for.get(run_id)) is not None:
+            if not _FROM_OUTSIDE.isdisjoint(event_types) and (definition := self._asked_for.get(run_id)) is not None:
                 self.spawn(self._take_again(run_id, definition))
         elif "run_cancelled" in event_types:  # its landing tells
             drive.stop()
+        elif not _FROM_OUTSIDE.isdisjoint(event_types):
+            drive.ring()
 
     async def _watch(self) -> None:
         """What other processes write: the file says that it changed, the log says what."""
@@ -306,8 +367,9 @@ class Driver:
                 continue
             seen = mark
             for run in runs:
-                if run is not None and run.status == "cancelled" and (drive := self._drives.get(run.run_id)):
-                    drive.stop()
+                drive = None if run is None else self._drives.get(run.run_id)
+                if run is not None and drive is not None:
+                    (drive.stop if run.status == "cancelled" else drive.ring)()
             self._look_for_more()
             self._waiters.tell_all()
 

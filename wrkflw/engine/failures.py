@@ -9,8 +9,12 @@ from pathlib import Path
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from wrkflw.errors import InvalidValueError, LimitError, NodeError, StateConflictError, WaitTimeoutError
 from wrkflw.results import StepError
 from wrkflw.schemas import Schema, schema_of
+
+BETWEEN_STEPS = (NodeError, InvalidValueError, LimitError, StateConflictError, WaitTimeoutError)
+"""What goes wrong between steps, and fails their workflow."""
 
 _MOST_TEXT = 64 * 1024  # characters of a message or traceback that are kept
 _MOST_CAUSES = 8
@@ -34,6 +38,11 @@ def failure_of(error: BaseException, *, key: str, step_id: str, attempts: int, d
         if cause is not None and depth < _MOST_CAUSES
         else None,
     )
+
+
+def cancelled(key: str, step_id: str) -> StepError:
+    """The end of a step that was still open when its part of the run ended."""
+    return StepError(key=key, step_id=step_id, type="CancelledError", module="asyncio", message="")
 
 
 def dump(error: StepError) -> bytes:

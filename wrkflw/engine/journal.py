@@ -10,37 +10,11 @@ from typing import Any, Literal, TypeAlias, cast
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
 
-RecordStatus: TypeAlias = Literal["pending", "running", "retrying", "completed", "failed", "cancelled"]
+from .keys import id_of, scope_of
+from .records import Record, RecordStatus, ScopeRecords, SuspensionRecord, WaitRecord
+from .signals import Signals
+
 RunStanding: TypeAlias = Literal["pending", "running", "completed", "failed", "cancelled"]
-
-
-@dataclass(slots=True)
-class Record:
-    """One step call."""
-
-    key: str
-    name: str
-    correlation_id: str
-    input: bytes | None
-    status: RecordStatus = "pending"
-    output: bytes | None = None
-    error: bytes | None = None
-    refusal: bytes | None = None
-    """The error it ends with before any try, because its input does not fit."""
-    failures: int = 0
-    """Tries that ended in an error: what the retry policy counts."""
-    interruptions: int = 0
-    """Tries whose worker was lost before they ended."""
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    retry_after: datetime | None = None
-    ended: int | None = None
-    """Its place among the calls that ended."""
-
-    @property
-    def attempt(self) -> int:
-        """Tries that ended or are running, from 1; interrupted ones are not counted."""
-        return self.failures + (self.status in ("running", "completed"))
 
 
 @dataclass(slots=True)
@@ -55,33 +29,76 @@ class Journal:
     input: bytes | None = None
     output: bytes | None = None
     error: bytes | None = None
+    bailed: bool = False
+    """Whether the output is that of a step which ended the run early."""
     cancel_reason: str | None = None
     paused_by: Literal["user", "engine"] | None = None
     pause_reason: str | None = None
     initial_state: object = None
-    state: object = None
-    """All that is committed, as JSON values."""
     records: dict[str, Record] = field(default_factory=dict[str, Record])
-    """By key, in the order in which they were first started."""
+    """By key, in the order in which they began."""
+    waits: dict[str, WaitRecord] = field(default_factory=dict[str, WaitRecord])
+    """The same of sleeps and waits for events."""
+    scopes: dict[str, ScopeRecords] = field(default_factory=dict[str, ScopeRecords])
+    """All of these, by the scope they belong to."""
+    stirred: list[str] = field(default_factory=list[str])
+    """The hooks that were answered and the waits that are over, in that order: what may set a branch going again."""
+    began_at: datetime | None = None
+    """When its code begins, by its own clock."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
     _by_id: dict[str, Record] = field(default_factory=dict[str, Record])
-    _ended: int = 0
+    _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(
+        default_factory=dict[str, "tuple[Record, SuspensionRecord]"]
+    )
+    _signals: Signals = field(default_factory=Signals)
 
     @property
     def ended(self) -> bool:
         return self.status in ("completed", "failed", "cancelled")
 
+    def begun(self, prefix: str, id: str) -> list[Record | WaitRecord]:
+        """The uses of a step or wait in one scope, in order."""
+        scope = self.scopes.get(prefix)
+        return [] if scope is None else scope.by_id.get(id, [])
+
+    def answered_at(self, hook_id: str) -> datetime | None:
+        """When a suspension was answered, if it was."""
+        found = self._hooks.get(hook_id)
+        return None if found is None else found[1].answered_at
+
     @classmethod
     def of(cls, run_id: str, log: Iterable[e.StoredEvent]) -> Journal:
         journal = cls(run_id)
         for stored in log:
-            if stored.slot != journal.last_slot + 1:
-                raise StoreError(
-                    f"the log of run {run_id!r} has slot {stored.slot} after {journal.last_slot}; restore a backup"
-                )
-            journal.add(stored.event, stored.created_at)
+            journal.add_next(stored)
         return journal
+
+    def stamp(self, event: e.NewEvent, at: datetime) -> None:
+        """An event that was added before its commit was recorded at ``at``."""
+        match event:
+            case e.WaitCompleted() if (wait := self._signals.find(event.correlation_id)) is not None:
+                wait.ended_at = at
+            case e.WaitCreated() if (wait := self.waits.get(event.key or "")) is not None and not wait.open:
+                wait.ended_at = at
+            case e.HookCreated() if (found := self._hooks.get(event.correlation_id)) is not None:
+                found[1].since = at
+            case _:
+                pass
+
+    def reread(self, log: Iterable[e.StoredEvent]) -> None:
+        """Hold what the log says, and nothing else."""
+        fresh = Journal.of(self.run_id, log)
+        for name in self.__slots__:
+            setattr(self, name, getattr(fresh, name))
+
+    def add_next(self, stored: e.StoredEvent) -> None:
+        """Add the next event of the log.  Raises StoreError when there is a gap."""
+        if stored.slot != self.last_slot + 1:
+            raise StoreError(
+                f"the log of run {self.run_id!r} has slot {stored.slot} after {self.last_slot}; restore a backup"
+            )
+        self.add(stored.event, stored.created_at)
 
     def add(self, event: e.NewEvent, at: datetime | None = None) -> None:
         """The next event of the log.  ``at`` is when it was recorded, where that is known."""
@@ -89,10 +106,7 @@ class Journal:
         self.updated_at = at or self.updated_at
         match event:
             case e.StepCreated():
-                record = Record(event.key, event.step_name, event.correlation_id, event.input)
-                if event.meta is not None and "error" in event.meta:
-                    record.refusal = str(event.meta["error"]).encode()
-                self.records[event.key] = self._by_id[event.correlation_id] = record
+                self._create(event, at)
             case e.StepStarted():
                 record = self._by_id[event.correlation_id]
                 if record.status == "running":
@@ -100,44 +114,143 @@ class Journal:
                 record.status, record.retry_after = "running", None
                 record.started_at = record.started_at or at
             case e.StepCompleted():
-                record = self._by_id[event.correlation_id]
-                self._end(record, "completed", at)
-                record.output, record.error = event.result, None
-                if event.meta is not None and "state" in event.meta:
-                    self.state = merged(self.state, cast("Any", event.meta["state"]))
+                self._complete(self._by_id[event.correlation_id], event, at)
             case e.StepFailed():
                 record = self._by_id[event.correlation_id]
-                self._end(record, "failed", at)
+                cancelled = event.meta is not None and "cancelled" in event.meta
+                self._end(record, "cancelled" if cancelled else "failed", at, event.meta)
                 record.error = event.error
                 record.failures += 1
             case e.StepRetrying():
                 self._retry(self._by_id[event.correlation_id], event)
+            case e.WaitCreated() | e.WaitCompleted() | e.SignalReceived():
+                self._add_wait_event(event, at)
+            case e.HookCreated() | e.HookReceived() | e.HookDisposed():
+                self._add_hook_event(event, at)
             case _:
                 self._add_run_event(event, at)
 
-    def _end(self, record: Record, status: RecordStatus, at: datetime | None) -> None:
+    # --- steps -------------------------------------------------------------------------------------
+
+    def _create(self, event: e.StepCreated, at: datetime | None) -> None:
+        record = Record(event.key, event.step_name, event.correlation_id, event.input, created_at=at)
+        if (meta := event.meta) is not None:
+            record.meta = meta
+            record.kind = cast("Any", meta.get("kind", "step"))
+        self.records[event.key] = self._by_id[event.correlation_id] = record
+        self._begun(event.key, event.step_name, record)
+
+    def _begun(self, key: str, id: str, record: Record | WaitRecord) -> None:
+        prefix = scope_of(key)
+        scope = self.scopes.get(prefix)
+        if scope is None:
+            scope = self.scopes[prefix] = ScopeRecords()
+        found = scope.by_id.get(id)
+        if found is None:
+            scope.by_id[id] = [record]
+        else:
+            found.append(record)
+        scope.last = id
+
+    def _complete(self, record: Record, event: e.StepCompleted, at: datetime | None) -> None:
+        self._end(record, "completed", at, event.meta)
+        record.output, record.error = event.result, None
+        if (meta := event.meta) is not None:
+            record.delta = cast("Any", meta.get("state"))
+            record.bailed = "bail" in meta
+            if "skipped" in meta:
+                record.status = "skipped"
+
+    def _end(self, record: Record, status: RecordStatus, at: datetime | None, meta: e.Meta | None) -> None:
+        if meta is not None and "at" in meta:  # what a program takes the time from, at once and on every replay
+            at = datetime.fromisoformat(str(meta["at"]))
         record.status, record.ended_at, record.retry_after = status, at, None
-        record.ended = self._ended
-        self._ended += 1
+        record.ended = self.last_slot
+        self.scopes[scope_of(record.key)].endings.append(record.key)
 
     def _retry(self, record: Record, event: e.StepRetrying) -> None:
+        match event.reason:
+            case "suspended":
+                record.status = "waiting"
+                until = (event.meta or {}).get("until")
+                if isinstance(until, str):
+                    record.suspensions[-1].until = datetime.fromisoformat(until)
+                return
+            case "error":
+                record.failures += 1
+                record.error = event.error
+            case "lost":
+                record.interruptions += 1
+            case "released":
+                pass
         record.status, record.retry_after = "retrying", event.retry_after
-        if event.reason == "error":
-            record.failures += 1
-            record.error = event.error
-        elif event.reason == "lost":
-            record.interruptions += 1
+
+    # --- hooks and waits ---------------------------------------------------------------------------
+
+    def _add_hook_event(self, event: e.HookCreated | e.HookReceived | e.HookDisposed, at: datetime | None) -> None:
+        if isinstance(event, e.HookCreated):
+            record = self._by_id.get(event.step_id or "")
+            if record is not None:
+                suspension = SuspensionRecord(event.correlation_id, event.token, event.metadata or b"null", at)
+                record.suspensions += (suspension,)
+                self._hooks[event.correlation_id] = record, suspension
+            return
+        found = self._hooks.get(event.correlation_id)
+        if found is None or not found[1].open:
+            return
+        record, suspension = found
+        if isinstance(event, e.HookReceived):
+            suspension.answer, suspension.answered_at = event.payload_data or b"null", at
+            record.failures = 0
+            self.stirred.append(event.correlation_id)
+        else:
+            suspension.closed = True
+
+    def _add_wait_event(self, event: e.WaitCreated | e.WaitCompleted | e.SignalReceived, at: datetime | None) -> None:
+        match event:
+            case e.WaitCreated():
+                key = event.key or event.correlation_id
+                wait = WaitRecord(
+                    key, event.correlation_id, event.kind, event.signal_type, event.resume_at, self.last_slot
+                )
+                self.waits[key] = wait
+                self._begun(key, id_of(key), wait)
+                if self._signals.open(wait):
+                    self._over(wait, at)
+            case e.WaitCompleted():
+                closed = self._signals.close(event.correlation_id)
+                if closed is None:
+                    return
+                if event.cause == "cancelled" and closed.taken is not None:
+                    other = self._signals.give_back(closed)
+                    if other is not None:
+                        self._over(other, at)
+                closed.cause = event.cause
+                self._over(closed, at)
+            case e.SignalReceived():
+                taker = self._signals.arrive(event.signal_type, self.last_slot, event.payload_data or b"null")
+                if taker is not None:
+                    self._over(taker, at)
+
+    def _over(self, wait: WaitRecord, at: datetime | None) -> None:
+        wait.ended, wait.ended_at = self.last_slot, at
+        self.stirred.append(wait.wait_id)
+        self.scopes[scope_of(wait.key)].endings.append(wait.key)
+
+    # --- the run -----------------------------------------------------------------------------------
 
     def _add_run_event(self, event: e.NewEvent, at: datetime | None) -> None:
         match event:
             case e.RunCreated():
+                context = event.execution_context or {}
                 self.workflow_name, self.definition_hash = event.workflow_name, event.definition_hash
                 self.input, self.created_at = event.input, at
-                self.initial_state = self.state = (event.execution_context or {}).get("state")
+                self.initial_state, self.began_at = context.get("state"), _moment(context.get("at"))
             case e.RunStarted():
                 self.status = "running"
             case e.RunCompleted():
                 self.status, self.output = "completed", event.output
+                self.bailed = "bail" in (event.meta or {})
             case e.RunFailed():
                 self.status, self.error = "failed", event.error
             case e.RunCancelled():
@@ -152,28 +265,9 @@ class Journal:
         if event.event_type in e.RUN_ENDS:
             self.paused_by = None
             for record in self.records.values():
-                if record.status in ("pending", "retrying"):
+                if record.status in ("pending", "retrying", "waiting"):
                     record.status, record.retry_after = "cancelled", None
 
 
-def merged(state: object, delta: dict[str, Any]) -> object:
-    """The state after a step: its fields that ``delta`` names replaced, others kept."""
-    if "whole" in delta:
-        return delta["whole"]
-    before = cast("dict[str, object]", state) if isinstance(state, dict) else {}
-    after: dict[str, object] = {**before, **delta.get("set", {})}
-    for name in delta.get("unset", ()):
-        after.pop(name, None)
-    return after
-
-
-def difference(before: object, after: object) -> dict[str, Any] | None:
-    """What :func:`merged` needs to make ``after`` of ``before``; None when they are equal."""
-    if before == after:
-        return None
-    if not isinstance(before, dict) or not isinstance(after, dict):
-        return {"whole": after}
-    old, new = cast("dict[str, object]", before), cast("dict[str, object]", after)
-    changed = {name: value for name, value in new.items() if name not in old or old[name] != value}
-    gone = [name for name in old if name not in new]
-    return {"set": changed, "unset": gone} if gone else {"set": changed}
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) else None

@@ -1,10 +1,15 @@
 """What one owner of a run records: noted at once, committed before anything outside depends on it.
 
-A completed step and the start of the next share a transaction: what is noted gathers until the next body is about to
-start, so that a result is durable before anything depends on it, at one commit a step.
+A completed step and the start of the next share a transaction: what is noted gathers until a body is about to start, so
+that a result is durable before anything depends on it, at one commit a step.  The branches of a run share the commits
+as well: whoever commits first takes along what the others have noted by then.
 """
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
 
 from wrkflw.errors import LimitError
 from wrkflw.world import events as e
@@ -14,16 +19,27 @@ from wrkflw.world.storage import Claim, RunFence, Storage
 from .journal import Journal
 from .standing import Ended, LeftError, Parked
 
+_RACING = (e.OfHook, e.OfWait, e.SignalReceived)
+"""What the outside may decide as well."""
+
 
 class Recorder:
     """``epoch`` is that of the claim; None for a run that is yet to be created, which its first commit claims."""
 
     def __init__(self, storage: Storage, owner: str, journal: Journal, epoch: int | None) -> None:
         self.journal = journal
+        self.branches = 0
+        """How many branches of the run are under way side by side; their notes are worth waiting for."""
         self._storage = storage
         self._owner = owner
         self._epoch = epoch
         self._pending: list[e.NewEvent] = []
+        self._noted = self._durable = 0
+        self._confirmed = journal.last_slot
+        """How far the log is known to be what the journal holds."""
+        self._sending = False
+        self._followers: list[tuple[int, asyncio.Future[None]]] = []
+        self._broken: BaseException | None = None
 
     @property
     def epoch(self) -> int:
@@ -33,82 +49,163 @@ class Recorder:
     def fence(self) -> RunFence:
         return RunFence(self.epoch)
 
-    def note(self, event: e.NewEvent) -> None:
+    @property
+    def clean(self) -> bool:
+        """Whether all that was noted is durable."""
+        return not self._pending and not self._sending
+
+    def note(self, event: e.NewEvent, at: datetime | None = None) -> None:
         """Record with the next commit; the journal has it at once."""
         self._pending.append(event)
-        self.journal.add(event)
-
-    def discard(self) -> None:
-        """Forget what is not committed."""
-        self._pending.clear()
+        self._noted += 1
+        self.journal.add(event, at)
 
     async def commit(self) -> None:
         """Put what was noted on disk.
 
         Raises LeftError when the run was cancelled or paused meanwhile, FencedError when it was taken over.
         """
-        if not self._pending:
-            return
-        batch, self._pending = self._pending, []
-        expected = self.journal.last_slot
-        events = self._storage.events
-        if self._epoch is None:
-            result = await events.create_batch(self.journal.run_id, batch, claim=Claim(self._owner))
-            self._epoch = result.epoch
-        else:
-            result = await events.create_batch(self.journal.run_id, batch, fence=self.fence)
-        for item in result.items:
-            if item.refusal is not None:
-                await self._refused(item.refusal)
-        if result.last_slot != expected:  # somebody else wrote meanwhile
-            await self.reload()
+        upto = self._noted
+        while self._durable < upto:
+            if self._broken is not None:
+                raise self._broken
+            if not self._sending:
+                await self._lead()
+            else:
+                await self._follow()
+
+    async def catch_up(self) -> None:
+        """Read what others wrote since.  Raises LeftError when they ended the run."""
+        while self._sending:
+            await self._follow()
+        if self._epoch is not None:
+            await self._merge(set(), ())
             self._leave_if_ended()
 
     async def write_now(self, event: e.NewEvent) -> None:
         """Append one event that is not allowed in a batch.  Raises as :meth:`commit` does."""
+        await self.commit()
         try:
             await self._storage.events.create(self.journal.run_id, event, fence=self.fence)
         except WorldError as refusal:
-            await self._refused(refusal)
-        await self.reload()
+            await self._reload()
+            self._leave_if_ended()
+            self._leave_because_of(refusal)
+        await self._merge(set(), ())
 
     async def recover(self) -> None:
         """After a cancellation, which may have come while a commit was under way: see what was decided.
 
         Raises WorkflowRunNotFoundError when the run never came to be.
         """
-        self._pending.clear()
+        self.discard()
+        self._sending, self._broken = False, None
         await self._storage.settled()
         if self._epoch is None:
             run = await self._storage.runs.get(self.journal.run_id, resolve_data="none")
             self._epoch = run.epoch if run.owner == self._owner else None
-        await self.reload()
+        await self._reload()
 
-    async def reload(self) -> None:
-        """Read the log as it is."""
-        log = await self._storage.events.list(self.journal.run_id)
-        self.journal = Journal.of(self.journal.run_id, log.data)
+    def discard(self) -> None:
+        """Forget what is not committed."""
+        self._pending.clear()
+        self._durable = self._noted
 
-    async def release(self, standing: Parked) -> None:
-        """Give the run up until what it waits for.  Raises FencedError when it was taken over."""
-        run_id, seen, until, runs = self.journal.run_id, self.journal.last_slot, standing.until, self._storage.runs
-        while not await runs.release(run_id, self.fence, seen_slot=seen, wake_at=until):
-            # An event came in between, which may be what the run waits for: the next owner is to read it at once.
-            run = await runs.get(run_id, resolve_data="none")
-            seen, until = run.last_slot, run.updated_at
+    async def release(self, standing: Parked) -> bool:
+        """Give the run up until what it waits for.  False when there is news to look at first.
 
-    async def _refused(self, refusal: WorldError) -> None:
-        await self.reload()
+        Raises FencedError when it was taken over.
+        """
+        runs, run_id = self._storage.runs, self.journal.run_id
+        return await runs.release(run_id, self.fence, seen_slot=self._confirmed, wake_at=standing.until)
+
+    # --- one commit --------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        self._sending = True
+        failed: BaseException | None = None
+        try:
+            if self.branches > 1:
+                await asyncio.sleep(0)  # the others are about to note something, too
+            await self._send()
+        except BaseException as error:
+            failed = error
+            if not isinstance(error, LeftError | LimitError):  # else somebody may write on
+                self._broken = error
+            raise
+        finally:
+            self._sending = False
+            followers, self._followers = self._followers, []
+            for upto, follower in followers:
+                if follower.done():
+                    continue
+                if failed is not None and upto <= self._durable:  # it was in the same boat
+                    follower.set_exception(failed)
+                else:
+                    follower.set_result(None)
+
+    async def _follow(self) -> None:
+        follower: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._followers.append((self._noted, follower))
+        await follower
+
+    async def _send(self) -> None:
+        batch, self._pending = self._pending, []
+        upto = self._noted
+        events, run_id = self._storage.events, self.journal.run_id
+        if self._epoch is None:
+            result = await events.create_batch(run_id, batch, claim=Claim(self._owner))
+            self._epoch = result.epoch
+        else:
+            result = await events.create_batch(run_id, batch, fence=self.fence)
+        self._durable = upto
+        for event in batch:
+            if isinstance(event, _RACING):
+                self.journal.stamp(event, result.at)
+        if result.last_slot == self._confirmed + len(batch) and all(item.refusal is None for item in result.items):
+            self._confirmed = result.last_slot
+            return
+        refused = [(event, item.refusal) for event, item in zip(batch, result.items, strict=True) if item.refusal]
+        if refused:  # the journal holds what is not in the log
+            await self._reload()
+        else:
+            await self._merge({item.slot for item in result.items}, batch)
         self._leave_if_ended()
-        if isinstance(refusal, RunPausedError):
-            raise LeftError(self.paused())
-        if isinstance(refusal, EventLimitError):
-            raise LimitError(str(refusal), limit=refusal.limit, got=self.journal.last_slot)
-        raise refusal
+        for event, refusal in refused:
+            if not isinstance(event, e.WaitCompleted):  # else it was over already, and the journal knows now
+                self._leave_because_of(refusal)
 
-    def paused(self) -> Parked:
-        # Unpaused since: the one who did it found the run owned, so it is due at once.
-        return Parked("paused", None if self.journal.paused_by else self.journal.updated_at)
+    # --- what others wrote -------------------------------------------------------------------------
+
+    async def _merge(self, own: set[int | None], batch: Sequence[e.NewEvent]) -> None:
+        """Take in what others wrote; ``own`` are the slots of ``batch``, which the journal holds already."""
+        tail = await self._storage.events.list(self.journal.run_id, after_slot=self._confirmed)
+        others = [stored for stored in tail.data if stored.slot not in own]
+        mine = (*batch, *self._pending)
+        if mine and others and any(isinstance(event, _RACING) for event in (*mine, *(one.event for one in others))):
+            await self._reload()  # the order in which they stand in the log decides
+            return
+        for stored in others:
+            self.journal.add(stored.event, stored.created_at)
+        self._confirmed = tail.data[-1].slot if tail.data else self._confirmed
+        self.journal.last_slot = self._confirmed + len(self._pending)
+
+    async def _reload(self) -> None:
+        """Read the log as it is, and what is still pending after it."""
+        log = await self._storage.events.list(self.journal.run_id)
+        self.journal.reread(log.data)
+        self._confirmed = self.journal.last_slot
+        for event in self._pending:
+            self.journal.add(event)
+
+    def _leave_because_of(self, refusal: WorldError) -> None:
+        match refusal:
+            case RunPausedError():
+                raise LeftError(Parked(paused=True))
+            case EventLimitError():
+                raise LimitError(str(refusal), limit=refusal.limit, got=self.journal.last_slot)
+            case _:
+                raise refusal
 
     def _leave_if_ended(self) -> None:
         if self.journal.ended:

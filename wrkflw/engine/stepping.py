@@ -1,13 +1,13 @@
-"""One step call, from its input to its recorded outcome: tries, retries, what a lost worker left behind."""
+"""One step call, from its input to its recorded outcome: tries, retries, answers, what a lost worker left behind."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
-from typing import TYPE_CHECKING, Never
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Never, cast
 
-from wrkflw.clock import sleep_until
 from wrkflw.errors import (
     DefinitionChangedError,
     InvalidValueError,
@@ -15,18 +15,21 @@ from wrkflw.errors import (
     OutcomeUnknownError,
     RetryAfter,
     StepInterruptedError,
+    SuspendSwallowedError,
 )
 from wrkflw.ids import correlation_id
 from wrkflw.retries import Retry, next_delay, retries_error
-from wrkflw.schemas import Schema
+from wrkflw.steps import Body
 from wrkflw.world import events as e
 
 from . import failures
-from .calls import StepCall
+from .calls import Bail, StepCall, Suspend
 from .definition import AnyStep, Plan
-from .journal import Record
-from .standing import LeftError, Parked, StepEndedError
-from .values import Flow, stored
+from .records import Record
+from .scopes import Scope
+from .standing import BailedError, LeftError, Parked, StepEndedError
+from .values import NOTHING, Flow, Settled, stored
+from .waiting import after
 
 if TYPE_CHECKING:
     from .drive import Drive
@@ -43,46 +46,66 @@ class Stepping:
         self._drive = drive
         self._services = drive.services
         self._recorder = drive.recorder
-        self._definition = drive.definition
 
-    async def do(self, key: str, step: AnyStep, flow: Flow) -> Flow:
-        """The output of ``step`` at ``key``: from the record, or by running its body now.
+    async def do(
+        self,
+        scope: Scope,
+        plan: Plan,
+        key: str,
+        flow: Flow,
+        *,
+        iteration: int | None = None,
+        index: int | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Flow:
+        """The output of a step at ``key``: from the record, or by running its body now.
 
-        Raises StepEndedError when it failed for good.
+        Raises StepEndedError when it failed for good, BailedError when it ended its workflow, LeftError when it waits
+        for another try or for an answer.
         """
-        plan = self._definition.plan(step)
         record = self._recorder.journal.records.get(key)
         if record is None:
-            flow = await self._begin(key, plan, flow)
+            flow = await self._begin(scope, plan, key, flow, meta)
         elif record.status == "completed":
-            assert record.output is not None
-            return Flow(self._recorded(plan.output, record.output, key, f"output of step {key!r}"), record.output)
-        elif record.status == "failed":
+            return self._recorded_output(scope, plan, record)
+        elif record.status in ("failed", "cancelled"):
             error = failures.load(record.error)
             assert error is not None
             raise StepEndedError(error)
-        elif record.refusal is not None:
-            self._refuse(record, record.refusal)
         else:
-            flow = self._recorded_input(record, plan)
-            await self._take_up(record, plan)
-        while True:
-            await self._recorder.commit()  # the start is durable before the body begins
-            output = await self._try(key, plan, flow)
-            if self._drive.leaving:  # the body made up its mind all the same: what it gave counts, and nothing follows
-                await self._recorder.commit()
-                raise asyncio.CancelledError
-            if output is not None:
-                return output
-            flow = self._recorded_input(self._record(key), plan)  # a fresh copy: the failed try may have changed it
+            await self._take_up(scope, record, plan)
+            flow = self._recorded_input(self._record(key), plan)
+        await self._recorder.commit()  # the start is durable before the body begins
+        if self._record(key).status != "running":  # the commit told that the run is paused
+            raise LeftError(Parked(paused=True))
+        output = await self._try(scope, plan, key, flow, iteration, index)
+        if self._drive.leaving:  # the body made up its mind all the same: what it gave counts, and nothing follows
+            await self._recorder.commit()
+            raise asyncio.CancelledError
+        return output
+
+    def skip(self, step: AnyStep, key: str, meta: Mapping[str, Any] | None) -> None:
+        """Its condition says no: it is recorded, and never asked again."""
+        name = correlation_id("step", self._drive.run_id, key)
+        about: e.Meta = {"skipped": True, **(meta or {})}
+        self._recorder.note(e.StepCreated(correlation_id=name, step_name=step.id, key=key, meta=about))
+        self._recorder.note(e.StepCompleted(correlation_id=name, meta={"skipped": True}))
+
+    def bailed(self, scope: Scope, step: AnyStep, record: Record) -> Flow:
+        """The output with which a step ended its workflow."""
+        if record.output is None:
+            return NOTHING
+        schema = scope.definition.bail_schema
+        value = self._drive.load(schema, record.output, record.key, "output of step")
+        return Settled(value, record.output, schema)
 
     # --- before the body ---------------------------------------------------------------------------
 
-    def _prepared(self, plan: Plan, flow: Flow) -> Flow:
-        """The step's input as it will be recorded, and as a recovery will read it."""
+    def prepared(self, plan: Plan, flow: Flow) -> Flow:
+        """The input as it will be recorded, and as a recovery will read it.  Raises InvalidValueError, LimitError."""
         if plan.input is None:
-            return Flow(None)
-        if flow.data is not None:
+            return NOTHING
+        if flow.data is not None and flow.schema is plan.input:
             return flow
         what = f"input of step {plan.step.id!r}"
         value = plan.input.validate(flow.value, what, f"put a .map() or .into({plan.input.name}) before it")
@@ -90,122 +113,173 @@ class Stepping:
 
     def _recorded_input(self, record: Record, plan: Plan) -> Flow:
         if record.input is None or plan.input is None:
-            return Flow(None)
-        what = f"input of step {record.key!r}"
-        return Flow(self._recorded(plan.input, record.input, record.key, what), record.input)
+            return NOTHING
+        value = self._drive.load(plan.input, record.input, record.key, "input of step")
+        return Settled(value, record.input, plan.input)
 
-    def _recorded(self, schema: Schema, data: bytes, key: str, what: str) -> object:
-        """Raises DefinitionChangedError when the code can no longer read what it once wrote."""
-        try:
-            return schema.load(data, what)
-        except InvalidValueError as error:
-            raise DefinitionChangedError.unreadable(self._drive.run_id, key, self._definition.id, error) from error
+    def _recorded_output(self, scope: Scope, plan: Plan, record: Record) -> Flow:
+        if record.bailed:
+            raise BailedError(self.bailed(scope, plan.step, record))
+        if record.output is None:
+            return NOTHING
+        value = self._drive.load(plan.output, record.output, record.key, "output of step")
+        return Settled(value, record.output, plan.output)
 
-    async def _begin(self, key: str, plan: Plan, flow: Flow) -> Flow:
+    async def _begin(self, scope: Scope, plan: Plan, key: str, flow: Flow, meta: Mapping[str, Any] | None) -> Flow:
+        self._drive.go_on(scope.lane)
         name = correlation_id("step", self._drive.run_id, key)
+        about: e.Meta | None = None if meta is None else {**meta}
         try:
-            flow = self._prepared(plan, flow)
+            flow = self.prepared(plan, flow)
         except (InvalidValueError, LimitError) as error:
-            # Its creation and its end may not share a batch: the first says how it ends, should the second be lost.
-            failed = failures.dump(failures.failure_of(error, key=key, step_id=plan.step.id, attempts=1))
-            meta: e.Meta = {"error": failed.decode()}
-            self._recorder.note(e.StepCreated(correlation_id=name, step_name=plan.step.id, key=key, meta=meta))
-            await self._recorder.commit()
-            self._refuse(self._record(key), failed)
-        self._recorder.note(e.StepCreated(correlation_id=name, step_name=plan.step.id, key=key, input=flow.data))
+            self._recorder.note(e.StepCreated(correlation_id=name, step_name=plan.step.id, key=key, meta=about))
+            self._fail(self._record(key), error)
+        self._recorder.note(
+            e.StepCreated(correlation_id=name, step_name=plan.step.id, key=key, input=flow.data, meta=about)
+        )
         self._recorder.note(e.StepStarted(correlation_id=name))
         return flow
 
-    async def _take_up(self, record: Record, plan: Plan) -> None:
-        """Go on with a call that has begun: its worker was lost, or it waits for its next try."""
+    async def _take_up(self, scope: Scope, record: Record, plan: Plan) -> None:
+        """Go on with a call that has begun.  Raises LeftError while it waits for its next try, or for an answer."""
+        now = self._services.clock.now()
         if record.status == "running":
             interruptions = record.interruptions + 1
             if plan.step.at_most_once:
                 self._fail(record, OutcomeUnknownError(plan.step.id))
             if interruptions >= self._services.limits.interruptions:
                 self._fail(record, StepInterruptedError(record.key, interruptions))
-        elif record.retry_after is not None:
-            await self._wait(record.retry_after)
+        elif (suspension := record.suspension) is not None:
+            if suspension.until is None or suspension.until > now:
+                raise LeftError(Parked(suspension.until, frozenset({suspension.hook_id})))
+            self._drive.go_on(scope.lane)
+            self._recorder.note(e.HookDisposed(correlation_id=suspension.hook_id))
+        elif record.retry_after is not None and record.retry_after > now:
+            raise LeftError(Parked(record.retry_after))
+        self._drive.go_on(scope.lane)
         self._recorder.note(e.StepStarted(correlation_id=record.correlation_id))
 
     # --- the body ----------------------------------------------------------------------------------
 
-    async def _try(self, key: str, plan: Plan, flow: Flow) -> Flow | None:
-        """One try: the output, noted; or None when the next try is noted and may begin."""
-        record = self._record(key)
-        call = StepCall(self._drive, record, plan.step)
+    async def _try(
+        self, scope: Scope, plan: Plan, key: str, flow: Flow, iteration: int | None, index: int | None
+    ) -> Flow:
+        """One try: the output, noted.  Raises LeftError when the next is noted, and StepEndedError after the last."""
+        call = StepCall(self._drive, scope, self._record(key), plan.step, iteration, index)
         try:
-            value = self._definition.passed(plan, flow)
+            value = scope.definition.passed(plan, flow)
         except InvalidValueError as error:
-            self._fail(record, error)
+            self._fail(self._record(key), error)
         self._drive.begun.add(key)
         try:
-            result = await self._services.executor.run(plan.body, value, call, plan.step.timeout)
+            result = await self._run_body(scope, cast("Body", plan.body), value, call, plan.step.timeout)
         except asyncio.CancelledError as error:
             if self._drive.leaving:
                 raise
             _forget_cancellation()
-            await self._retry_or_fail(record, plan, error)
+            if scope.lane.out_of_time:  # its workflow closes it
+                raise LeftError(Parked()) from None
+            await self._retry_or_fail(scope, key, plan, error)
+        except Suspend as suspend:
+            await self._suspend(key, suspend)
+        except Bail as bail:
+            self._bail(scope, key, call, bail)
         except DefinitionChangedError:  # it asked for a result that the code can no longer read
             raise
         except Exception as error:  # noqa: BLE001  # whatever a body raises is its failure
-            await self._retry_or_fail(record, plan, error)
-        else:
-            try:
-                return self._complete(record, plan, call, result)
-            except (InvalidValueError, LimitError) as error:  # the effect has happened; another try cannot mend it
-                self._fail(record, error)
-        return None
+            if call.suspended:
+                self._fail(self._record(key), SuspendSwallowedError(plan.step.id))
+            await self._retry_or_fail(scope, key, plan, error)
+        if call.suspended:
+            self._fail(self._record(key), SuspendSwallowedError(plan.step.id))
+        try:
+            return self._complete(key, plan, call, result)
+        except (InvalidValueError, LimitError) as error:  # the effect has happened; another try cannot mend it
+            self._fail(self._record(key), error)
 
-    def _complete(self, record: Record, plan: Plan, call: StepCall, result: object) -> Flow:
-        flow = stored(plan.output, result, f"output of step {record.key!r}", self._services.limits.value_bytes)
-        delta = call.state_change()
-        if delta is None:
-            self._recorder.note(e.StepCompleted(correlation_id=record.correlation_id, result=flow.data))
-        else:
-            meta: e.Meta = {"state": delta}
-            self._recorder.note(e.StepCompleted(correlation_id=record.correlation_id, result=flow.data, meta=meta))
+    async def _run_body(
+        self, scope: Scope, body: Body, value: object, call: StepCall, timeout: timedelta | None
+    ) -> object:
+        task = asyncio.current_task() if scope.lane.outer is not None else None
+        if task is None:
+            return await self._services.executor.run(body, value, call, timeout)
+        scope.lane.enter(task)
+        try:
+            return await self._services.executor.run(body, value, call, timeout)
+        finally:
+            scope.lane.leave(task)
+
+    def _complete(self, key: str, plan: Plan, call: StepCall, result: object) -> Flow:
+        record = self._record(key)
+        flow = stored(plan.output, result, f"output of step {key!r}", self._services.limits.value_bytes)
+        meta = self._drive.meta_of_end(call.state_change())
+        self._recorder.note(e.StepCompleted(correlation_id=record.correlation_id, result=flow.data, meta=meta))
         return flow
 
-    async def _retry_or_fail(self, record: Record, plan: Plan, error: BaseException) -> None:
-        retry = plan.step.retry or self._definition.retry or self._services.retry or _ONCE
+    async def _suspend(self, key: str, suspend: Suspend) -> Never:
+        record = self._record(key)
+        hook_id = correlation_id("hook", self._drive.run_id, f"{key}?{len(record.suspensions) + 1}")
+        now = self._services.clock.now()
+        until = None if suspend.timeout is None else after(self._drive, suspend.timeout)
+        self._recorder.note(
+            e.HookCreated(
+                correlation_id=hook_id,
+                token=self._drive.services.new_token(),
+                kind="suspend",
+                step_id=record.correlation_id,
+                metadata=suspend.payload,
+            ),
+            now,
+        )
+        meta: e.Meta | None = None if until is None else {"until": until.isoformat()}
+        self._recorder.note(
+            e.StepRetrying(correlation_id=record.correlation_id, reason="suspended", hook_id=hook_id, meta=meta)
+        )
+        await self._recorder.commit()
+        raise LeftError(Parked(until, frozenset({hook_id})))
+
+    def _bail(self, scope: Scope, key: str, call: StepCall, bail: Bail) -> Never:
+        record, definition = self._record(key), scope.definition
+        schema, what = definition.bail_schema, f"bail in step {record.name!r}"
+        try:
+            flow = stored(schema, schema.validate(bail.output, what), what, self._services.limits.value_bytes)
+            meta: e.Meta = {"bail": True, **(self._drive.meta_of_end(call.state_change()) or {})}
+        except (InvalidValueError, LimitError) as error:
+            if isinstance(error, InvalidValueError) and error.what == what:
+                given = type(bail.output).__name__
+                error = InvalidValueError.bailed(record.name, given, definition.id, schema.name)
+            self._fail(record, error)
+        self._recorder.note(e.StepCompleted(correlation_id=record.correlation_id, result=flow.data, meta=meta))
+        raise BailedError(flow)
+
+    # --- how it ends -------------------------------------------------------------------------------
+
+    async def _retry_or_fail(self, scope: Scope, key: str, plan: Plan, error: BaseException) -> Never:
+        record = self._record(key)
+        retry = plan.step.retry or scope.definition.retry or self._services.retry or _ONCE
         failed = record.failures + 1
         may = isinstance(error, Exception) and (isinstance(error, RetryAfter) or retries_error(retry, error))
-        if not may or failed >= retry.attempts or plan.step.at_most_once:
+        if not may or failed >= retry.attempts or plan.step.at_most_once or scope.lane.stopping:
             self._fail(record, error)
         try:
             delay = error.delay if isinstance(error, RetryAfter) else next_delay(retry, failed, self._services.random)
             due = self._services.clock.now() + delay
         except Exception:  # noqa: BLE001  # the backoff is the user's: what it raises makes the failure final
-            _log.exception("the backoff of step %r of run %s raised; it is not retried", record.key, self._drive.run_id)
+            _log.exception("the backoff of step %r of run %s raised; it is not retried", key, self._drive.run_id)
             self._fail(record, error)
-        noted = failures.failure_of(error, key=record.key, step_id=plan.step.id, attempts=failed)
+        noted = failures.failure_of(error, key=key, step_id=plan.step.id, attempts=failed)
         again = e.StepRetrying(correlation_id=record.correlation_id, error=failures.dump(noted), retry_after=due)
         self._recorder.note(again)
         await self._recorder.commit()
-        await self._wait(due)
-        self._recorder.note(e.StepStarted(correlation_id=record.correlation_id))
+        if self._drive.leaving:
+            raise asyncio.CancelledError
+        raise LeftError(Parked(due))
 
     def _fail(self, record: Record, error: BaseException) -> Never:
         failed = failures.failure_of(error, key=record.key, step_id=record.name, attempts=record.failures + 1)
-        self._recorder.note(e.StepFailed(correlation_id=record.correlation_id, error=failures.dump(failed)))
+        meta = self._drive.meta_of_end(None)
+        self._recorder.note(e.StepFailed(correlation_id=record.correlation_id, error=failures.dump(failed), meta=meta))
         raise StepEndedError(failed) from error
-
-    def _refuse(self, record: Record, refusal: bytes) -> Never:
-        """The step ends without a try: its input does not fit."""
-        self._recorder.note(e.StepFailed(correlation_id=record.correlation_id, error=refusal))
-        error = failures.load(refusal)
-        assert error is not None
-        raise StepEndedError(error)
-
-    async def _wait(self, until: datetime) -> None:
-        """Wait in place for a while that is short; leave the run for one that is long."""
-        if until - self._services.clock.now() > self._services.hold:
-            raise LeftError(Parked("retry", until))
-        if self._drive.leaving:
-            raise asyncio.CancelledError
-        with self._drive.waiting(until):
-            await sleep_until(self._services.clock, until)
 
     def _record(self, key: str) -> Record:
         return self._recorder.journal.records[key]

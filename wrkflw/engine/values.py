@@ -1,25 +1,77 @@
-"""Values on their way from one step to the next."""
+"""Values on their way from one node to the next."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable
+from typing import TypeAlias
 
 from wrkflw.errors import LimitError
 from wrkflw.schemas import Schema
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What flows between nodes: a value, and the bytes it was stored as, where it was.
+class Settled:
+    """A value, and the bytes it was stored as, where it was.
 
     The value belongs to whom it is handed to: nobody else holds it.
     """
 
-    value: object
-    data: bytes | None = None
+    __slots__ = ("data", "schema", "value")
+
+    def __init__(self, value: object, data: bytes | None = None, schema: Schema | None = None) -> None:
+        self.value = value
+        self.data = data
+        self.schema = schema
+        """By which the bytes were written."""
+
+    def fresh(self) -> object:
+        """A copy, for one who may change it."""
+        if self.data is not None and self.schema is not None:
+            return self.schema.load(self.data, "a recorded value")
+        try:
+            return copy.deepcopy(self.value)
+        except Exception:  # noqa: BLE001  # some values cannot be copied: they never get into the record either
+            return self.value
 
 
-def stored(schema: Schema, value: object, what: str, limit: int) -> Flow:
+class Later:
+    """The same, made when somebody asks: what flowed before the point where a recovered run goes on."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Flow]) -> None:
+        self._make = make
+        self._made: Flow | None = None
+
+    @property
+    def _settled(self) -> Flow:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    @property
+    def value(self) -> object:
+        return self._settled.value
+
+    @property
+    def data(self) -> bytes | None:
+        return self._settled.data
+
+    @property
+    def schema(self) -> Schema | None:
+        return self._settled.schema
+
+    def fresh(self) -> object:
+        return self._settled.fresh()
+
+
+Flow: TypeAlias = Settled | Later
+"""What flows between nodes."""
+
+NOTHING = Settled(None)
+
+
+def stored(schema: Schema, value: object, what: str, limit: int) -> Settled:
     """``value`` written and read back.  Raises InvalidValueError, or LimitError past ``limit`` bytes."""
     data, loaded = schema.store(value, what)
     if len(data) > limit:
@@ -29,4 +81,4 @@ def stored(schema: Schema, value: object, what: str, limit: int) -> Flow:
             limit=limit,
             got=len(data),
         )
-    return Flow(loaded, data)
+    return Settled(loaded, data, schema)

@@ -2,59 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from wrkflw.errors import DefinitionChangedError, InvalidValueError, StepNotRunError, UnknownStepError
+from wrkflw.graph import Parallel
 from wrkflw.results import RunInfo, Snapshot, StepResult
 from wrkflw.schemas import plain, schema_of
 from wrkflw.world.entities import Run as RunEntity
 
 from . import failures
-from .journal import Journal, Record
+from .journal import Journal
+from .keys import scope_of
+from .records import Record
+from .states import merged, state_of
 
 if TYPE_CHECKING:
-    from .definition import Definition
+    from .definition import AnyStep, Definition
 
 
 class StepReader:
-    """The results of a run's steps, by step.  ``visible`` narrows them to what precedes a point in the graph."""
+    """The results of the steps in one scope of a run, by step.
 
-    def __init__(self, journal: Journal, definition: Definition, visible: Container[str] | None = None) -> None:
+    ``asking`` is the step, and ``position`` the node, from where they are read: what does not stand before it is not
+    seen.  Without either, all is.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        definition: Definition | None,
+        prefix: str = "",
+        *,
+        asking: AnyStep | None = None,
+        position: int | None = None,
+    ) -> None:
         self._journal = journal
         self._definition = definition
-        self._visible = visible
+        self._prefix = prefix
+        self._asking = asking
+        if asking is not None and definition is not None:
+            position = definition.positions.get(asking.id)
+        self._position = position
 
     def result_of(self, step: Any, /) -> object:
-        record = self._record_of(step)
-        if record is None or record.output is None or record.status != "completed":
+        self._check_visible(step)
+        calls = self._calls(step)
+        if calls and calls[-1].key.endswith("]"):
+            raise StepNotRunError.once_per_item(step.id)
+        found = [record for record in calls if record.succeeded]
+        if not found:
             raise StepNotRunError(step.id, self._finished())
-        return self._read(record)
+        if found[-1].status == "skipped" and step.guard is None:
+            raise StepNotRunError.skipped(step.id, guarded=True)
+        return self._read(step, found[-1])
 
     def results_of(self, step: Any, /) -> list[object]:
-        record = self._record_of(step)
-        done = record is not None and record.status == "completed" and record.output is not None
-        return [self._read(record)] if record is not None and done else []
+        self._check_visible(step)
+        return [self._read(step, record) for record in self._calls(step) if record.succeeded]
 
-    def _read(self, record: Record) -> object:
-        try:
-            return _output(self._definition, record)
-        except InvalidValueError as error:
-            definition = self._definition.id
-            raise DefinitionChangedError.unreadable(self._journal.run_id, record.key, definition, error) from error
+    # --- what is seen ------------------------------------------------------------------------------
 
-    def _record_of(self, step: Any) -> Record | None:
-        if step.id not in self._definition.steps:
-            raise UnknownStepError(self._definition.id, step.id, self._definition.steps)
-        if self._visible is not None and step.id not in self._visible:
-            return None
-        return self._journal.records.get(step.id)
+    def _check_visible(self, step: AnyStep) -> None:
+        definition = self._definition
+        if definition is None or definition.is_code:
+            return
+        if step.id not in definition.steps:
+            raise UnknownStepError(definition.id, step.id, definition.steps)
+        place = definition.positions[step.id]
+        if self._position is None or place < self._position:
+            return
+        if place == self._position and self._asking is not None:
+            if step.id == self._asking.id:
+                return  # the iterations of a loop see those before them
+            if isinstance(definition.nodes[place], Parallel):
+                raise StepNotRunError.beside(step.id, self._asking.id)
+        raise StepNotRunError(step.id, self._finished())
+
+    def _calls(self, step: AnyStep) -> list[Record]:
+        """The uses of a step, in order: of its iterations or items, or of a name that a program repeats."""
+        begun = self._journal.begun(self._prefix, step.id)
+        calls = [record for record in begun if isinstance(record, Record)]
+        if calls and calls[0].key.endswith("]"):
+            calls.sort(key=lambda record: int(record.key[record.key.rfind("[") + 1 : -1]))
+        return calls
 
     def _finished(self) -> list[str]:
-        ended = [record for record in self._journal.records.values() if record.status == "completed"]
-        if self._visible is not None:
-            ended = [record for record in ended if record.name in self._visible]
+        """The keys of what has a result here, in the order in which they ended."""
+        definition, limit = self._definition, self._position
+        ended = [
+            record
+            for record in self._journal.records.values()
+            if record.status == "completed"
+            and record.succeeded
+            and scope_of(record.key) == self._prefix
+            and (limit is None or definition is None or definition.positions.get(record.name, limit) < limit)
+        ]
         return [record.key for record in sorted(ended, key=lambda record: record.ended or 0)]
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def _read(self, step: AnyStep, record: Record) -> object:
+        if record.output is None:
+            return None
+        known = self._definition.steps.get(step.id) if self._definition is not None else None
+        form = (known or step).stored_output_schema
+        try:
+            return schema_of(form).load(record.output, "a recorded value")
+        except InvalidValueError as error:
+            definition = self._definition.id if self._definition is not None else self._journal.workflow_name
+            raise DefinitionChangedError.unreadable(self._journal.run_id, record.key, definition, error) from error
 
 
 def info_of(run: RunEntity) -> RunInfo:
@@ -71,6 +127,7 @@ def info_of(run: RunEntity) -> RunInfo:
 
 def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None) -> Snapshot:
     """The run as its log adds it up.  Without its definition, values are plain JSON."""
+    steps = {key: record for key, record in journal.records.items() if record.kind == "step"}
     return Snapshot(
         run_id=run.run_id,
         workflow_id=run.workflow_name,
@@ -80,12 +137,31 @@ def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None)
         created_at=run.created_at,
         updated_at=run.updated_at,
         input=_value(journal.input, definition.graph.input_schema if definition else None),
-        execution_path=list(journal.records),
-        step_results={key: _step_result(record, definition) for key, record in journal.records.items()},
-        state=state_value(journal.state, definition),
-        result=_value(journal.output, definition.stored_output_schema if definition else None),
+        execution_path=list(steps),
+        step_results={key: _step_result(record, definition) for key, record in steps.items()},
+        state=state_at(journal, definition),
+        result=output_of(journal, definition),
         error=failures.load(journal.error),
     )
+
+
+def output_of(journal: Journal, definition: Definition | None) -> object:
+    """The run's output, as its workflow's own type."""
+    if journal.output is None or definition is None:
+        return _value(journal.output, None)
+    schema = definition.bail_schema if journal.bailed else definition.output_schema
+    return schema.load(journal.output, f"output of run {journal.run_id}")
+
+
+def state_at(journal: Journal, definition: Definition | None) -> object:
+    """All state of a run that is committed, as the workflow's own type, or as JSON where that is not known."""
+    if definition is not None:
+        return state_value(state_of(definition.graph, journal), definition)
+    state = journal.initial_state
+    ended = [record for record in journal.records.values() if record.delta is not None and "/" not in record.key]
+    for record in sorted(ended, key=lambda record: record.ended or 0):
+        state = merged(state, record.delta or {})
+    return state
 
 
 def state_value(state: object, definition: Definition | None) -> object:
@@ -98,7 +174,7 @@ def state_value(state: object, definition: Definition | None) -> object:
 def _step_result(record: Record, definition: Definition | None) -> StepResult:
     return StepResult(
         status=record.status,
-        output=_output(definition, record) if record.output is not None else None,
+        output=_output(definition, record),
         error=failures.load(record.error),
         attempt=record.attempt,
         started_at=record.started_at,
@@ -107,7 +183,10 @@ def _step_result(record: Record, definition: Definition | None) -> StepResult:
 
 
 def _output(definition: Definition | None, record: Record) -> object:
-    step = definition.steps.get(record.name) if definition is not None else None
+    if record.output is None or record.bailed:
+        return None
+    inner = definition.within(scope_of(record.key)) if definition is not None else None
+    step = inner.steps.get(record.name) if inner is not None else None
     return _value(record.output, step.stored_output_schema if step is not None else None)
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from wrkflw.clock import Clock, sleep_until
+from wrkflw.clock import Clock, Timer, sleep_until
 from wrkflw.errors import StoreError
 from wrkflw.world import World
 from wrkflw.world import events as e
@@ -17,6 +17,7 @@ from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredErro
 from wrkflw.world.storage import PageRequest, RunFence, RunFilter
 
 from .definition import Definition
+from .fitting import fits
 from .journal import Journal
 
 SWEEP = timedelta(seconds=5)
@@ -46,6 +47,9 @@ class Worker:
         self._drives = drives
         self._clock = clock
         self._looking = asyncio.Event()
+        self._due: datetime | None = None
+        """When it looks again by itself, while it waits."""
+        self._timer: Timer | None = None
         self._unpause_at: datetime | None = clock.now()
         """When to look for paused runs that fit again; None when all have been seen."""
         self._stranded: list[Run] = []
@@ -92,11 +96,22 @@ class Worker:
 
     async def _wait_until(self, due: datetime | None) -> None:
         sweep = self._later()
-        timer = self._clock.call_at(sweep if due is None else min(due, sweep), self._looking.set)
+        self._arm(sweep if due is None else min(due, sweep))
         try:
             await self._looking.wait()
         finally:
-            timer.cancel()
+            self._arm(None)
+
+    def expect(self, due: datetime) -> None:
+        """A run was given up until ``due``."""
+        if self._due is not None and due < self._due:
+            self._arm(due)
+
+    def _arm(self, due: datetime | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = None if due is None else self._clock.call_at(due, self._looking.set)
 
     def _later(self) -> datetime:
         return self._clock.now() + SWEEP
@@ -168,4 +183,4 @@ class Worker:
         except StoreError:  # it has a gap, and will have it at every sweep
             _log.exception("run %s stays paused", run.run_id)
             return False
-        return journal.paused_by == "engine" and definition.fits(journal)
+        return journal.paused_by == "engine" and fits(definition, journal)

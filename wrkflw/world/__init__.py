@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from .storage import Storage
+from .streamer import Streamer
 
 SPEC_VERSION = 1
 """The format of the log that this version writes; it refuses to touch a newer one."""
@@ -19,10 +20,13 @@ Listener: TypeAlias = Callable[[str, Sequence[str]], None]
 
 
 class World(Protocol):
-    """Storage, and the life of the process that uses it."""
+    """Storage and streams, and the life of the process that uses them."""
 
     @property
     def storage(self) -> Storage: ...
+
+    @property
+    def streamer(self) -> Streamer: ...
 
     @property
     def owner(self) -> str:
@@ -32,12 +36,18 @@ class World(Protocol):
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Call ``listener(run_id, event_types)`` after each commit of this process; the answer ends it.
 
-        A hint for those who wait; the log is the record.
+        Chunks of streams are told as ``chunk_written`` and ``stream_closed``.  A hint for those who wait; the log is
+        the record.
         """
         ...
 
     def written_elsewhere(self) -> object:
         """A mark that changes when another process has committed; None where there are no others."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Nobody else uses the store, nor has of late: there is nobody's work to take over.  Costs no statement."""
         ...
 
     async def start(self) -> None:

@@ -6,7 +6,7 @@ Payload fields are bytes, which the World keeps and never reads.  Everything els
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
@@ -268,10 +268,8 @@ EventType: TypeAlias = Literal[
 RUN_ENDS: frozenset[str] = frozenset({"run_completed", "run_failed", "run_cancelled"})
 
 
-class StoredEvent(BaseModel):
+class StoredEvent(NamedTuple):
     """An event in the log of a run: number ``slot``, dense from 1."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     run_id: str
     slot: int

@@ -5,9 +5,11 @@ The same functions build the entities one transaction at a time and, in checks a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import insort
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from . import events as e
 from .entities import Hook, Run, RunStatus, Step, Wait
@@ -29,8 +31,12 @@ class Image:
     steps: dict[str, Step] = field(default_factory=dict[str, Step])
     hooks: dict[str, Hook] = field(default_factory=dict[str, Hook])
     waits: dict[str, Wait] = field(default_factory=dict[str, Wait])
-    signals: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    """Slot and type of the signals that no wait has taken, oldest first."""
+    signals: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """The slots of the signals that no wait has taken, by type, oldest first."""
+    waiting: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    """The waits that are open for a signal, by its type, those that wait longest first."""
+    answered: list[str] = field(default_factory=list[str])
+    """The waits that took a signal which came after them."""
     attribute_claims: set[str] = field(default_factory=set[str])
 
 
@@ -44,32 +50,12 @@ def fold(run_id: str, log: Iterable[e.StoredEvent]) -> Image:
 
 def apply(image: Image, event: e.NewEvent, slot: int, at: datetime) -> None:
     """Change the entities as ``event``, which was accepted and stands at ``slot``, demands."""
-    if isinstance(event, e.OfStep):
-        _apply_step(image, event, slot)
-    elif isinstance(event, e.OfHook):
-        _apply_hook(image, event, slot)
-    elif isinstance(event, e.OfWait):
-        _apply_wait(image, event, slot)
-    else:
-        _apply_run(image, event, slot, at)
+    _EFFECTS[event.event_type](image, event, slot, at)
     run = _run_of(image)
     run.last_slot, run.updated_at = slot, at
 
 
-def _apply_run(image: Image, event: e.RunEvent, slot: int, at: datetime) -> None:
-    match event:
-        case e.RunCreated():
-            image.run = _new_run(image.run_id, event, at)
-        case e.RunStarted() | e.RunCompleted() | e.RunFailed() | e.RunCancelled():
-            _move_run(image, event, slot, at)
-        case e.RunPaused():
-            _run_of(image).paused_at = at
-        case e.RunResumed():
-            _run_of(image).paused_at = None
-        case e.AttrSet():
-            _set_attributes(image, event)
-        case e.SignalReceived():
-            _offer(image, slot, event.signal_type)
+# --- runs --------------------------------------------------------------------------------------------
 
 
 def _run_of(image: Image) -> Run:
@@ -77,9 +63,9 @@ def _run_of(image: Image) -> Run:
     return image.run
 
 
-def _new_run(run_id: str, event: e.RunCreated, at: datetime) -> Run:
-    return Run(
-        run_id,
+def _create_run(image: Image, event: e.RunCreated, _slot: int, at: datetime) -> None:
+    image.run = Run(
+        image.run_id,
         event.workflow_name,
         "pending",
         created_at=at,
@@ -93,12 +79,14 @@ def _new_run(run_id: str, event: e.RunCreated, at: datetime) -> Run:
     )
 
 
-def _move_run(image: Image, event: e.RunEvent, slot: int, at: datetime) -> None:
+def _start_run(image: Image, _event: e.RunStarted, _slot: int, at: datetime) -> None:
+    run = _run_of(image)
+    run.status, run.started_at = "running", run.started_at or at
+
+
+def _end_run(image: Image, event: e.RunCompleted | e.RunFailed | e.RunCancelled, slot: int, at: datetime) -> None:
     run = _run_of(image)
     run.status = _RUN_STATUS[event.event_type]
-    if isinstance(event, e.RunStarted):
-        run.started_at = run.started_at or at
-        return
     run.ended_slot, run.completed_at, run.paused_at = slot, at, None
     run.error_code = event.error_code if isinstance(event, e.RunFailed) else None
     run.cancel_reason = event.cancel_reason if isinstance(event, e.RunCancelled) else None
@@ -109,7 +97,15 @@ def _move_run(image: Image, event: e.RunEvent, slot: int, at: datetime) -> None:
             wait.status, wait.completed_slot = "completed", slot
 
 
-def _set_attributes(image: Image, event: e.AttrSet) -> None:
+def _pause_run(image: Image, _event: e.RunPaused, _slot: int, at: datetime) -> None:
+    _run_of(image).paused_at = at
+
+
+def _resume_run(image: Image, _event: e.RunResumed, _slot: int, _at: datetime) -> None:
+    _run_of(image).paused_at = None
+
+
+def _set_attributes(image: Image, event: e.AttrSet, _slot: int, _at: datetime) -> None:
     attributes = _run_of(image).attributes
     for change in event.changes:
         if change.value is None:
@@ -120,102 +116,147 @@ def _set_attributes(image: Image, event: e.AttrSet) -> None:
         image.attribute_claims.add(event.correlation_id)
 
 
-def _apply_step(image: Image, event: e.StepEvent, slot: int) -> None:
-    match event:
-        case e.StepCreated():
-            image.steps[event.correlation_id] = Step(
-                image.run_id,
-                event.correlation_id,
-                event.key,
-                event.step_name,
-                "pending",
-                created_slot=slot,
-                updated_slot=slot,
-                kind=event.kind,
-                child_run_id=event.child_run_id,
-            )
-        case e.StepStarted():
-            step = image.steps[event.correlation_id]
-            step.status, step.retry_after, step.hook_id = "running", None, None
-            step.attempt += 1
-            step.started_slot = step.started_slot or slot
-            step.updated_slot = slot
-        case e.StepCompleted() | e.StepFailed():
-            step = image.steps[event.correlation_id]
-            step.status = "completed" if isinstance(event, e.StepCompleted) else "failed"
-            step.ended_slot = step.updated_slot = slot
-            step.error_slot = slot if isinstance(event, e.StepFailed) else None
-            step.retry_after = None
-        case e.StepRetrying():
-            step = image.steps[event.correlation_id]
-            step.status, step.retry_after, step.hook_id = "pending", event.retry_after, event.hook_id
-            step.updated_slot = slot
-            if event.error is not None:
-                step.error_slot = slot
+# --- steps -------------------------------------------------------------------------------------------
 
 
-def _apply_hook(image: Image, event: e.HookEvent, slot: int) -> None:
-    match event:
-        case e.HookCreated():
-            image.hooks[event.correlation_id] = Hook(
-                image.run_id,
-                event.correlation_id,
-                event.token,
-                event.kind,
-                created_slot=slot,
-                step_id=event.step_id,
-                retention_until=event.token_retention_until,
-                is_system=event.is_system,
-            )
-        case e.HookReceived():
-            image.hooks[event.correlation_id].payloads += 1
-        case e.HookDisposed():
-            image.hooks[event.correlation_id].released_slot = slot
-        case _:
-            pass  # a conflict changes nothing
+def _create_step(image: Image, event: e.StepCreated, slot: int, _at: datetime) -> None:
+    image.steps[event.correlation_id] = Step(
+        image.run_id,
+        event.correlation_id,
+        event.key,
+        event.step_name,
+        "pending",
+        slot,
+        slot,
+        event.kind,
+        event.child_run_id,
+    )
 
 
-def _apply_wait(image: Image, event: e.WaitEvent, slot: int) -> None:
-    if isinstance(event, e.WaitCreated):
-        wait = image.waits[event.correlation_id] = Wait(
-            image.run_id,
-            event.correlation_id,
-            event.kind,
-            "waiting",
-            created_slot=slot,
-            key=event.key,
-            signal_type=event.signal_type,
-            resume_at=event.resume_at,
-        )
-        if wait.kind == "signal":
-            _match(image, wait)
+def _start_step(image: Image, event: e.StepStarted, slot: int, _at: datetime) -> None:
+    step = image.steps[event.correlation_id]
+    step.status, step.retry_after, step.hook_id = "running", None, None
+    step.attempt += 1
+    step.started_slot = step.started_slot or slot
+    step.updated_slot = slot
+
+
+def _complete_step(image: Image, event: e.StepCompleted, slot: int, _at: datetime) -> None:
+    step = image.steps[event.correlation_id]
+    step.status, step.error_slot, step.retry_after = "completed", None, None
+    step.ended_slot = step.updated_slot = slot
+
+
+def _fail_step(image: Image, event: e.StepFailed, slot: int, _at: datetime) -> None:
+    step = image.steps[event.correlation_id]
+    step.status, step.error_slot, step.retry_after = "failed", slot, None
+    step.ended_slot = step.updated_slot = slot
+
+
+def _put_step_off(image: Image, event: e.StepRetrying, slot: int, _at: datetime) -> None:
+    step = image.steps[event.correlation_id]
+    step.status, step.retry_after, step.hook_id = "pending", event.retry_after, event.hook_id
+    step.updated_slot = slot
+    if event.error is not None:
+        step.error_slot = slot
+
+
+# --- hooks -------------------------------------------------------------------------------------------
+
+
+def _create_hook(image: Image, event: e.HookCreated, slot: int, _at: datetime) -> None:
+    image.hooks[event.correlation_id] = Hook(
+        image.run_id,
+        event.correlation_id,
+        event.token,
+        event.kind,
+        created_slot=slot,
+        step_id=event.step_id,
+        retention_until=event.token_retention_until,
+        is_system=event.is_system,
+    )
+
+
+def _receive(image: Image, event: e.HookReceived, _slot: int, _at: datetime) -> None:
+    image.hooks[event.correlation_id].payloads += 1
+
+
+def _dispose(image: Image, event: e.HookDisposed, slot: int, _at: datetime) -> None:
+    image.hooks[event.correlation_id].released_slot = slot
+
+
+def _change_nothing(_image: Image, _event: e.HookConflict, _slot: int, _at: datetime) -> None:
+    """A conflict is only told."""
+
+
+# --- signals and waits -------------------------------------------------------------------------------
+
+
+def _receive_signal(image: Image, event: e.SignalReceived, slot: int, _at: datetime) -> None:
+    _offer(image, slot, event.signal_type)
+
+
+def _create_wait(image: Image, event: e.WaitCreated, slot: int, _at: datetime) -> None:
+    wait = image.waits[event.correlation_id] = Wait(
+        image.run_id,
+        event.correlation_id,
+        event.kind,
+        "waiting",
+        created_slot=slot,
+        key=event.key,
+        signal_type=event.signal_type,
+        resume_at=event.resume_at,
+    )
+    if wait.kind != "signal" or wait.signal_type is None:
+        return
+    if line := image.signals.get(wait.signal_type):
+        wait.matched_slot = line.pop(0)
     else:
-        wait = image.waits[event.correlation_id]
-        wait.status, wait.completed_slot = "completed", slot
-        if event.cause == "cancelled" and wait.matched_slot is not None:
-            # It never reached the program: back to the head of its buffer, for the next waiter.
-            assert wait.signal_type is not None
-            returned, wait.matched_slot = wait.matched_slot, None
-            _offer(image, returned, wait.signal_type)
+        image.waiting.setdefault(wait.signal_type, {})[wait.wait_id] = None
 
 
-def _match(image: Image, wait: Wait) -> None:
-    for index, (slot, signal_type) in enumerate(image.signals):
-        if signal_type == wait.signal_type:
-            wait.matched_slot = slot
-            del image.signals[index]
-            return
+def _complete_wait(image: Image, event: e.WaitCompleted, slot: int, _at: datetime) -> None:
+    wait = image.waits[event.correlation_id]
+    wait.status, wait.completed_slot = "completed", slot
+    if wait.signal_type is None:
+        return
+    image.waiting.get(wait.signal_type, {}).pop(wait.wait_id, None)
+    if event.cause == "cancelled" and wait.matched_slot is not None:
+        # It never reached the program: back to the head of its line, for the next waiter.
+        returned, wait.matched_slot = wait.matched_slot, None
+        _offer(image, returned, wait.signal_type)
 
 
 def _offer(image: Image, slot: int, signal_type: str) -> None:
-    """Hand a signal to the oldest open wait of its type, or keep it in order of arrival."""
-    waiting = [
-        wait
-        for wait in image.waits.values()
-        if wait.status == "waiting" and wait.signal_type == signal_type and wait.matched_slot is None
-    ]
-    if waiting:
-        min(waiting, key=lambda wait: wait.created_slot).matched_slot = slot
+    """Hand a signal to the wait of its type that has been open longest, or keep it in order of arrival."""
+    if waiting := image.waiting.get(signal_type):
+        wait_id = next(iter(waiting))
+        del waiting[wait_id]
+        image.waits[wait_id].matched_slot = slot
+        image.answered.append(wait_id)
     else:
-        image.signals.append((slot, signal_type))
-        image.signals.sort()
+        insort(image.signals.setdefault(signal_type, []), slot)
+
+
+_EFFECTS: dict[str, Callable[[Image, Any, int, datetime], None]] = {
+    "run_created": _create_run,
+    "run_started": _start_run,
+    "run_completed": _end_run,
+    "run_failed": _end_run,
+    "run_cancelled": _end_run,
+    "run_paused": _pause_run,
+    "run_resumed": _resume_run,
+    "attr_set": _set_attributes,
+    "step_created": _create_step,
+    "step_started": _start_step,
+    "step_completed": _complete_step,
+    "step_failed": _fail_step,
+    "step_retrying": _put_step_off,
+    "hook_created": _create_hook,
+    "hook_conflict": _change_nothing,
+    "hook_received": _receive,
+    "hook_disposed": _dispose,
+    "signal_received": _receive_signal,
+    "wait_created": _create_wait,
+    "wait_completed": _complete_wait,
+}

@@ -74,6 +74,8 @@ class EventResult:
     hook: Hook | None = None
     wait: Wait | None = None
     step_created: bool = False
+    claimed: bool = False
+    """Whether this write has claimed the run, at the epoch that ``run`` has."""
 
 
 class BatchItem(NamedTuple):
@@ -81,14 +83,17 @@ class BatchItem(NamedTuple):
 
     slot: int | None = None
     refusal: WorldError | None = None
+    conflicting_run_id: str | None = None
+    """Who holds the token, when ``hook_conflict`` stands at the slot instead of ``hook_created``."""
 
 
 class BatchResult(NamedTuple):
-    """``items`` has one for each event; ``last_slot`` is the end of the log now."""
+    """``items`` has one for each event; ``last_slot`` is the end of the log now; ``at`` is when its events happened."""
 
     epoch: int
     last_slot: int
     items: list[BatchItem]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class Events(Protocol):
         event: NewEvent,
         *,
         fence: Fence | None = None,
+        claim: Claim | None = None,
         expect_slot: int | None = None,
         resume_id: str | None = None,
         wake_at: datetime | None = None,
@@ -121,6 +127,10 @@ class Events(Protocol):
 
         ``wake_at`` is when a created run should first be taken; now, when it is None.  ``on_conflict`` says what a
         known idempotency key gives: the existing run, without an event, or EntityConflictError.
+
+        With ``claim`` what comes from outside (``hook_received``, ``signal_received``, ``wait_completed``,
+        ``run_resumed``) also claims the run for its writer, if something was appended and nobody alive has the run, it
+        is open, not paused and not to start later; ``claimed`` of the result tells.
         """
         ...
 
@@ -136,16 +146,17 @@ class Events(Protocol):
         """Append many in one transaction, judged in order; one that is refused takes no slot and stops no other.
 
         With ``claim`` instead of ``fence`` the batch begins with ``run_created`` and the run is born owned, at the
-        epoch of the result; then the first refusal is raised and nothing is written.
+        epoch of the result; then the first refusal is raised and nothing is written.  Hooks are created and disposed
+        only with one of the two, and ``signal_received`` is copied only with a claim.
         """
         ...
 
     async def get(self, run_id: str, event_id: str, *, resolve_data: Resolve = "all") -> StoredEvent: ...
 
     async def list(
-        self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
+        self, run_id: str, *, after_slot: int = 0, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[StoredEvent]:
-        """Oldest first; without ``page`` the whole log."""
+        """Oldest first, what follows ``after_slot``; without ``page`` all of it."""
         ...
 
     async def list_by_correlation_id(

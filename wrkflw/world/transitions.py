@@ -229,7 +229,7 @@ def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
         )
     elif event.event_type == "step_started" and step.hook_id is not None:
         hook = image.hooks.get(step.hook_id)
-        if hook is not None and hook.payloads == 0:
+        if hook is not None and hook.payloads == 0 and hook.released_slot is None:
             raise EntityConflictError(f"step {step.key!r} of {image.run_id} is suspended; its hook has no payload yet")
 
 

@@ -60,6 +60,7 @@ class Presence:
     def announce(self, connection: Connection) -> None:
         """Count as alive from the end of this transaction on."""
         self._hold_lock()
+        self._tidy(connection)
         self.renew(connection)
 
     def renew(self, connection: Connection) -> None:
@@ -76,10 +77,11 @@ class Presence:
     def is_live(self, connection: Connection, owner: str) -> bool:
         if owner == self.owner:
             return True
-        row = connection.one(sql.OWNER_BY_NAME, owner=owner)
-        if row is None or row[0] <= to_microseconds(self._clock.now()):
+        # The lock first, in any case: who has died left the file behind, which is removed here.
+        if self._folder is not None and not self._holds_its_lock(self._folder / owner):
             return False
-        return self._folder is None or self._holds_its_lock(self._folder / owner)
+        row = connection.one(sql.OWNER_BY_NAME, owner=owner)
+        return row is not None and row[0] > to_microseconds(self._clock.now())
 
     # --- staying alive -----------------------------------------------------------------------------
 
@@ -128,14 +130,27 @@ class Presence:
     # --- the lock ----------------------------------------------------------------------------------
 
     def let_go(self) -> None:
-        """Drop the lock, which tells the others that this process is gone."""
+        """Take the lock file away, which tells the others that this process is gone and writes no more."""
         if self._descriptor is None or self._folder is None:
             return
         (self._folder / self.owner).unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        self.drop()
         with contextlib.suppress(OSError):  # not empty: others are at work
             self._folder.rmdir()
+
+    def drop(self) -> None:
+        """Lose the lock, as a process does that dies."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _tidy(self, connection: Connection) -> None:
+        """Remove the files of those who died before they were announced: nobody else asks whether they are alive."""
+        if self._folder is None:
+            return
+        for name in set(os.listdir(self._folder)) - {self.owner}:
+            if connection.one(sql.OWNER_BY_NAME, owner=name) is None:
+                self._holds_its_lock(self._folder / name)
 
     def _hold_lock(self) -> None:
         """Lock a file of this process's name, again if somebody has tidied the file away."""

@@ -21,7 +21,9 @@ from wrkflw.ids import Randomness, new_ulid, system_randomness
 from wrkflw.world import Listener
 from wrkflw.world.errors import StoreRefusedError
 from wrkflw.world.storage import Storage
+from wrkflw.world.streamer import Streamer
 
+from .neighbours import Neighbours
 from .presence import Presence
 from .sql import schema
 from .sql.database import Connection, Notice, OnStatement
@@ -65,6 +67,7 @@ class SqliteWorld:
         folder = None if self._path is None else self._path.with_name(self._path.name + "-owners")
         owner = f"own_{new_ulid(self._clock.now(), self._randomness)}"
         self._presence = Presence(owner, self._clock, lease, folder)
+        self._neighbours = Neighbours(folder, owner, self._clock, lease)
         self._listeners: dict[int, Listener] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -77,8 +80,14 @@ class SqliteWorld:
     @property
     def storage(self) -> Storage:
         if self._storage is None:
-            raise StoreRefusedError("the world is not open; call start(), or use 'async with Runtime(...)'")
+            raise _not_open()
         return self._storage
+
+    @property
+    def streamer(self) -> Streamer:
+        if self._storage is None:
+            raise _not_open()
+        return self._storage.streamer
 
     @property
     def owner(self) -> str:
@@ -138,36 +147,46 @@ class SqliteWorld:
         """
         self._storage = None
         self._presence.rest()
-        self._presence.let_go()
         if self._read is not None and self._read is not self._write:
             self._read.close()
         if self._writer is not None:
             self._writer.stop()
+        self._presence.drop()
 
     async def _give_up(self) -> None:
         assert self._writer is not None
         assert self._read is not None
         self._storage = None
-        self._presence.let_go()
         try:
             await self._writer.close()
         finally:
+            self._presence.let_go()
             if self._read is not self._write:
                 self._read.close()
 
     def written_elsewhere(self) -> object:
-        """A mark that changes when another process has committed to the file.  Costs microseconds."""
+        """A mark that changes when another process has committed to the file.
+
+        While nobody else is at work on the file, the database is not asked.
+        """
         if self._write is None or self._path is None or self._storage is None:
             return None
+        if not self._neighbours.may_have_written:
+            return self._seen_version
         # Asked of the writing connection, whose own commits do not count; while its thread commits, the last answer.
         if self._lock.acquire(blocking=False):
             try:
                 self._seen_version = self._write.text(_DATABASE_VERSION)[0][0]
+                self._neighbours.asked()
             except sqlite3.Error:  # asked again soon; who reads then hears what is wrong
                 pass
             finally:
                 self._lock.release()
         return self._seen_version
+
+    @property
+    def alone(self) -> bool:
+        return self._neighbours.alone
 
     def _notify(self, notices: list[Notice]) -> None:
         for listener in tuple(self._listeners.values()):
@@ -231,6 +250,10 @@ class SqliteWorld:
         if "locked" in text:
             return StoreRefusedError(f"{self._path} is held by another process; try again when it is done")
         return StoreRefusedError(f"{self._path} cannot be used: {text}; run PRAGMA integrity_check on a copy")
+
+
+def _not_open() -> StoreRefusedError:
+    return StoreRefusedError("the world is not open; call start(), or use 'async with Runtime(...)'")
 
 
 def _driver(path: str) -> sqlite3.Connection:

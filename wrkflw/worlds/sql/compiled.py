@@ -88,14 +88,19 @@ EVENT_INSERT = Statement(
     {},
 )
 EVENTS_AFTER = Statement(
-    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET ?',
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET ?',
     ('run_no', 'after', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
 EVENTS_BEFORE = Statement(
-    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
-    ('run_no', 'before', 'row_limit', 'param_1'),
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
+    ('run_no', 'after', 'before', 'row_limit', 'param_1'),
     {'param_1': 0},
+)
+NAMES_AT = Statement(
+    'SELECT events.slot, events.correlation_id FROM events WHERE events.run_no = ? AND events.slot IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
+    ('run_no', 'slots'),
+    {},
 )
 EVENT_AT = Statement(
     'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot = ?',
@@ -117,15 +122,15 @@ EVENT_RESUMED = Statement(
     ('run_no', 'resume_id'),
     {},
 )
-SIGNALS = Statement(
-    'SELECT events.slot, events.data FROM events WHERE events.run_no = ? AND events.event_type = ? ORDER BY events.slot',
-    ('run_no', 'event_type_1'),
-    {'event_type_1': 'signal_received'},
+CONFLICT_OF = Statement(
+    "SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.event_type = 'hook_conflict' AND events.correlation_id = ?",
+    ('run_no', 'correlation_id'),
+    {},
 )
 ATTRIBUTE_CLAIM = Statement(
-    'SELECT events.slot FROM events WHERE events.run_no = ? AND events.event_type = ? AND events.correlation_id = ?',
-    ('run_no', 'event_type_1', 'correlation_id'),
-    {'event_type_1': 'attr_set'},
+    "SELECT events.slot FROM events WHERE events.run_no = ? AND events.event_type = 'attr_set' AND events.correlation_id = ?",
+    ('run_no', 'correlation_id'),
+    {},
 )
 STEP_BY_ID = Statement(
     'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM steps WHERE steps.run_no = ? AND steps.step_id = ?',
@@ -172,6 +177,16 @@ HOOKS_RELEASE = Statement(
     ('slot', 'no'),
     {},
 )
+WAIT_BY_ID = Statement(
+    'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.wait_id = ?',
+    ('run_no', 'wait_id'),
+    {},
+)
+WAITS_FOR_SIGNAL = Statement(
+    'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.signal_type = ? AND status = \'waiting\' AND matched_slot IS NULL AND signal_type IS NOT NULL ORDER BY waits.created_slot LIMIT ? OFFSET ?',
+    ('run_no', 'signal_type', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
 WAITS_OF_RUN = Statement(
     'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? ORDER BY waits.created_slot',
     ('run_no',),
@@ -187,6 +202,26 @@ WAITS_CLOSE = Statement(
     ('status', 'slot', 'no', 'status_1'),
     {'status': 'completed', 'status_1': 'waiting'},
 )
+SIGNALS_OF_TYPE = Statement(
+    'SELECT signals.slot FROM signals WHERE signals.run_no = ? AND signals.signal_type = ? ORDER BY signals.slot LIMIT ? OFFSET ?',
+    ('run_no', 'signal_type', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+SIGNALS_OF_RUN = Statement(
+    'SELECT signals.signal_type, signals.slot FROM signals WHERE signals.run_no = ? ORDER BY signals.slot',
+    ('run_no',),
+    {},
+)
+SIGNAL_INSERT = Statement(
+    'INSERT INTO signals (run_no, signal_type, slot) VALUES (?, ?, ?)',
+    ('run_no', 'signal_type', 'slot'),
+    {},
+)
+SIGNAL_DELETE = Statement(
+    'DELETE FROM signals WHERE signals.run_no = ? AND signals.signal_type = ? AND signals.slot = ?',
+    ('run_no', 'signal_type', 'slot'),
+    {},
+)
 ATTRIBUTES_OF_RUN = Statement(
     'SELECT run_attributes."key", run_attributes.value FROM run_attributes WHERE run_attributes.run_no = ?',
     ('run_no',),
@@ -201,6 +236,41 @@ ATTRIBUTE_INSERT = Statement(
     'INSERT INTO run_attributes (run_no, "key", namespace, value) VALUES (?, ?, ?, ?)',
     ('run_no', 'key', 'namespace', 'value'),
     {},
+)
+STREAM_BY_NAME = Statement(
+    'SELECT streams.length, streams.done FROM streams WHERE streams.run_no = ? AND streams.stream = ?',
+    ('run_no', 'stream'),
+    {},
+)
+STREAM_WRITE = Statement(
+    'INSERT INTO streams (run_no, stream, length, done) VALUES (?, ?, ?, ?) ON CONFLICT (run_no, stream) DO UPDATE SET length = excluded.length, done = excluded.done',
+    ('run_no', 'stream', 'length', 'done'),
+    {},
+)
+STREAMS_OF_RUN = Statement(
+    'SELECT streams.stream FROM streams WHERE streams.run_no = ? ORDER BY streams.stream',
+    ('run_no',),
+    {},
+)
+CHUNK_INSERT = Statement(
+    'INSERT INTO chunks (run_no, after_slot, number, stream, idx, data, "key", attempt, epoch, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    ('run_no', 'after_slot', 'number', 'stream', 'idx', 'data', 'key', 'attempt', 'epoch', 'created_at'),
+    {},
+)
+CHUNK_LAST = Statement(
+    'SELECT chunks.number FROM chunks WHERE chunks.run_no = ? ORDER BY chunks.after_slot DESC, chunks.number DESC LIMIT ? OFFSET ?',
+    ('run_no', 'param_1', 'param_2'),
+    {'param_1': 1, 'param_2': 0},
+)
+CHUNKS_OF_STREAM = Statement(
+    'SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.stream = ? AND chunks.idx >= ? ORDER BY chunks.idx LIMIT ? OFFSET ?',
+    ('run_no', 'stream', 'start_index', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+ITEMS_AFTER = Statement(
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.epoch, events.created_at, events.subject, 0, NULL AS anon_1 FROM events WHERE events.run_no = ? AND events.slot > ? UNION ALL SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.after_slot >= ? AND (chunks.after_slot > ? OR chunks.number > ?) ORDER BY 1, 9 LIMIT ? OFFSET ?',
+    ('run_no', 'after', 'run_no', 'after', 'after', 'after_number', 'row_limit', 'param_1'),
+    {'param_1': 0},
 )
 EVENTS_DELETE = Statement(
     'DELETE FROM events WHERE events.run_no = ?',
@@ -222,12 +292,29 @@ WAITS_DELETE = Statement(
     ('run_no',),
     {},
 )
+SIGNALS_DELETE = Statement(
+    'DELETE FROM signals WHERE signals.run_no = ?',
+    ('run_no',),
+    {},
+)
+STREAMS_DELETE = Statement(
+    'DELETE FROM streams WHERE streams.run_no = ?',
+    ('run_no',),
+    {},
+)
+CHUNKS_DELETE = Statement(
+    'DELETE FROM chunks WHERE chunks.run_no = ?',
+    ('run_no',),
+    {},
+)
 RUNS_DELETE = Statement(
     'DELETE FROM runs WHERE runs.run_no = ?',
     ('run_no',),
     {},
 )
 SCHEMA = (
+    'CREATE TABLE chunks ( run_no INTEGER NOT NULL, after_slot INTEGER NOT NULL, number INTEGER NOT NULL, stream VARCHAR NOT NULL, idx INTEGER NOT NULL, data BLOB NOT NULL, "key" VARCHAR, attempt INTEGER, epoch INTEGER, created_at INTEGER NOT NULL, PRIMARY KEY (run_no, after_slot, number) ) WITHOUT ROWID',
+    'CREATE UNIQUE INDEX chunks_of_stream ON chunks (run_no, stream, idx)',
     'CREATE TABLE owners ( owner VARCHAR NOT NULL, lease_until INTEGER NOT NULL, PRIMARY KEY (owner) ) WITHOUT ROWID',
     "CREATE TABLE runs ( run_no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, workflow_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, last_slot INTEGER NOT NULL, spec_version INTEGER NOT NULL, deployment_id VARCHAR NOT NULL, definition_hash VARCHAR, idempotency_key VARCHAR, parent_run_id VARCHAR, replayed_from VARCHAR, started_at INTEGER, completed_at INTEGER, paused_at INTEGER, ended_slot INTEGER, epoch INTEGER NOT NULL, owner VARCHAR, wake_at INTEGER, seen_slot INTEGER NOT NULL, error_code VARCHAR, cancel_reason VARCHAR, CONSTRAINT runs_status CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'cancelled'), UNIQUE (run_id) )",
     'CREATE INDEX runs_due ON runs (namespace, wake_at) WHERE wake_at IS NOT NULL AND owner IS NULL AND paused_at IS NULL',
@@ -236,12 +323,16 @@ SCHEMA = (
     'CREATE INDEX runs_owned ON runs (owner) WHERE owner IS NOT NULL',
     'CREATE TABLE steps ( run_no INTEGER NOT NULL, step_id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, step_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, updated_slot INTEGER NOT NULL, kind VARCHAR NOT NULL, child_run_id VARCHAR, attempt INTEGER NOT NULL, started_slot INTEGER, ended_slot INTEGER, error_slot INTEGER, hook_id VARCHAR, retry_after INTEGER, PRIMARY KEY (run_no, step_id), CONSTRAINT steps_status CHECK (status = \'pending\' OR status = \'running\' OR status = \'completed\' OR status = \'failed\') ) WITHOUT ROWID',
     'CREATE TABLE events ( run_no INTEGER NOT NULL, slot INTEGER NOT NULL, event_type VARCHAR NOT NULL, subject INTEGER, correlation_id VARCHAR, data VARCHAR, payload BLOB, epoch INTEGER, resume_id VARCHAR, created_at INTEGER NOT NULL, PRIMARY KEY (run_no, slot), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
+    "CREATE UNIQUE INDEX events_once ON events (run_no, correlation_id, event_type) WHERE event_type = 'attr_set' OR event_type = 'hook_conflict'",
     'CREATE UNIQUE INDEX events_resume ON events (run_no, resume_id) WHERE resume_id IS NOT NULL',
     "CREATE UNIQUE INDEX events_run_end ON events (run_no) WHERE event_type = 'run_completed' OR event_type = 'run_failed' OR event_type = 'run_cancelled'",
     'CREATE TABLE hooks ( run_no INTEGER NOT NULL, hook_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, token VARCHAR NOT NULL, kind VARCHAR NOT NULL, created_slot INTEGER NOT NULL, step_id VARCHAR, payloads INTEGER NOT NULL, released_slot INTEGER, retention_until INTEGER, is_system BOOLEAN NOT NULL, PRIMARY KEY (run_no, hook_id), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX hooks_token ON hooks (namespace, token) WHERE released_slot IS NULL',
     'CREATE TABLE run_attributes ( run_no INTEGER NOT NULL, "key" VARCHAR NOT NULL, namespace VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (run_no, "key"), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE INDEX attributes_found ON run_attributes (namespace, "key", value)',
+    'CREATE TABLE signals ( run_no INTEGER NOT NULL, signal_type VARCHAR NOT NULL, slot INTEGER NOT NULL, PRIMARY KEY (run_no, signal_type, slot), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
+    'CREATE TABLE streams ( run_no INTEGER NOT NULL, stream VARCHAR NOT NULL, length INTEGER NOT NULL, done BOOLEAN NOT NULL, PRIMARY KEY (run_no, stream), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE TABLE waits ( run_no INTEGER NOT NULL, wait_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, "key" VARCHAR, signal_type VARCHAR, resume_at INTEGER, matched_slot INTEGER, completed_slot INTEGER, PRIMARY KEY (run_no, wait_id), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
+    "CREATE INDEX waits_open ON waits (run_no, signal_type, created_slot) WHERE status = 'waiting' AND matched_slot IS NULL AND signal_type IS NOT NULL",
     "CREATE TRIGGER steps_end_once BEFORE UPDATE ON steps WHEN OLD.ended_slot IS NOT NULL BEGIN SELECT RAISE(ABORT, 'a step that has ended stays as it is'); END",
 )

@@ -3,6 +3,8 @@
 A run that is owned here is written by nobody else but for the odd event from outside.  So its image is kept, and the
 write itself proves that it is still true: every event raises ``last_slot``, every claim the epoch, and the run row is
 only moved on from the values the image has.
+
+Only what the events at hand are about is read, each by its key: a run may have thousands of hooks and waits.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from . import compiled as sql
 from . import rows
 from .database import Connection
 
-_STEP_OR_END = (e.OfStep, e.RunCompleted, e.RunFailed)
+_NEEDS_THE_RUN_ROW = (e.RunCreated, e.RunStarted, e.RunCancelled, e.RunPaused, e.RunResumed)
 
 
 @dataclass(slots=True)
@@ -38,12 +40,19 @@ class Opened:
     """Whether the image was kept, and must be proven by the write."""
     complete: bool = False
     """Whether every step that is not in the image is either ended or absent."""
+    bare: bool = False
+    """Whether the run has had neither hooks, waits nor signals before this write."""
     ended_steps: set[str] = field(default_factory=set[str])
+    found_signals: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     rows: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
     types: list[str] = field(default_factory=list[str])
     steps: set[str] = field(default_factory=set[str])
     hooks: set[str] = field(default_factory=set[str])
     waits: set[str] = field(default_factory=set[str])
+    tokens: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    """Tokens that this write takes, with its run, or sets free."""
+    conflicts: dict[str, e.StoredEvent] = field(default_factory=dict[str, e.StoredEvent])
+    """By hook, those that this write records."""
     attributes: bool = False
 
 
@@ -57,8 +66,7 @@ class Images:
     ) -> Opened:
         """The image of a run, with the entities that ``events`` are about; ``epoch`` is the writer's, if it owns it."""
         opened = self._kept.pop(run_id, None)
-        plain = all(isinstance(event, _STEP_OR_END) for event in events)
-        if opened is None or not plain or opened.image.run is None or opened.image.run.epoch != epoch:
+        if opened is None or not _may_use(opened, events, epoch):
             opened = self._read(connection, run_id, now)
         run = opened.image.run
         if run is None:
@@ -66,24 +74,24 @@ class Images:
             return opened
         opened.now = max(now, run.updated_at)
         opened.at = to_microseconds(opened.now)
-        if not plain:
-            self._read_neighbours(connection, opened, events)
-        for event in events:
-            if isinstance(event, e.OfStep):
-                self._read_step(connection, opened, event.correlation_id)
+        self._read_subjects(connection, opened, events)
         return opened
 
     def keep(self, opened: Opened) -> None:
-        """Keep the image of a run that its owner has just written to."""
-        steps = opened.image.steps
+        """Keep the image of a run that its owner has just written to: the run and the steps that have not ended."""
+        image = opened.image
         for step_id in opened.steps:
-            if steps[step_id].ended_slot is not None:
-                del steps[step_id]
+            if image.steps[step_id].ended_slot is not None:
+                del image.steps[step_id]
                 opened.ended_steps.add(step_id)
-        opened.rows, opened.types, opened.steps = [], [], set()
-        opened.hooks, opened.waits, opened.attributes = set(), set(), False
+        if not opened.bare or opened.hooks or opened.waits or image.signals:
+            opened.bare = False
+            image.hooks, image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, {}, []
+            opened.hooks, opened.waits, opened.found_signals = set(), set(), set()
+            opened.tokens, opened.conflicts = {}, {}
+        opened.rows, opened.types, opened.steps, opened.attributes = [], [], set(), False
         opened.kept = True
-        self._kept[opened.image.run_id] = opened
+        self._kept[image.run_id] = opened
 
     def forget(self, run_id: str) -> None:
         self._kept.pop(run_id, None)
@@ -98,7 +106,7 @@ class Images:
         opened = Opened(Image(run_id), now)
         row = connection.one(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
         if row is None:
-            opened.complete = True
+            opened.complete = opened.bare = True
             return opened
         run = opened.image.run = rows.run_from(row)
         opened.run_no = row[0]
@@ -106,48 +114,90 @@ class Images:
             raise RunNotSupportedError(run.run_id, run.spec_version, SPEC_VERSION)
         return opened
 
+    def _read_subjects(self, connection: Connection, opened: Opened, events: Sequence[e.NewEvent]) -> None:
+        hooks: dict[str, None] = {}
+        lines: dict[str, None] = {}
+        takers = 0
+        for event in events:
+            if isinstance(event, e.OfStep):
+                self._read_step(connection, opened, event.correlation_id)
+                if isinstance(event, e.StepRetrying) and event.hook_id is not None:
+                    hooks[event.hook_id] = None
+            elif isinstance(event, e.OfHook):
+                hooks[event.correlation_id] = None
+                if isinstance(event, e.HookCreated) and event.step_id is not None:
+                    self._read_step(connection, opened, event.step_id)
+            elif isinstance(event, e.OfWait | e.SignalReceived):
+                takers += 1
+                signal_type = self._line_of(connection, opened, event)
+                if signal_type is not None:
+                    lines[signal_type] = None
+            elif isinstance(event, e.AttrSet):
+                self._read_attributes(connection, opened, event)
+        for hook_id in hooks:
+            self._read_hook(connection, opened, hook_id)
+        for signal_type in lines:
+            self._read_line(connection, opened, signal_type, takers)
+
     def _read_step(self, connection: Connection, opened: Opened, step_id: str) -> None:
         image = opened.image
-        if step_id in image.steps or (opened.complete and step_id not in opened.ended_steps):
+        step = image.steps.get(step_id)
+        if step is None:
+            if opened.complete and step_id not in opened.ended_steps:
+                return
+            row = connection.one(sql.STEP_BY_ID, run_no=opened.run_no, step_id=step_id)
+            if row is None:
+                return
+            step = image.steps[step_id] = rows.step_from(image.run_id, row)
+        if step.hook_id is not None:
+            self._read_hook(connection, opened, step.hook_id)
+
+    def _read_hook(self, connection: Connection, opened: Opened, hook_id: str) -> None:
+        if opened.bare or hook_id in opened.image.hooks:
             return
-        row = connection.one(sql.STEP_BY_ID, run_no=opened.run_no, step_id=step_id)
-        if row is None:
+        row = connection.one(sql.HOOK_BY_ID, run_no=opened.run_no, hook_id=hook_id)
+        if row is not None:
+            opened.image.hooks[hook_id] = rows.hook_from(opened.image.run_id, row)
+
+    def _read_attributes(self, connection: Connection, opened: Opened, event: e.AttrSet) -> None:
+        image, run_no, claim = opened.image, opened.run_no, event.correlation_id
+        assert image.run is not None
+        image.run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
+        if claim is not None and connection.one(sql.ATTRIBUTE_CLAIM, run_no=run_no, correlation_id=claim):
+            image.attribute_claims.add(claim)
+
+    def _line_of(
+        self, connection: Connection, opened: Opened, event: e.WaitCreated | e.WaitCompleted | e.SignalReceived
+    ) -> str | None:
+        """Read the wait, if it is about one; the type of signal for which there may be others."""
+        if isinstance(event, e.SignalReceived):
+            return event.signal_type
+        image, wait_id = opened.image, event.correlation_id
+        if not opened.bare and wait_id not in image.waits:
+            row = connection.one(sql.WAIT_BY_ID, run_no=opened.run_no, wait_id=wait_id)
+            if row is not None:
+                image.waits[wait_id] = rows.wait_from(image.run_id, row)
+        if isinstance(event, e.WaitCreated):
+            return event.signal_type
+        wait = image.waits.get(wait_id)
+        return wait.signal_type if wait is not None else None
+
+    def _read_line(self, connection: Connection, opened: Opened, signal_type: str, most: int) -> None:
+        """The heads of both lines of a type, the waits and the signals: each event takes at most one."""
+        if opened.bare:
             return
-        step = image.steps[step_id] = rows.step_from(image.run_id, row)
-        if step.hook_id is not None and step.hook_id not in image.hooks:
-            self._read_hooks(connection, opened)
+        image, of_type = opened.image, {"run_no": opened.run_no, "signal_type": signal_type, "row_limit": most}
+        for row in connection.all(sql.WAITS_FOR_SIGNAL, **of_type):
+            image.waits.setdefault(row[1], rows.wait_from(image.run_id, row))
+            image.waiting.setdefault(signal_type, {})[row[1]] = None
+        found = [row[0] for row in connection.all(sql.SIGNALS_OF_TYPE, **of_type)]
+        if found:
+            image.signals[signal_type] = found
+            opened.found_signals.update((signal_type, slot) for slot in found)
 
-    def _read_hooks(self, connection: Connection, opened: Opened) -> None:
-        for row in connection.all(sql.HOOKS_OF_RUN, run_no=opened.run_no):
-            opened.image.hooks[row[1]] = rows.hook_from(opened.image.run_id, row)
 
-    def _read_neighbours(self, connection: Connection, opened: Opened, events: Sequence[e.NewEvent]) -> None:
-        """What the rarer events are judged by: all hooks, waits and untaken signals of the run, its attributes."""
-        image, run_no = opened.image, opened.run_no
-        for event in events:
-            match event:
-                case e.HookCreated() | e.HookReceived() | e.HookDisposed() | e.HookConflict():
-                    self._read_hooks(connection, opened)
-                    if isinstance(event, e.HookCreated) and event.step_id is not None:
-                        self._read_step(connection, opened, event.step_id)
-                case e.WaitCreated() | e.WaitCompleted() | e.SignalReceived() if not image.waits:
-                    self._read_waits(connection, opened)
-                case e.AttrSet():
-                    assert image.run is not None
-                    image.run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
-                    claim = event.correlation_id
-                    if claim is not None and connection.one(sql.ATTRIBUTE_CLAIM, run_no=run_no, correlation_id=claim):
-                        image.attribute_claims.add(claim)
-                case _:
-                    pass
-
-    def _read_waits(self, connection: Connection, opened: Opened) -> None:
-        image, run_no = opened.image, opened.run_no
-        for row in connection.all(sql.WAITS_OF_RUN, run_no=run_no):
-            image.waits[row[1]] = rows.wait_from(image.run_id, row)
-        taken = {wait.matched_slot for wait in image.waits.values()}
-        image.signals = [
-            (slot, rows.signal_type_of(data))
-            for slot, data in connection.all(sql.SIGNALS, run_no=run_no)
-            if slot not in taken
-        ]
+def _may_use(opened: Opened, events: Sequence[e.NewEvent], epoch: int | None) -> bool:
+    run = opened.image.run
+    if run is None or run.epoch != epoch:
+        return False
+    return not any(isinstance(event, _NEEDS_THE_RUN_ROW) for event in events)

@@ -1,17 +1,12 @@
-"""Rows to entities and events, and back."""
+"""Rows to entities, and back."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, cast, get_args
-
-from pydantic_core import to_json
 
 from wrkflw.clock import from_microseconds, to_microseconds
-from wrkflw.world import events as e
 from wrkflw.world.entities import Hook, Run, Step, Wait
 
 from . import compiled as sql
@@ -83,78 +78,20 @@ def hook_from(run_id: str, row: Row) -> Hook:
     )  # fmt: skip
 
 
-def hook_values(run_no: int, namespace: str, hook: Hook) -> dict[str, object]:
-    return {
-        "run_no": run_no,
-        "hook_id": hook.hook_id,
-        "namespace": namespace,
-        "token": hook.token,
-        "kind": hook.kind,
-        "created_slot": hook.created_slot,
-        "step_id": hook.step_id,
-        "payloads": hook.payloads,
-        "released_slot": hook.released_slot,
-        "retention_until": stored(hook.retention_until),
-        "is_system": int(hook.is_system),
-    }
+_hook_values: Callable[[Hook], tuple[object, ...]] = attrgetter(*sql.HOOK_WRITE.params[3:-2])
+
+
+def hook_row(run_no: int, namespace: str, hook: Hook) -> tuple[object, ...]:
+    values = _hook_values(hook)
+    return (run_no, hook.hook_id, namespace, *values, stored(hook.retention_until), int(hook.is_system))
 
 
 def wait_from(run_id: str, row: Row) -> Wait:
     return Wait(run_id, *row[1:7], moment(row[7]), row[8], row[9])  # type: ignore[call-arg]  # six columns
 
 
-def wait_values(run_no: int, wait: Wait) -> dict[str, object]:
-    return {
-        "run_no": run_no,
-        "wait_id": wait.wait_id,
-        "kind": wait.kind,
-        "status": wait.status,
-        "created_slot": wait.created_slot,
-        "key": wait.key,
-        "signal_type": wait.signal_type,
-        "resume_at": stored(wait.resume_at),
-        "matched_slot": wait.matched_slot,
-        "completed_slot": wait.completed_slot,
-    }
-
-
-# --- events ------------------------------------------------------------------------------------------
-
-_CLASSES: dict[str, type[Any]] = {
-    cls.model_fields["event_type"].default: cls for cls in get_args(get_args(e.NewEvent)[0])
-}
-# Fields that have a column of their own; ``data`` holds the others, as far as they were set.
-_COLUMNS: dict[str, frozenset[str | None]] = {
-    event_type: frozenset({"event_type", "correlation_id", cls.payload}) for event_type, cls in _CLASSES.items()
-}
-
-
-def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
-    """``data`` and ``payload`` of an event."""
-    values = event.__dict__
-    payload = values[event.payload] if event.payload is not None else None
-    given = event.__pydantic_fields_set__ - _COLUMNS[event.event_type]
-    if not given:
-        return None, payload
-    data = {name: value for name in sorted(given) if (value := values[name]) is not None}
-    return to_json(data).decode() if data else None, payload
-
-
-def signal_type_of(data: str) -> str:
-    """From the ``data`` of a ``signal_received``."""
-    return str(json.loads(data)["signal_type"])
-
-
-def event_from(run_id: str, row: Row, *, payloads: bool) -> e.StoredEvent:
-    """The columns of a log statement: slot, type, correlation id, data, payload, epoch, time."""
-    slot, event_type, correlation_id, data, payload, epoch, created_at = row
-    cls = _CLASSES[event_type]
-    values = cast("dict[str, object]", json.loads(data)) if data is not None else {}
-    if correlation_id is not None:
-        values["correlation_id"] = correlation_id
-    if payloads and payload is not None:
-        values[cls.payload] = payload
-    event = cls.model_validate(values)
-    return e.StoredEvent.model_construct(
-        run_id=run_id, slot=slot, event=event, epoch=epoch, created_at=from_microseconds(created_at)
-    )
+def wait_row(run_no: int, wait: Wait) -> tuple[object, ...]:
+    return (
+        run_no, wait.wait_id, wait.kind, wait.status, wait.created_slot, wait.key, wait.signal_type,
+        stored(wait.resume_at), wait.matched_slot, wait.completed_slot,
+    )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,9 +23,9 @@ from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
 from . import rows
-from .append import claim
 from .database import Connection, Reads, Row
 from .images import Images
+from .log import event_from
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
 
 
@@ -125,7 +126,7 @@ class RunReads:
             row = None if slot is None else connection.one(sql.EVENT_AT, run_no=run_no, slot=slot)
             if row is None:
                 continue
-            match rows.event_from(run.run_id, row, payloads=True).event:
+            match event_from(run.run_id, row, payloads=True).event:
                 case e.RunCreated(input=input_data):
                     run.input = input_data
                 case e.RunCompleted(output=output):
@@ -191,15 +192,15 @@ class RunReads:
             if not run.ended:
                 raise EntityConflictError(f"run {run_id} is {run.status!r}; cancel it before you delete it")
             for statement in (
-                sql.EVENTS_DELETE, sql.STEPS_DELETE, sql.HOOKS_DELETE, sql.WAITS_DELETE, sql.ATTRIBUTES_CLEAR,
-                sql.RUNS_DELETE,
+                sql.EVENTS_DELETE, sql.STEPS_DELETE, sql.HOOKS_DELETE, sql.WAITS_DELETE, sql.SIGNALS_DELETE,
+                sql.ATTRIBUTES_CLEAR, sql.CHUNKS_DELETE, sql.STREAMS_DELETE, sql.RUNS_DELETE,
             ):  # fmt: skip
                 connection.run(statement, run_no=run_no)
 
         await self._writer.submit(work)
 
     def _take(self, connection: Connection, run_no: int, run: Run, owner: str) -> Run:
-        claimed = claim(run, owner)
+        claimed = replace(run, owner=owner, epoch=run.epoch + 1, wake_at=None)
         self._save(connection, run_no, claimed)
         return claimed
 

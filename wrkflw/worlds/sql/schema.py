@@ -15,7 +15,7 @@ from wrkflw.world.errors import StoreRefusedError
 from . import compiled as sql
 from .database import Connection
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every schema there has been, oldest first; the last is the present one."""
 VERSION_TABLE = "wrkflw_version"
 
@@ -54,7 +54,9 @@ def prepare(connection: Connection, path: Path | None) -> None:
 def _version(connection: Connection, path: Path | None) -> str | None:
     tables = {row[0] for row in connection.text(_TABLES)}
     if VERSION_TABLE not in tables:
-        ours = {"runs", "events", "steps", "hooks", "waits", "run_attributes", "owners"}
+        ours = {
+            "runs", "events", "steps", "hooks", "waits", "signals", "run_attributes", "streams", "chunks", "owners",
+        }  # fmt: skip
         if clash := sorted(ours & tables):
             raise StoreRefusedError(
                 f"{path} already has a table {clash[0]!r} that is not wrkflw's; give wrkflw a file of its own"

@@ -21,11 +21,14 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     null,
     or_,
     select,
+    text,
     tuple_,
     union,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import sqlite
@@ -36,9 +39,12 @@ from . import tables as t
 
 Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
 
-runs, events, steps, hooks, waits, attributes, owners = (
-    t.Table.metadata.tables[name] for name in ("runs", "events", "steps", "hooks", "waits", "run_attributes", "owners")
-)
+runs, events, steps, hooks, waits, signals, attributes, streams, chunks, owners = (
+    t.Table.metadata.tables[name]
+    for name in (
+        "runs", "events", "steps", "hooks", "waits", "signals", "run_attributes", "streams", "chunks", "owners",
+    )
+)  # fmt: skip
 
 
 def at(name: str) -> Clause:
@@ -127,6 +133,30 @@ _log = (
     .select_from(_logged)
     .where(events.c.run_no == at("run_no"))
 )
+# Where many are read: the id that stands elsewhere is filled in by who reads.
+_plain_log = select(
+    events.c.slot,
+    events.c.event_type,
+    events.c.correlation_id,
+    events.c.data,
+    events.c.payload,
+    events.c.epoch,
+    events.c.created_at,
+    events.c.subject,
+).where(events.c.run_no == at("run_no"))
+_chunk = select(
+    chunks.c.after_slot,
+    null(),
+    chunks.c.stream,
+    chunks.c.key,
+    chunks.c.data,
+    chunks.c.epoch,
+    chunks.c.created_at,
+    chunks.c.attempt,
+    chunks.c.number,
+    chunks.c.idx,
+).where(chunks.c.run_no == at("run_no"))
+_named = events.c.correlation_id == at("correlation_id")  # by an index for some types, which are written out for it
 _fixed = {
     "run_no", "run_id", "namespace", "workflow_name", "created_at", "spec_version", "deployment_id", "definition_hash",
     "idempotency_key", "parent_run_id", "replayed_from",
@@ -160,8 +190,14 @@ STATEMENTS: dict[str, Clause] = {
     "RUNS_FREE": update(runs).where(runs.c.owner == at("gone")).values(owner=None, wake_at=at("now")),
     # --- the log
     "EVENT_INSERT": insert(events),
-    "EVENTS_AFTER": _log.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
-    "EVENTS_BEFORE": _log.where(events.c.slot < at("before")).order_by(events.c.slot.desc()).limit(at("row_limit")),
+    "EVENTS_AFTER": _plain_log.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
+    "EVENTS_BEFORE": _plain_log.where(events.c.slot > at("after"), events.c.slot < at("before"))
+    .order_by(events.c.slot.desc())
+    .limit(at("row_limit")),
+    "NAMES_AT": select(events.c.slot, events.c.correlation_id).where(
+        events.c.run_no == at("run_no"),
+        events.c.slot.in_(select(func.json_each(at("slots")).table_valued("value").c.value)),
+    ),
     "EVENT_AT": _log.where(events.c.slot == at("slot")),
     "EVENTS_ABOUT": _log.where(
         events.c.slot > at("after"),
@@ -176,13 +212,9 @@ STATEMENTS: dict[str, Clause] = {
     .order_by(events.c.slot.desc())
     .limit(at("row_limit")),
     "EVENT_RESUMED": _log.where(events.c.resume_id == at("resume_id")),
-    "SIGNALS": select(events.c.slot, events.c.data)
-    .where(events.c.run_no == at("run_no"), events.c.event_type == "signal_received")
-    .order_by(events.c.slot),
+    "CONFLICT_OF": _log.where(text("events.event_type = 'hook_conflict'"), _named),
     "ATTRIBUTE_CLAIM": select(events.c.slot).where(
-        events.c.run_no == at("run_no"),
-        events.c.event_type == "attr_set",
-        events.c.correlation_id == at("correlation_id"),
+        events.c.run_no == at("run_no"), text("events.event_type = 'attr_set'"), _named
     ),
     # --- the views
     "STEP_BY_ID": select(steps).where(_row_where(steps, "run_no", "step_id")),
@@ -204,17 +236,52 @@ STATEMENTS: dict[str, Clause] = {
     "HOOKS_RELEASE": update(hooks)
     .where(hooks.c.run_no == at("no"), hooks.c.released_slot.is_(None))
     .values(released_slot=at("slot")),
+    "WAIT_BY_ID": select(waits).where(_row_where(waits, "run_no", "wait_id")),
+    "WAITS_FOR_SIGNAL": select(waits)
+    .where(_row_where(waits, "run_no", "signal_type"), text(t.OPEN_FOR_A_SIGNAL))
+    .order_by(waits.c.created_slot)
+    .limit(at("row_limit")),
     "WAITS_OF_RUN": select(waits).where(_row_where(waits, "run_no")).order_by(waits.c.created_slot),
     "WAIT_WRITE": _replace(waits),
     "WAITS_CLOSE": update(waits)
     .where(waits.c.run_no == at("no"), waits.c.status == "waiting")
     .values(status="completed", completed_slot=at("slot")),
+    "SIGNALS_OF_TYPE": select(signals.c.slot)
+    .where(_row_where(signals, "run_no", "signal_type"))
+    .order_by(signals.c.slot)
+    .limit(at("row_limit")),
+    "SIGNALS_OF_RUN": select(signals.c.signal_type, signals.c.slot)
+    .where(_row_where(signals, "run_no"))
+    .order_by(signals.c.slot),
+    "SIGNAL_INSERT": insert(signals),
+    "SIGNAL_DELETE": delete(signals).where(_row_where(signals, "run_no", "signal_type", "slot")),
     "ATTRIBUTES_OF_RUN": select(attributes.c.key, attributes.c.value).where(_row_where(attributes, "run_no")),
     "ATTRIBUTES_CLEAR": delete(attributes).where(_row_where(attributes, "run_no")),
     "ATTRIBUTE_INSERT": insert(attributes),
+    # --- streams
+    "STREAM_BY_NAME": select(streams.c.length, streams.c.done).where(_row_where(streams, "run_no", "stream")),
+    "STREAM_WRITE": _replace(streams),
+    "STREAMS_OF_RUN": select(streams.c.stream).where(_row_where(streams, "run_no")).order_by(streams.c.stream),
+    "CHUNK_INSERT": insert(chunks),
+    "CHUNK_LAST": select(chunks.c.number)
+    .where(_row_where(chunks, "run_no"))
+    .order_by(chunks.c.after_slot.desc(), chunks.c.number.desc())
+    .limit(1),
+    "CHUNKS_OF_STREAM": _chunk.where(chunks.c.stream == at("stream"), chunks.c.idx >= at("start_index"))
+    .order_by(chunks.c.idx)
+    .limit(at("row_limit")),
+    "ITEMS_AFTER": union_all(
+        _plain_log.add_columns(literal_column("0"), null()).where(events.c.slot > at("after")),
+        _chunk.where(
+            chunks.c.after_slot >= at("after"),
+            or_(chunks.c.after_slot > at("after"), chunks.c.number > at("after_number")),
+        ),
+    )
+    .order_by(text("1, 9"))
+    .limit(at("row_limit")),
     **{
         f"{table.name.upper()}_DELETE": delete(table).where(_row_where(table, "run_no"))
-        for table in (events, steps, hooks, waits, runs)
+        for table in (events, steps, hooks, waits, signals, streams, chunks, runs)
     },
 }
 

@@ -26,18 +26,25 @@ from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
 from . import rows
-from .append import Append, Appended, Appender
+from .admission import Admission
+from .append import Appender
 from .database import Connection, Reads, Row, WordedReads
 from .identifiers import check_new_run_id, slot_of
 from .images import Images
+from .log import event_from, log_from
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
+from .request import Append, Appended
 from .runs import RunReads
+from .streamer import SqlStreamer
 
-# Refused in a batch: they answer their writer with more than a slot, or must not be judged in passing.
-_NEVER_IN_A_BATCH = frozenset({
-    "run_created", "run_started", "run_cancelled", "run_paused", "run_resumed",
-    "hook_created", "hook_disposed", "hook_received", "signal_received", "attr_set",
+# What a batch may hold: any, one of the owner's, and one with a claim behind ``run_created`` and ``run_started``.
+_BATCHABLE = frozenset({
+    "run_completed", "run_failed", "step_created", "step_started", "step_completed", "step_failed", "step_retrying",
+    "wait_created", "wait_completed",
 })  # fmt: skip
+_BY_THE_OWNER = _BATCHABLE | {"hook_created", "hook_disposed"}
+_AT_BIRTH = _BY_THE_OWNER | {"signal_received"}
+_FROM_OUTSIDE = frozenset({"hook_received", "signal_received", "wait_completed", "run_resumed"})
 
 
 class SqlStorage:
@@ -56,12 +63,14 @@ class SqlStorage:
     ) -> None:
         images, reads = Images(namespace), WordedReads(read)
         writer.on_rollback = images.forget_all
-        appender = Appender(images, namespace, clock, owner_is_live, max_events)
+        admission = Admission(namespace, owner_is_live)
+        appender = Appender(images, admission, namespace, clock, max_events)
         self._writer = writer
         self.runs = RunReads(writer, reads, images, namespace, clock, owner_is_live)
         self.events = SqlEvents(writer, reads, self.runs, appender, clock, randomness)
         self.steps = SqlSteps(reads, self.runs)
         self.hooks = SqlHooks(reads, self.runs, namespace)
+        self.streamer = SqlStreamer(writer, reads, self.runs, admission, clock)
 
     async def settled(self) -> None:
         await self._writer.submit(_nothing)
@@ -88,6 +97,7 @@ class SqlEvents:
         event: e.NewEvent,
         *,
         fence: Fence | None = None,
+        claim: Claim | None = None,
         expect_slot: int | None = None,
         resume_id: str | None = None,
         wake_at: datetime | None = None,
@@ -99,7 +109,9 @@ class SqlEvents:
             run_id = f"wrun_{new_ulid(self._clock.now(), self._randomness)}"
         elif isinstance(event, e.RunCreated):
             check_new_run_id(run_id, self._clock.now())
-        request = Append(run_id, [event], fence, None, expect_slot, resume_id, wake_at)
+        if claim is not None and (fence is not None or event.event_type not in _FROM_OUTSIDE):
+            raise WorldError(f"who writes {event.event_type!r} cannot claim the run by it; use runs.claim()")
+        request = Append(run_id, [event], fence, claim, expect_slot, resume_id, wake_at)
 
         def work(connection: Connection) -> EventResult:
             try:
@@ -128,7 +140,7 @@ class SqlEvents:
         appended = await self._writer.submit(lambda connection: self._append(connection, request))
         run = appended.image.run
         assert run is not None
-        return BatchResult(run.epoch, run.last_slot, appended.items)
+        return BatchResult(run.epoch, run.last_slot, appended.items, appended.at)
 
     async def get(self, run_id: str, event_id: str, *, resolve_data: Resolve = "all") -> e.StoredEvent:
         run_no, _ = self._runs.located(run_id)
@@ -136,10 +148,10 @@ class SqlEvents:
         row = None if slot is None else self._read.one(sql.EVENT_AT, run_no=run_no, slot=slot)
         if row is None:
             raise WorldError(f"run {run_id} has no event {event_id!r}", status=404)
-        return rows.event_from(run_id, row, payloads=resolve_data == "all")
+        return event_from(run_id, row, payloads=resolve_data == "all")
 
     async def list(
-        self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
+        self, run_id: str, *, after_slot: int = 0, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
         run_no, _ = self._runs.located(run_id)
         request = page or PageRequest(limit=FAR)
@@ -148,10 +160,11 @@ class SqlEvents:
         (edge,) = decode_cursor(request.cursor, listing, (FAR if descending else 0,))
         limit = request.limit if page is None else limit_of(request)
         if descending:
-            found = self._read.all(sql.EVENTS_BEFORE, run_no=run_no, before=edge, row_limit=limit + 1)
+            found = self._read.all(sql.EVENTS_BEFORE, run_no=run_no, after=after_slot, before=edge, row_limit=limit + 1)
         else:
-            found = self._read.all(sql.EVENTS_AFTER, run_no=run_no, after=edge, row_limit=limit + 1)
-        log = [rows.event_from(run_id, row, payloads=resolve_data == "all") for row in found]
+            after = max(edge, after_slot)
+            found = self._read.all(sql.EVENTS_AFTER, run_no=run_no, after=after, row_limit=limit + 1)
+        log = log_from(run_id, run_no, found, self._read, payloads=resolve_data == "all")
         return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
 
     async def list_by_correlation_id(
@@ -168,7 +181,7 @@ class SqlEvents:
             found = self._read.all(sql.EVENTS_ABOUT_BEFORE, before=edge, **about)
         else:
             found = self._read.all(sql.EVENTS_ABOUT, after=edge, **about)
-        log = [rows.event_from(run_id, row, payloads=resolve_data == "all") for row in found]
+        log = [event_from(run_id, row, payloads=resolve_data == "all") for row in found]
         return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
 
 
@@ -231,14 +244,14 @@ class SqlHooks:
         hook = rows.hook_from(run_id, row)
         found = self._read.one(sql.EVENT_AT, run_no=row[0], slot=hook.created_slot)
         if found is not None:
-            created = rows.event_from(run_id, found, payloads=True)
+            created = event_from(run_id, found, payloads=True)
             hook.created_at = created.created_at
             hook.metadata = created.event.metadata if isinstance(created.event, e.HookCreated) else None
         return hook
 
 
 def _check_batch(events: Sequence[e.NewEvent], *, fence: RunFence | None, claim: Claim | None) -> None:
-    rest = events
+    rest, allowed = events, _BATCHABLE if fence is None else _BY_THE_OWNER
     if claim is not None:
         if fence is not None:
             raise WorldError("a batch has a fence or a claim; give one of them")
@@ -247,18 +260,10 @@ def _check_batch(events: Sequence[e.NewEvent], *, fence: RunFence | None, claim:
                 "a batch with a claim begins with 'run_created'; claim a run that exists with runs.claim()"
             )
         rest = events[2:] if len(events) > 1 and isinstance(events[1], e.RunStarted) else events[1:]
-    about: set[str] = set()
-    created: str | None = None
+        allowed = _AT_BIRTH
     for event in rest:
-        if event.event_type in _NEVER_IN_A_BATCH:
+        if event.event_type not in allowed:
             raise WorldError(f"{event.event_type!r} cannot be part of a batch; append it with create()")
-        name: str | None = getattr(event, "correlation_id", None)
-        if name is None:
-            continue
-        if name in about and not (isinstance(event, e.StepStarted) and name == created):
-            raise WorldError(f"a batch has two events of {name!r}; only 'step_started' may follow 'step_created'")
-        about.add(name)
-        created = name if isinstance(event, e.StepCreated) else None
 
 
 def _result(connection: Connection, appended: Appended, request: Append) -> EventResult:
@@ -269,8 +274,7 @@ def _result(connection: Connection, appended: Appended, request: Append) -> Even
     stored = appended.again
     if stored is None and appended.last is not None:
         slot, last = appended.last
-        epoch = request.fence.epoch if isinstance(request.fence, RunFence) else None
-        stored = e.StoredEvent(run_id=image.run_id, slot=slot, event=last, epoch=epoch, created_at=appended.at)
+        stored = e.StoredEvent(run_id=image.run_id, slot=slot, event=last, epoch=request.epoch, created_at=appended.at)
     step, hook, wait = appended.step, image.hooks.get(about), image.waits.get(about)
     attributes: dict[str, str] = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=appended.run_no))
     return EventResult(
@@ -280,6 +284,7 @@ def _result(connection: Connection, appended: Appended, request: Append) -> Even
         None if hook is None else replace(hook),
         None if wait is None else replace(wait),
         appended.step_created,
+        appended.claimed,
     )
 
 
@@ -288,7 +293,7 @@ def _resolved(connection: Reads, run_no: int, step: Step, resolve_data: Resolve)
 
     def event_at(slot: int | None) -> e.StoredEvent | None:
         row = None if slot is None else connection.one(sql.EVENT_AT, run_no=run_no, slot=slot)
-        return None if row is None else rows.event_from(step.run_id, row, payloads=resolve_data == "all")
+        return None if row is None else event_from(step.run_id, row, payloads=resolve_data == "all")
 
     created, started = event_at(step.created_slot), event_at(step.started_slot)
     ended, updated, error = event_at(step.ended_slot), event_at(step.updated_slot), event_at(step.error_slot)

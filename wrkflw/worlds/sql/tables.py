@@ -28,6 +28,9 @@ def _any_of(column: str, *values: str) -> str:
     return " OR ".join(f"{column} = '{value}'" for value in values)
 
 
+OPEN_FOR_A_SIGNAL = "status = 'waiting' AND matched_slot IS NULL AND signal_type IS NOT NULL"
+
+
 class Table(SQLModel):
     metadata: ClassVar[MetaData] = MetaData()
 
@@ -100,6 +103,15 @@ class EventRow(Table, table=True):
             sqlite_where=text(_any_of("event_type", "run_completed", "run_failed", "run_cancelled")),
         ),
         Index("events_resume", "run_no", "resume_id", unique=True, sqlite_where=text("resume_id IS NOT NULL")),
+        # What is recorded once, and has its id in no table of entities.
+        Index(
+            "events_once",
+            "run_no",
+            "correlation_id",
+            "event_type",
+            unique=True,
+            sqlite_where=text(_any_of("event_type", "attr_set", "hook_conflict")),
+        ),
         {"sqlite_with_rowid": False},
     )
 
@@ -171,7 +183,10 @@ class HookRow(Table, table=True):
 
 class WaitRow(Table, table=True):
     __tablename__ = "waits"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        Index("waits_open", "run_no", "signal_type", "created_slot", sqlite_where=text(OPEN_FOR_A_SIGNAL)),
+        {"sqlite_with_rowid": False},
+    )
 
     run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
     wait_id: str = Field(primary_key=True)
@@ -185,6 +200,17 @@ class WaitRow(Table, table=True):
     completed_slot: int | None
 
 
+class SignalRow(Table, table=True):
+    """A signal that no wait has taken; it stands in the log at ``slot``."""
+
+    __tablename__ = "signals"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    signal_type: str = Field(primary_key=True)
+    slot: int = Field(primary_key=True)
+
+
 class AttributeRow(Table, table=True):
     __tablename__ = "run_attributes"
     __table_args__ = (Index("attributes_found", "namespace", "key", "value"), {"sqlite_with_rowid": False})
@@ -193,6 +219,39 @@ class AttributeRow(Table, table=True):
     key: str = Field(primary_key=True)
     namespace: str
     value: str
+
+
+class StreamRow(Table, table=True):
+    """A stream of a run: how many chunks it has, and whether it is closed."""
+
+    __tablename__ = "streams"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    stream: str = Field(primary_key=True)
+    length: int
+    done: bool
+
+
+class ChunkRow(Table, table=True):
+    """A chunk, where it stands among all that happened to its run: behind event ``after_slot``."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (
+        Index("chunks_of_stream", "run_no", "stream", "idx", unique=True),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_no: int = Field(primary_key=True, sa_type=Int64)  # that of its stream, which the run is checked for
+    after_slot: int = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    stream: str
+    idx: int
+    data: bytes
+    key: str | None
+    attempt: int | None
+    epoch: int | None
+    created_at: int = Field(sa_type=Int64)
 
 
 class OwnerRow(Table, table=True):

@@ -1,0 +1,63 @@
+"""How fields of the state are merged: what they declare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NotRequired
+
+import pytest
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from wrkflw.merging import Merge, merge_rules
+
+
+class Model(BaseModel):
+    total: Annotated[int, Merge.SUM] = 0
+    bounded: Annotated[int, Field(ge=0), Merge.LAST] = 0
+    plain: int = 0
+
+
+class Child(Model):
+    more: Annotated[float, Merge.SUM] = 0.0
+
+
+@dataclass
+class Record:
+    total: Annotated[int, Merge.SUM] = 0
+    names: list[str] = field(default_factory=list)
+
+
+class Row(TypedDict, total=False):
+    total: Annotated[int, Merge.SUM]
+    last: NotRequired[Annotated[str, Merge.LAST]]
+    plain: int
+
+
+@pytest.mark.parametrize(
+    ("state", "rules"),
+    [
+        (Model, {"total": Merge.SUM, "bounded": Merge.LAST}),
+        (Child, {"total": Merge.SUM, "bounded": Merge.LAST, "more": Merge.SUM}),
+        (Record, {"total": Merge.SUM}),
+        (Row, {"total": Merge.SUM, "last": Merge.LAST}),
+        (dict[str, int], {}),
+        (int, {}),
+        (None, {}),
+    ],
+    ids=repr,
+)
+def test_rules_stand_in_the_annotations_of_the_fields(state: Any, rules: dict[str, Merge]) -> None:
+    assert rules == merge_rules(state)
+
+
+def test_the_last_of_several_rules_holds() -> None:
+    class Twice(BaseModel):
+        total: Annotated[int, Merge.SUM, Merge.LAST] = 0
+
+    assert merge_rules(Twice) == {"total": Merge.LAST}
+
+
+def test_a_merged_field_is_validated_like_any_other() -> None:
+    assert Model.model_validate({"total": 3}).total == 3
+    assert Model.model_validate_json('{"total": 3}') == Model(total=3)

@@ -1,0 +1,206 @@
+"""Streams, on a real file and in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import START, ManualClock
+from tests.world.looks import connection_of, new_run_id
+from wrkflw.world import events as e
+from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError, WorldError
+from wrkflw.world.storage import Claim, RunFence
+from wrkflw.world.streamer import Chunk, NewChunk, Position, StreamInfo, position_of
+from wrkflw.worlds.sqlite import SqliteWorld
+
+OWNED = RunFence(1)
+
+
+@pytest.fixture(params=["file", "memory"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteWorld]:
+    world = SqliteWorld(tmp_path / "streams.db" if request.param == "file" else ":memory:", clock=clock)
+    await world.start()
+    yield world
+    await world.close()
+
+
+@pytest.fixture
+async def run_id(world: SqliteWorld, clock: ManualClock) -> str:
+    run_id = new_run_id(clock.now())
+    events: list[e.NewEvent] = [e.RunCreated(workflow_name="greet"), e.RunStarted()]
+    await world.storage.events.create_batch(run_id, events, claim=Claim(world.owner))
+    return run_id
+
+
+def chunks(*texts: str, stream: str = "out") -> list[NewChunk]:
+    return [NewChunk(stream, text.encode()) for text in texts]
+
+
+def texts(read: Sequence[object]) -> list[str]:
+    return [found.data.decode() if isinstance(found, Chunk) else type(found).__name__ for found in read]
+
+
+async def step(world: SqliteWorld, run_id: str, name: str) -> None:
+    created = e.StepCreated(correlation_id=name, step_name="a", key=name)
+    await world.storage.events.create_batch(run_id, [created, e.StepStarted(correlation_id=name)], fence=OWNED)
+
+
+async def test_chunks_are_numbered_in_their_stream_and_in_their_run(world: SqliteWorld, run_id: str) -> None:
+    write = world.streamer.write_many
+
+    assert await write(run_id, [NewChunk("out", b"\x00a", "k", 2), NewChunk("log", b"b")], fence=OWNED) == 2
+    assert await write(run_id, chunks("c"), fence=OWNED) == 3
+
+    out = await world.streamer.read(run_id, "out")
+    assert out == [
+        Chunk(run_id, "out", 0, b"\x00a", "k", 2, 1, 2, 1, START),
+        Chunk(run_id, "out", 1, b"c", None, None, 1, 2, 3, START),
+    ]
+    assert [chunk.number for chunk in await world.streamer.read(run_id, "log")] == [2]
+    assert await world.streamer.list(run_id) == ["log", "out"]
+
+
+async def test_empty_chunks_are_left_out(world: SqliteWorld, run_id: str) -> None:
+    assert await world.streamer.write_many(run_id, chunks("", "a", ""), fence=OWNED) == 1
+    assert await world.streamer.write_many(run_id, chunks(""), fence=OWNED) == 1
+    assert await world.streamer.write_many(run_id, [], fence=OWNED) == 1
+
+    assert texts(await world.streamer.read(run_id, "out")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"), [(0, "abcd"), (2, "cd"), (4, ""), (9, ""), (-1, "d"), (-4, "abcd"), (-9, "abcd")]
+)
+async def test_a_stream_is_read_from_an_index_or_from_its_end(
+    start: int, expected: str, world: SqliteWorld, run_id: str
+) -> None:
+    await world.streamer.write_many(run_id, chunks(*"abcd"), fence=OWNED)
+
+    assert "".join(texts(await world.streamer.read(run_id, "out", start_index=start))) == expected
+    assert "".join(texts(await world.streamer.read(run_id, "out", start_index=start, limit=1))) == expected[:1]
+
+
+async def test_a_stream_has_an_end(world: SqliteWorld, run_id: str) -> None:
+    streamer = world.streamer
+    assert await streamer.info(run_id, "out") == StreamInfo(-1, False)
+    await streamer.write_many(run_id, chunks("a", "b"), fence=OWNED)
+    assert await streamer.info(run_id, "out") == StreamInfo(1, False)
+
+    for _ in range(2):
+        await streamer.close(run_id, "out", fence=OWNED)
+    await streamer.close(run_id, "nothing", fence=OWNED)
+
+    assert await streamer.info(run_id, "out") == StreamInfo(1, True)
+    assert await streamer.info(run_id, "nothing") == StreamInfo(-1, True)
+    assert await streamer.list(run_id) == ["nothing", "out"]
+    with pytest.raises(EntityConflictError, match=f"stream 'out' of {run_id} is closed; write to another one"):
+        await streamer.write_many(run_id, [*chunks("c", stream="log"), *chunks("c")], fence=OWNED)
+    assert await streamer.read(run_id, "log") == []
+
+
+async def test_nothing_is_written_to_a_run_that_has_ended(world: SqliteWorld, run_id: str) -> None:
+    await world.streamer.write_many(run_id, chunks("a"), fence=OWNED)
+    await world.storage.events.create_batch(run_id, [e.RunCompleted()], fence=OWNED)
+
+    with pytest.raises(RunExpiredError) as refused:
+        await world.streamer.write_many(run_id, chunks("b"), fence=OWNED)
+    assert refused.value.status == 410
+    with pytest.raises(RunExpiredError):
+        await world.streamer.close(run_id, "out", fence=OWNED)
+    assert await world.streamer.info(run_id, "out") == StreamInfo(0, True)
+
+
+async def test_who_has_lost_the_run_writes_nothing(world: SqliteWorld, run_id: str) -> None:
+    last = (await world.storage.runs.get(run_id)).last_slot
+    await world.storage.runs.release(run_id, OWNED, seen_slot=last, wake_at=None)
+    await world.storage.runs.claim(run_id, owner=world.owner)
+
+    for fence in (OWNED, None):
+        with pytest.raises(FencedError):
+            await world.streamer.write_many(run_id, chunks("a"), fence=fence)
+        with pytest.raises(FencedError):
+            await world.streamer.close(run_id, "out", fence=fence)
+    assert await world.streamer.list(run_id) == []
+
+
+async def test_anybody_may_write_to_a_run_that_nobody_owns(world: SqliteWorld, run_id: str) -> None:
+    await world.storage.runs.release(run_id, OWNED, seen_slot=2, wake_at=None)
+
+    await world.streamer.write_many(run_id, chunks("a"))
+
+    assert [chunk.epoch for chunk in await world.streamer.read(run_id, "out")] == [None]
+
+
+async def test_writers_at_the_same_time_lose_and_repeat_nothing(world: SqliteWorld, run_id: str) -> None:
+    await asyncio.gather(
+        *(world.streamer.write_many(run_id, chunks(f"{name}1", f"{name}2", stream=name), fence=OWNED) for name in "xyx")
+    )
+
+    assert texts(await world.streamer.read(run_id, "x")) == ["x1", "x2", "x1", "x2"]
+    assert [chunk.index for chunk in await world.streamer.read(run_id, "x")] == [0, 1, 2, 3]
+    items = await world.streamer.items(run_id, after=Position(2))
+    assert [item.number for item in items if isinstance(item, Chunk)] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_events_and_chunks_are_told_in_one_order(world: SqliteWorld, run_id: str) -> None:
+    write = world.streamer.write_many
+    await write(run_id, chunks("a", "b"), fence=OWNED)
+    await asyncio.gather(step(world, run_id, "step_1"), write(run_id, chunks("c", stream="log"), fence=OWNED))
+    await write(run_id, chunks("d"), fence=OWNED)
+    await world.storage.events.create_batch(run_id, [e.StepCompleted(correlation_id="step_1")], fence=OWNED)
+
+    items = await world.streamer.items(run_id)
+
+    told = [item.data.decode() if isinstance(item, Chunk) else item.event_type for item in items]
+    assert told == ["run_created", "run_started", "a", "b", "step_created", "step_started", "c", "d", "step_completed"]
+    assert [position_of(item) for item in items] == [
+        (1, 0), (2, 0), (2, 1), (2, 2), (3, 0), (4, 0), (4, 3), (4, 4), (5, 0),
+    ]  # fmt: skip
+    for index, item in enumerate(items):
+        assert await world.streamer.items(run_id, after=position_of(item)) == items[index + 1 :]
+        assert await world.streamer.items(run_id, after=position_of(item), limit=1) == items[index + 1 : index + 2]
+    events = [item for item in items if not isinstance(item, Chunk)]
+    assert events == (await world.storage.events.list(run_id)).data
+
+
+async def test_listeners_are_told_of_chunks(world: SqliteWorld, run_id: str) -> None:
+    told: list[tuple[str, list[str]]] = []
+    end = world.subscribe(lambda about, types: told.append((about, list(types))))
+
+    await world.streamer.write_many(run_id, chunks("a", "b"), fence=OWNED)
+    await world.streamer.write_many(run_id, chunks(""), fence=OWNED)
+    await world.streamer.close(run_id, "out", fence=OWNED)
+    end()
+
+    assert told == [(run_id, ["chunk_written"]), (run_id, ["stream_closed"])]
+
+
+async def test_a_run_that_is_deleted_leaves_no_chunks(world: SqliteWorld, run_id: str) -> None:
+    await world.streamer.write_many(run_id, chunks("a"), fence=OWNED)
+    await world.storage.events.create_batch(run_id, [e.RunCompleted()], fence=OWNED)
+    await world.storage.runs.delete(run_id)
+
+    assert connection_of(world).text("SELECT (SELECT count(*) FROM chunks) + (SELECT count(*) FROM streams)") == [(0,)]
+    with pytest.raises(WorkflowRunNotFoundError):
+        await world.streamer.read(run_id, "out")
+
+
+@pytest.mark.parametrize("name", ["", "a\n", "x" * 257])
+async def test_a_stream_has_a_name_that_can_be_read(name: str, world: SqliteWorld, run_id: str) -> None:
+    with pytest.raises(WorldError, match="a stream cannot be called"):
+        await world.streamer.write_many(run_id, chunks("a", stream=name), fence=OWNED)
+    with pytest.raises(WorldError, match="a stream cannot be called"):
+        await world.streamer.close(run_id, name, fence=OWNED)
+
+
+async def test_chunks_survive_the_process(tmp_path: Path, clock: ManualClock) -> None:
+    for number in (1, 2):
+        world = SqliteWorld(tmp_path / "kept.db", clock=clock)
+        await world.start()
+        if number == 1:
+            await world.storage.events.create("run-1", e.RunCreated(workflow_name="greet"))
+        assert await world.streamer.write_many("run-1", chunks("a")) == number
+        world.abandon()

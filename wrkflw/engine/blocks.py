@@ -1,0 +1,183 @@
+"""Blocks: the members of a parallel, the items of a foreach.
+
+When one member fails or bails the block is decided: no other is begun, those whose body runs are waited for and
+recorded, and those that are parked are closed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from wrkflw.errors import InvalidValueError, LimitError, NondeterminismError
+from wrkflw.graph import AnyStep, Foreach, Parallel
+
+from . import failures, states
+from .branches import Branches
+from .closing import close
+from .keys import of_item
+from .lanes import Lane
+from .records import Record
+from .scopes import Scope
+from .standing import BailedError, Parked, StepEndedError
+from .values import NOTHING, Flow, Later, Settled
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
+
+
+async def parallel(interpreter: Interpreter, scope: Scope, node: Parallel, flow: Flow) -> Flow:
+    """What all members give, in the order of the arguments."""
+    keys = [scope.key_of(step.id) for step in node.steps]
+    inside = _inside(scope)
+
+    async def member(number: int) -> Flow:
+        return await interpreter.call(inside, node.steps[number], keys[number], _copy(flow))
+
+    outputs = await _together(interpreter, inside, node.steps, keys, member, node.concurrency)
+    records = [interpreter.drive.journal.records[key] for key in keys]
+    scope.state = states.merged_block(scope.state, records, states.rules_of(scope.definition.graph))
+    values = [output.value for output in outputs]
+    return Settled(tuple(values) if node.gives == "tuple" else values)
+
+
+async def foreach(interpreter: Interpreter, scope: Scope, node: Foreach, flow: Flow) -> Flow:
+    """What the step gives for every item, in their order."""
+    step, key = node.step, scope.key_of(node.step.id)
+    items = _items(interpreter, scope, step, flow)
+    meta = {"items": len(items), "digest": _digest(items)} if items else None
+    if node.concurrency > 1:
+        return await _side_by_side(interpreter, scope, node, items, meta)
+    begun = interpreter.drive.journal.begun(scope.prefix, step.id)
+    interpreter.change_state(scope, *begun[:-1])
+    for index in range(max(0, len(begun) - 1), len(items)):
+        await interpreter.call_in_chain(
+            scope, step, of_item(key, index), Settled(items[index]), index=index, meta=None if index else meta
+        )
+    return items_of(interpreter, scope, step)
+
+
+async def _side_by_side(
+    interpreter: Interpreter, scope: Scope, node: Foreach, items: Sequence[object], meta: dict[str, Any] | None
+) -> Flow:
+    step, key = node.step, scope.key_of(node.step.id)
+    keys = [of_item(key, index) for index in range(len(items))]
+    inside = _inside(scope)
+
+    async def item(index: int) -> Flow:
+        value = Settled(items[index])
+        return await interpreter.call(inside, step, keys[index], value, index=index, meta=None if index else meta)
+
+    outputs = await _together(interpreter, inside, [step] * len(items), keys, item, node.concurrency)
+    records = [interpreter.drive.journal.records[key] for key in keys]
+    scope.state = states.merged_block(scope.state, records, states.rules_of(scope.definition.graph))
+    return Settled([output.value for output in outputs])
+
+
+def items_of(interpreter: Interpreter, scope: Scope, step: AnyStep) -> Flow:
+    """What a foreach that is over has given."""
+    begun = interpreter.drive.journal.begun(scope.prefix, step.id)
+    records = sorted((record for record in begun if isinstance(record, Record)), key=states.index_of_record)
+    return Settled([interpreter.output_of(scope, step, record).value for record in records])
+
+
+async def _together(
+    interpreter: Interpreter,
+    inside: Scope,
+    steps: Sequence[AnyStep],
+    keys: Sequence[str],
+    begin: Any,
+    limit: int | None,
+) -> list[Flow]:
+    """The outputs of all members; those in the record are not begun again."""
+    drive = interpreter.drive
+    branches = Branches(drive, inside.lane, begin)
+    for how in _decisions(interpreter, inside, steps, keys):
+        branches.decide(how)
+    todo: list[int] = []
+    for number, (step, key) in enumerate(zip(steps, keys, strict=True)):
+        record = drive.journal.records.get(key)
+        if record is None:
+            todo.append(number)
+        elif record.succeeded:
+            branches.outcomes[number] = Later(_reading(interpreter, inside, step, record))
+        elif record.status not in ("failed", "cancelled") and not record.bailed:
+            waits = _still_waits(drive.services.clock.now(), step, record)
+            if waits is None:
+                todo.append(number)
+            else:
+                branches.park(number, waits)
+    await branches.run(todo, limit)
+    if branches.gave_up:
+        await drive.recorder.commit()  # of those that were under way
+    elif branches.decided:
+        close(drive, keys)
+    branches.verdict()
+    return [branches.outcomes[number] for number in range(len(keys))]
+
+
+def _decisions(
+    interpreter: Interpreter, inside: Scope, steps: Sequence[AnyStep], keys: Sequence[str]
+) -> Iterator[StepEndedError | BailedError]:
+    """How members ended, by the record, that decide the block; first recorded, first."""
+    records = interpreter.drive.journal.records
+    ended = [(record, step) for key, step in zip(keys, steps, strict=True) if (record := records.get(key)) is not None]
+    for record, step in sorted(ended, key=lambda member: member[0].ended or 0):
+        if record.status == "failed":
+            error = failures.load(record.error)
+            assert error is not None
+            yield StepEndedError(error)
+        elif record.bailed:
+            yield BailedError(interpreter.drive.steps.bailed(inside, step, record))
+
+
+def _reading(interpreter: Interpreter, inside: Scope, step: AnyStep, record: Record) -> Any:
+    return lambda: interpreter.output_of(inside, step, record)
+
+
+def _still_waits(now: Any, step: AnyStep, record: Record) -> Parked | None:
+    """What a member waits for, where that can be seen without beginning it."""
+    suspension = record.suspension
+    if step.kind == "workflow" or record.status != "waiting" or suspension is None:
+        return None
+    if suspension.until is not None and suspension.until <= now:
+        return None
+    return Parked(suspension.until, frozenset({suspension.hook_id}))
+
+
+def _inside(scope: Scope) -> Scope:
+    """The scope as the members of a block see it: with a lane of its own, and the state at the entry."""
+    return Scope(scope.definition, scope.prefix, scope.input, scope.state, Lane(scope.lane))
+
+
+def _copy(flow: Flow) -> Flow:
+    return Later(lambda: Settled(flow.fresh(), flow.data, flow.schema))
+
+
+def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) -> list[object]:
+    value, limit = flow.value, interpreter.drive.services.limits.items
+    if not isinstance(value, list):
+        raise InvalidValueError.no_list(step.id, value)
+    items = cast("list[object]", value)
+    if len(items) > limit:
+        raise LimitError.items(step.id, len(items), limit)
+    first = interpreter.drive.journal.records.get(of_item(scope.key_of(step.id), 0))
+    if first is not None and first.meta is not None and "items" in first.meta:
+        before = cast("int", first.meta["items"])
+        if before != len(items) or first.meta.get("digest") != _digest(items):
+            raise NondeterminismError.items_changed(interpreter.drive.run_id, step.id, before, len(items))
+    return items
+
+
+def _digest(items: Sequence[object]) -> str | None:
+    """What tells one list from another; None for items that JSON has not."""
+    try:
+        return hashlib.sha256(to_json(items, inf_nan_mode="constants")).hexdigest()[:16]
+    except (PydanticSerializationError, ValueError, RecursionError):
+        return None
+
+
+__all__ = ["NOTHING", "foreach", "items_of", "parallel"]

@@ -1,0 +1,264 @@
+"""What goes on side by side in a run: those that are under way, those that are parked, and what stirs these again.
+
+A branch that cannot move is not kept: it ends with what it waits for, and is begun anew when that stirs.  The record
+tells it how far it was, so that a parked branch costs an entry in a table and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from wrkflw.clock import Timer
+from wrkflw.errors import DefinitionChangedError, LimitError, NondeterminismError, StoreError, WrkflwError
+from wrkflw.world.errors import WorldError
+
+from .lanes import Lane
+from .standing import BailedError, LeftError, Parked, StepEndedError
+from .values import Flow
+
+if TYPE_CHECKING:
+    from .drive import Drive
+
+
+class Branches:
+    """The branches of one block.  ``begin(n)`` advances branch ``n``, from wherever its record ends."""
+
+    def __init__(self, drive: Drive, lane: Lane, begin: Callable[[int], Coroutine[object, object, Flow]]) -> None:
+        self.outcomes: dict[int, Flow] = {}
+        self._drive = drive
+        self._lane = lane
+        self._begin = begin
+        self._running: dict[asyncio.Task[Flow], int] = {}
+        self._parked: dict[int, Parked] = {}
+        self._waits_for: dict[str, int] = {}
+        """Which branch a hook or wait belongs to."""
+        self._timed: set[int] = set()
+        """The parked ones that also wait for a time, or for the run to go on."""
+        self._stirred = drive.journal.stirred
+        self._seen = len(self._stirred)
+        """How far that list was looked at."""
+        self._unclaimed: set[str] = set()
+        """What stirred while nobody here waited for it; a branch may be about to say that it does."""
+        self._due: set[int] = set()
+        """The parked ones for which that was so."""
+        self._ended: deque[asyncio.Task[Flow]] = deque()
+        self._failures: list[Exception] = []
+        self._bails: list[BailedError] = []
+        self._gave_up: BaseException | None = None
+        self._stir: asyncio.Future[None] | None = None
+        self._news = False
+
+    @property
+    def decided(self) -> bool:
+        """Whether nothing more is begun, because one has failed or bailed."""
+        return bool(self._failures or self._bails or self._gave_up) or self._lane.stopping
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the record no longer fits the code: what is open stays open, until code that fits is there."""
+        return self._gave_up is not None
+
+    def decide(self, how: StepEndedError | BailedError) -> None:
+        """One of them had failed, or bailed, before: what is open is not begun again."""
+        if isinstance(how, BailedError):
+            self._bails.append(how)
+        else:
+            self._failures.append(how)
+
+    def park(self, number: int, standing: Parked) -> None:
+        """A branch cannot move now."""
+        self._parked[number] = standing
+        self._waits_for.update(dict.fromkeys(standing.on, number))
+        if standing.until is not None or standing.paused:
+            self._timed.add(number)
+        if not self._unclaimed.isdisjoint(standing.on):
+            self._due.add(number)
+
+    def forget(self, number: int) -> None:
+        """A parked branch is no longer wanted."""
+        standing = self._parked.pop(number, None)
+        if standing is not None:
+            self._timed.discard(number)
+            for name in standing.on:
+                self._waits_for.pop(name, None)
+
+    @property
+    def running(self) -> bool:
+        return bool(self._running)
+
+    async def run(self, numbers: Iterable[int], limit: int | None) -> None:
+        """Advance these branches, up to ``limit`` unfinished at a time, until all have ended.
+
+        When one fails or bails, no other is begun; those under way are waited for.  Raises LeftError when all that are
+        left are parked.
+        """
+        todo = deque(numbers)
+        with self.listening():
+            try:
+                while await self.advance(todo, limit):
+                    pass
+            except BaseException:
+                await self.abandon()
+                raise
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Meanwhile they hear of what others write to the run."""
+        self._drive.bells.add(self._ring)
+        try:
+            yield
+        finally:
+            self._drive.bells.discard(self._ring)
+
+    def verdict(self) -> None:
+        """Raise what decides the block, if something does: a failure before a bail, the first of its kind."""
+        if self._gave_up is not None:
+            raise self._gave_up
+        if self._failures:
+            raise self._failures[0]
+        if self._bails:
+            raise self._bails[0]
+        if self._lane.stopping:
+            raise LeftError(Parked())
+
+    # --- one turn ----------------------------------------------------------------------------------
+
+    async def advance(self, todo: deque[int], limit: int | None) -> bool:
+        """Begin what may begin, and wait until something happens.  False when nothing is left to do."""
+        while todo and not self.decided and (limit is None or len(self._running) + len(self._parked) < limit):
+            self._start(todo.popleft())
+        if not self._running:
+            if self.decided or not (self._parked or todo):
+                return False
+            if not self._wake():
+                raise LeftError(Parked.together(self._parked.values()))
+            return True
+        await self._something()
+        if self._news:
+            self._news = False
+            await self._drive.recorder.catch_up()
+        while self._ended:
+            self._collect(self._ended.popleft())
+        if not self.decided:
+            self._wake()
+        return True
+
+    def _start(self, number: int) -> None:
+        if self._lane.stopping:
+            return
+        task = asyncio.get_running_loop().create_task(self._begin(number))
+        self._running[task] = number
+        self._drive.recorder.branches += 1
+        task.add_done_callback(self._one_ended)
+
+    def _one_ended(self, task: asyncio.Task[Flow]) -> None:
+        self._drive.recorder.branches -= 1
+        self._ended.append(task)
+        self._set_stir()
+
+    def _collect(self, task: asyncio.Task[Flow]) -> None:
+        number = self._running.pop(task)
+        if task.cancelled():
+            raise asyncio.CancelledError
+        error = task.exception()
+        match error:
+            case None:
+                self.outcomes[number] = task.result()
+            case LeftError(standing=Parked() as standing):
+                self.park(number, standing)
+            case BailedError():
+                self._bails.append(error)
+                self._lane.drain()
+            case DefinitionChangedError() | NondeterminismError():
+                self._gave_up = self._gave_up or error
+                self._lane.drain()
+            case LeftError() | WorldError() | StoreError():
+                raise error
+            case StepEndedError() | WrkflwError():
+                self._failures.append(error)
+                self._lane.drain()
+            case _:
+                raise error
+
+    # --- waking ------------------------------------------------------------------------------------
+
+    def _wake(self) -> bool:
+        """Begin the parked branches that may move again.  Whether there was one."""
+        journal = self._drive.journal
+        if journal.paused_by is not None:
+            return False
+        if journal.stirred is not self._stirred:  # the log was read anew, and its order may be another
+            self._stirred, self._seen = journal.stirred, 0
+        stirred = self._stirred[self._seen :]
+        self._seen = len(self._stirred)
+        numbers = {self._waits_for[name] for name in stirred if name in self._waits_for} | self._due
+        self._unclaimed.update(name for name in stirred if name not in self._waits_for)
+        now = self._drive.services.clock.now()
+        for number in self._timed:
+            standing = self._parked[number]
+            if standing.paused or (standing.until is not None and standing.until <= now):
+                numbers.add(number)
+        for number in sorted(numbers):
+            for name in self._parked.pop(number).on:
+                self._waits_for.pop(name, None)
+            self._timed.discard(number)
+            self._due.discard(number)
+            self._start(number)
+        return bool(numbers)
+
+    async def _something(self) -> None:
+        """Wait until a branch ends, or may begin again."""
+        await self._secure()
+        if self._ended or self._news:
+            return
+        self._stir = asyncio.get_running_loop().create_future()
+        timer = self._timer()
+        try:
+            await self._stir
+        finally:
+            self._stir = None
+            if timer is not None:
+                timer.cancel()
+
+    async def _secure(self) -> None:
+        """What has ended is durable before the others, which may take long, go on."""
+        if self._drive.recorder.clean:
+            return
+        try:
+            await self._drive.recorder.commit()
+        except LeftError as left:
+            if not isinstance(left.standing, Parked):  # else the run is paused, which the branches hear for themselves
+                raise
+        except LimitError as error:
+            self._failures.append(error)
+            self._lane.drain()
+
+    def _timer(self) -> Timer | None:
+        due: datetime | None = None
+        if not self.decided:
+            due = Parked.together(self._parked[number] for number in self._timed).until
+        return None if due is None else self._drive.services.clock.call_at(due, self._set_stir)
+
+    def _ring(self) -> None:
+        self._news = True
+        self._set_stir()
+
+    def _set_stir(self) -> None:
+        if self._stir is not None and not self._stir.done():
+            self._stir.set_result(None)
+
+    async def abandon(self) -> None:
+        """The block is left: what is under way is cancelled, and has ended when this returns."""
+        tasks = [task for task in self._running if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in self._running:
+            if not task.cancelled():
+                task.exception()  # it was heard

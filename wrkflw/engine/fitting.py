@@ -1,0 +1,76 @@
+"""Whether what a run recorded still fits the code."""
+
+from __future__ import annotations
+
+from wrkflw.errors import DefinitionChangedError, InvalidValueError
+from wrkflw.graph import Node, Sleep, SleepUntil, WaitForEvent
+
+from .definition import Definition, counts
+from .journal import Journal
+from .keys import scope_of
+from .records import Record, WaitRecord
+
+
+def check_fits(definition: Definition, journal: Journal) -> None:
+    """Raises DefinitionChangedError when the record holds what this workflow has not, or not in this order.
+
+    Of what a program recorded it knows nothing: that shows when it runs.
+    """
+    for prefix, scope in journal.scopes.items():
+        inner = definition.within(prefix)
+        if inner is None and not _is_in_code(definition, prefix):
+            raise DefinitionChangedError(journal.run_id, prefix.removesuffix("/"), definition.id)
+        if inner is None or inner.is_code:
+            continue
+        last = -1
+        for id, found in scope.by_id.items():
+            position = inner.positions.get(id, -1)
+            if position < max(last, 0) or not all(_is_of(inner.nodes[position], record) for record in found):
+                raise DefinitionChangedError(journal.run_id, found[0].key, definition.id)
+            last = position
+
+
+def fits(definition: Definition, journal: Journal) -> bool:
+    """Whether the run can go on with this workflow: it has all that was recorded, and can read it."""
+    try:
+        check_fits(definition, journal)
+        if journal.input is not None:
+            definition.input_schema.load(journal.input, "the input")
+        for record in journal.records.values():
+            inner = definition.within(scope_of(record.key))
+            step = inner.steps.get(record.name) if inner is not None else None
+            if inner is None or step is None:
+                continue
+            plan = inner.plan(step, again="#" in record.key and not record.key.endswith("#1"))
+            if record.input is not None and plan.input is not None:
+                plan.input.load(record.input, "an input")
+            if record.output is not None and not record.bailed:
+                plan.output.load(record.output, "an output")
+    except (DefinitionChangedError, InvalidValueError):
+        return False
+    return True
+
+
+def _is_of(node: Node, record: Record | WaitRecord) -> bool:
+    """Whether a record of this kind, with a key of this form, can be the node's."""
+    part = record.key[record.key.rfind("/") + 1 :]
+    if isinstance(node, Sleep | SleepUntil):
+        return isinstance(record, WaitRecord) and record.kind == "sleep"
+    if isinstance(node, WaitForEvent):
+        return isinstance(record, WaitRecord) and record.signal_type == node.event.name
+    if isinstance(record, WaitRecord):
+        return False
+    told_apart = "items" if part.endswith("]") else "iterations" if "#" in part else None
+    return counts(node) == told_apart
+
+
+def _is_in_code(definition: Definition, prefix: str) -> bool:
+    """Whether the scope is one that a program began."""
+    parts = prefix.split("/")[:-1]
+    for length in range(len(parts)):
+        outer = definition.within("".join(f"{part}/" for part in parts[:length]))
+        if outer is None:
+            return False
+        if outer.is_code:
+            return True
+    return False

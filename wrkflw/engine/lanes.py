@@ -1,0 +1,48 @@
+"""Where a step runs: inside which blocks and nested workflows, and whether these are about to end."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Lane:
+    """One branch of a run, inside that of ``outer``."""
+
+    __slots__ = ("_draining", "bodies", "expired", "outer")
+
+    def __init__(self, outer: Lane | None = None) -> None:
+        self.outer = outer
+        self.expired = False
+        """Whether its time is up: its bodies are not only told, but cancelled."""
+        self.bodies: set[asyncio.Task[object]] = set()
+        """The tasks in which a body runs now, here or further inside."""
+        self._draining = False
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing starts here any more, and what runs should end."""
+        return self._draining or (self.outer is not None and self.outer.stopping)
+
+    @property
+    def out_of_time(self) -> bool:
+        return self.expired or (self.outer is not None and self.outer.out_of_time)
+
+    def drain(self) -> None:
+        """Start nothing more; what runs is waited for."""
+        self._draining = True
+
+    def expire(self) -> None:
+        """The time of a nested workflow is up."""
+        self._draining = self.expired = True
+        for body in self.bodies:
+            body.cancel()
+
+    def enter(self, body: asyncio.Task[object]) -> None:
+        self.bodies.add(body)
+        if self.outer is not None:
+            self.outer.enter(body)
+
+    def leave(self, body: asyncio.Task[object]) -> None:
+        self.bodies.discard(body)
+        if self.outer is not None:
+            self.outer.leave(body)

@@ -1,0 +1,152 @@
+"""One thing that the code of a program asks for: what it is, how it is done, and how its end is told."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from wrkflw.errors import InvalidValueError, LimitError
+from wrkflw.graph import AnyStep
+from wrkflw.retries import Retry
+from wrkflw.schemas import Schema, schema_of
+from wrkflw.steps import Body
+
+from .arguments import Doing
+from .definition import Plan
+from .records import Record, WaitRecord
+from .values import NOTHING, Flow, Settled, stored
+
+if TYPE_CHECKING:
+    from .drive import Drive
+
+Kind: TypeAlias = Literal["step", "workflow", "sleep", "event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the code asks for, as far as the record must agree."""
+
+    kind: Kind
+    name: str = ""
+    """The id of the step or workflow, or the name of the event."""
+    plan: Plan | None = None
+    input: bytes | None = None
+
+    @property
+    def what(self) -> str:
+        return f"a {self.kind}" if not self.name else f"{self.kind} {self.name!r}"
+
+    def misfit(self, record: Record | WaitRecord) -> str | None:
+        """What was recorded instead, in words; None when it is the same."""
+        was = _what_was(record)
+        if was.kind != self.kind or (self.name and was.name != self.name):
+            return was.what
+        if not isinstance(record, Record) or record.input == self.input:
+            return None
+        schema = None if self.plan is None else self.plan.input
+        if schema is not None and _same(schema, record.input, self.input):
+            return None  # written differently by other code, but equal
+        return f"{was.what} with another input"
+
+
+@dataclass(eq=False, slots=True)
+class Operation:
+    """One use of a name by the code."""
+
+    key: str
+    number: int
+    wanted: Wanted
+    begin: Callable[[str], Coroutine[Any, Any, Flow]]
+    """Advance it as far as it goes; raises LeftError while it waits."""
+    read: Callable[[Any], object]
+    """What the code is told, from the record.  Raises what it is to be raised there."""
+    future: asyncio.Future[Any]
+    timer: asyncio.TimerHandle | None = None
+    told: bool = False
+    abandoned: bool = False
+    """Whether the code has given up waiting for it."""
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether the outside may end it."""
+        return self.wanted.kind in ("sleep", "event")
+
+
+class _Called:
+    """A plain function as a step of its own."""
+
+    kind = "step"
+    guard = None
+    at_most_once = False
+
+    def __init__(self, id: str, retry: Retry | None, timeout: timedelta | None, gives: object) -> None:
+        self.id = id
+        self.retry = retry
+        self.timeout = timeout
+        self.stored_output_schema = gives
+
+
+def called(
+    drive: Drive,
+    name: str,
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    retry: Retry | None,
+    timeout: timedelta | None,
+) -> tuple[Plan, Flow]:
+    """How ``step.do`` is executed, and with what.
+
+    Raises TypeError when the function cannot be called so, InvalidValueError or LimitError when an argument cannot be
+    stored.
+    """
+    doing = Doing(name, function)
+    data, _, _ = doing.store(args, kwargs, drive.services.limits.value_bytes)
+
+    def call() -> object:
+        given, named = doing.load(data)  # its own, at every try
+        return function(*given, **named)
+
+    step = cast("AnyStep", _Called(name, retry, timeout, doing.result.form))
+    body = Body(call, 0, doing.is_async is True, None)
+    plain = schema_of(object)
+    return Plan(step, body, 0, object, None, plain, doing.result), Settled(None, data, plain)
+
+
+def planned(
+    drive: Drive, step: AnyStep, data: object, retry: Retry | None, timeout: timedelta | None
+) -> tuple[Plan, Flow]:
+    """How ``step.run`` is executed, and with what.
+
+    Raises InvalidValueError or LimitError when ``data`` does not fit.
+    """
+    if retry is not None or timeout is not None:
+        step = copy.copy(step)
+        step.retry, step.timeout = retry or step.retry, step.timeout if timeout is None else timeout
+    body = None if step.kind == "workflow" else step.body
+    form, output = step.input_schema, schema_of(step.stored_output_schema)
+    if body is not None and not body.arity:
+        return Plan(step, body, 0, form, None, None, output), NOTHING
+    schema = schema_of(form)
+    what = f"input of step {step.id!r}"
+    flow = stored(schema, schema.validate(data, what), what, drive.services.limits.value_bytes)
+    return Plan(step, body, 0, form, None, schema, output), flow
+
+
+def _what_was(record: Record | WaitRecord) -> Wanted:
+    if isinstance(record, Record):
+        return Wanted("workflow" if record.kind == "workflow" else "step", record.name)
+    return Wanted("sleep") if record.kind == "sleep" else Wanted("event", record.signal_type or "")
+
+
+def _same(schema: Schema, before: bytes | None, now: bytes | None) -> bool:
+    if before is None or now is None:
+        return False
+    try:
+        return schema.load(before, "the recorded input") == schema.load(now, "the input")
+    except (InvalidValueError, LimitError):
+        return False

@@ -1,0 +1,357 @@
+"""A workflow that is written as a function: its code, run to where it waits, and told one thing at a time.
+
+What ends is told to the code in the order of the log, and the code runs until nothing in it can move before it is told
+the next.  So the log decides every race, and a replay, which tells the same things in the same order, ends where the
+code was.  The code stays in memory while something of it goes on; it is replayed after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from wrkflw.errors import ForeignAwaitError, NondeterminismError, StepFailedError, WaitTimeoutError
+from wrkflw.world import events as e
+
+from . import failures
+from .branches import Branches
+from .keys import of_iteration
+from .operations import Operation, Wanted
+from .program_loop import ProgramLoop
+from .records import Record, WaitRecord
+from .scopes import Scope
+from .standing import LeftError, Parked, StepEndedError
+from .values import NOTHING, Flow, Settled
+from .waiting import begin_sleep, sleep_on
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
+
+PATCH = "?"
+"""What the keys of patches begin with, which no id can have."""
+_TASKS_NEST = sys.version_info < (3, 14)
+"""Whether a task of one loop can run inside that of another.  Later versions know one current task for each thread."""
+
+
+class Program:
+    """One execution of the code of one scope.  ``make_tools`` makes what the code sees as its ``step``."""
+
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        scope: Scope,
+        function: Callable[[Any, Any], Coroutine[Any, Any, object]],
+        make_tools: Callable[[Program], object],
+    ) -> None:
+        self.interpreter = interpreter
+        self.drive = interpreter.drive
+        self.scope = scope
+        self.now = self._began_at()
+        """The time of what the code was told last."""
+        self._function = function
+        self._tools = make_tools(self)
+        self._loop = ProgramLoop(self.drive.run_id, self._time, self._arm, self._disarm)
+        self._branches = Branches(self.drive, scope.lane, self._advance)
+        self._operations: dict[str, Operation] = {}
+        """By key: those that have begun, and of whose end the code was not told."""
+        self._numbered: dict[int, Operation] = {}
+        self._timers: dict[asyncio.TimerHandle, Operation] = {}
+        self._todo: deque[int] = deque()
+        """The operations that are to begin, by number."""
+        self._uses: dict[str, int] = {}
+        self._asked = self._told = 0
+        """How many operations the code asked for, and of how many endings in the record it was told."""
+        self._last_key = ""
+        self._open_waits = 0
+        self._differs: NondeterminismError | None = None
+        records = self.drive.journal.scopes.get(scope.prefix)
+        begun = [] if records is None else [one.key for found in records.by_id.values() for one in found]
+        self._unasked = dict.fromkeys(key for key in begun if not self._is_patch(key))
+        """What is in the record, and the code has not asked for yet."""
+
+    # --- the execution -----------------------------------------------------------------------------
+
+    async def run(self, flow: Flow) -> Flow:
+        """What the code gives.
+
+        Raises StepEndedError for what it raises, NondeterminismError when it is not the code that was recorded,
+        BailedError when a step ended the workflow, LeftError while it waits.
+        """
+        with self._branches.listening():
+            try:
+                main = self._loop.create_task(self._function(self._tools, flow.value))
+                await self._run_to_the_end(main)
+                return self._outcome(main)
+            finally:
+                self._loop.close()
+                await self._branches.abandon()
+
+    async def _run_to_the_end(self, main: asyncio.Task[Any]) -> None:
+        try:
+            while await self._go_on(main):
+                pass
+            self._check_all_asked()
+        except LeftError as left:
+            if isinstance(left.standing, Parked):  # what runs is finished and recorded, though not told
+                await self._drain()
+            raise
+        except NondeterminismError:
+            await self._drain()
+            raise
+        await self._drain()
+
+    async def _go_on(self, main: asyncio.Task[Any]) -> bool:
+        """Let the code run to where it waits, and something happen that it waits for.  False when it has ended."""
+        await self._turn()
+        if self._loop.foreign is not None:
+            self._loop.foreign.key = self._last_key
+            raise self._loop.foreign
+        if self._differs is not None:
+            raise self._differs
+        if main.done():
+            return False
+        if await self._tell_next():
+            return True
+        self._check_all_asked()
+        if not await self._wait():
+            what = "something that none of its steps will bring"
+            raise ForeignAwaitError.of(self.drive.run_id, self._last_key, self.scope.definition.id, what)
+        return True
+
+    async def _turn(self) -> None:
+        if _TASKS_NEST:
+            self._loop.turn()
+            return
+        loop = asyncio.get_running_loop()
+        turned: asyncio.Future[None] = loop.create_future()
+
+        def turn() -> None:
+            try:
+                self._loop.turn()
+            finally:
+                turned.set_result(None)
+
+        loop.call_soon(turn)
+        await turned
+
+    async def _wait(self) -> bool:
+        """Let the operations go on until one has ended; False when there are none."""
+        try:
+            going = await self._branches.advance(self._todo, None)
+        except LeftError as left:
+            at_the_top = not self.scope.prefix
+            if at_the_top and isinstance(left.standing, Parked) and await self.drive.stay(left.standing):
+                return True
+            raise
+        if self._branches.decided:
+            await self._drain()
+            self._branches.verdict()
+        return going
+
+    async def _drain(self) -> None:
+        """Nothing more begins; what runs is waited for."""
+        self.scope.lane.drain()
+        while self._branches.running:
+            await self._branches.advance(deque(), None)
+
+    def _outcome(self, main: asyncio.Task[Any]) -> Flow:
+        error = asyncio.CancelledError() if main.cancelled() else main.exception()
+        if error is None:
+            return Settled(main.result())
+        if isinstance(error, StepFailedError):
+            raise StepEndedError(error.error)
+        key = self.scope.prefix.removesuffix("/")
+        step_id = self.scope.definition.id if key else ""
+        raise StepEndedError(failures.failure_of(error, key=key, step_id=step_id, attempts=1)) from error
+
+    def _time(self) -> float:
+        return self.now.timestamp()
+
+    def _began_at(self) -> datetime:
+        journal, key = self.drive.journal, self.scope.prefix.removesuffix("/")
+        if not key:
+            return journal.began_at or journal.created_at or self.drive.services.clock.now()
+        meta = journal.records[key].meta or {}
+        return datetime.fromisoformat(meta["at"])
+
+    # --- telling -----------------------------------------------------------------------------------
+
+    async def _tell_next(self) -> bool:
+        """Tell the code of the next thing that ended.  False when there is none."""
+        while (key := self._next_ending()) is not None:
+            if self._open_waits and not self.drive.recorder.clean:
+                await self.drive.recorder.commit()  # the log decides what came first
+                continue
+            self._told += 1
+            if self._is_patch(key):
+                continue
+            operation = self._operations.pop(key, None)
+            if operation is None:
+                if (wait := self.drive.journal.waits.get(key)) is not None and wait.cause == "cancelled":
+                    continue  # the code has given it up, and knows
+                raise self._not_asked(key)
+            record = self.drive.journal.waits.get(key) or self.drive.journal.records[key]
+            self.now = max(self.now, record.ended_at or self.now)
+            self._last_key = key
+            if self._tell(operation, record):
+                return True
+        return False
+
+    def _next_ending(self) -> str | None:
+        records = self.drive.journal.scopes.get(self.scope.prefix)
+        if records is None or self._told >= len(records.endings):
+            return None
+        return records.endings[self._told]
+
+    def _tell(self, operation: Operation, record: Record | WaitRecord) -> bool:
+        """Whether there was somebody to tell."""
+        self._close(operation)
+        operation.told = True
+        if operation.timer is not None:
+            self._timers.pop(operation.timer, None)
+            self._loop.fire(operation.timer)
+            return True
+        if operation.future.done():  # the code has given up waiting for it
+            return False
+        try:
+            operation.future.set_result(operation.read(record))
+        except (StepFailedError, WaitTimeoutError) as error:
+            operation.future.set_exception(error)
+        return True
+
+    def _close(self, operation: Operation) -> None:
+        self._numbered.pop(operation.number, None)
+        self._branches.forget(operation.number)
+        if operation.is_wait:
+            self._open_waits -= 1
+
+    # --- asking ------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the code is being torn down: whatever it asks for must have no effect."""
+        return self._loop.poisoned
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the record holds things that the code has yet to ask for."""
+        return bool(self._unasked)
+
+    def key_of(self, name: str) -> str:
+        """The key of the next use of a name."""
+        use = self._uses[name] = self._uses.get(name, 0) + 1
+        return self.scope.key_of(name if use == 1 else of_iteration(name, use))
+
+    def ask(
+        self,
+        name: str,
+        wanted: Wanted,
+        begin: Callable[[str], Coroutine[Any, Any, Flow]],
+        read: Callable[[Any], object],
+        timer: asyncio.TimerHandle | None = None,
+    ) -> Operation:
+        """The next use of a name.  It begins when somebody waits for it."""
+        self._asked += 1
+        future = self._loop.create_future()
+        return Operation(self.key_of(name), self._asked, wanted, begin, read, future, timer)
+
+    async def result_of(self, operation: Operation) -> Any:
+        """Begin an operation, or take it from the record, and wait for it."""
+        if self.is_over:
+            return await self._loop.create_future()
+        self._begin(operation)
+        try:
+            return await operation.future
+        except asyncio.CancelledError:
+            self._give_up(operation)
+            raise
+
+    def _begin(self, operation: Operation) -> None:
+        key, journal = operation.key, self.drive.journal
+        record = journal.waits.get(key) or journal.records.get(key)
+        self._unasked.pop(key, None)
+        if record is not None and (was := operation.wanted.misfit(record)) is not None:
+            self._differs = self._differs or self._another(key, was, operation.wanted.what)
+            return
+        self._operations[key] = self._numbered[operation.number] = operation
+        if operation.is_wait:
+            self._open_waits += 1
+        if record is None or record.ended is None:
+            self._todo.append(operation.number)
+
+    async def _advance(self, number: int) -> Flow:
+        operation = self._numbered.get(number)
+        if operation is None:
+            return NOTHING
+        with suppress(StepEndedError, WaitTimeoutError):  # it is in the record, from where the code is told
+            await operation.begin(operation.key)
+        if operation.is_wait:
+            await self.drive.recorder.commit()  # only then its time is known
+        return NOTHING
+
+    def _give_up(self, operation: Operation) -> None:
+        """The code no longer waits: a step goes on all the same, a wait is closed and takes nothing."""
+        if self.is_over or not operation.is_wait or operation.told or operation.number not in self._numbered:
+            return
+        self._close(operation)
+        self._operations.pop(operation.key, None)
+        wait = self.drive.journal.waits.get(operation.key)
+        if wait is None:
+            self._todo.remove(operation.number)
+        elif wait.cause is None:
+            self.drive.recorder.note(e.WaitCompleted(correlation_id=wait.wait_id, cause="cancelled"))
+
+    # --- timers of asyncio -------------------------------------------------------------------------
+
+    def _arm(self, timer: asyncio.TimerHandle) -> None:
+        until = datetime.fromtimestamp(timer.when(), UTC)
+        operation = self.ask("timer", Wanted("sleep"), self.sleeping(lambda: until), _nothing, timer)
+        self._timers[timer] = operation
+        self._begin(operation)
+
+    def _disarm(self, timer: asyncio.TimerHandle) -> None:
+        operation = self._timers.pop(timer, None)
+        if operation is not None:
+            self._give_up(operation)
+
+    def sleeping(self, until: Callable[[], datetime]) -> Callable[[str], Coroutine[Any, Any, Flow]]:
+        """How a sleep begins, and goes on."""
+
+        async def begin(key: str) -> Flow:
+            if key not in self.drive.journal.waits:
+                self.drive.go_on(self.scope.lane)
+                begin_sleep(self.drive, key, until())
+            sleep_on(self.drive, key)
+            return NOTHING
+
+        return begin
+
+    # --- what does not fit -------------------------------------------------------------------------
+
+    def _is_patch(self, key: str) -> bool:
+        return key.startswith(PATCH, len(self.scope.prefix))
+
+    def _check_all_asked(self) -> None:
+        for key in self._unasked:
+            raise self._not_asked(key)
+
+    def _another(self, key: str, was: str, now: str) -> NondeterminismError:
+        asks = f"workflow {self.scope.definition.id!r} now asks for {now} there"
+        return self._nondeterminism(key, f"recorded {was} at {key!r}, and {asks}")
+
+    def _not_asked(self, key: str) -> NondeterminismError:
+        asks = f"workflow {self.scope.definition.id!r} does not ask for at that point"
+        return self._nondeterminism(key, f"recorded {key!r}, which {asks}")
+
+    def _nondeterminism(self, key: str, what: str) -> NondeterminismError:
+        cure = "deploy the old code, or guard what is new with step.patched('...')"
+        return NondeterminismError(self.drive.run_id, key, f"run {self.drive.run_id!r} {what}; {cure}")
+
+
+def _nothing(_: object) -> None:
+    """What the end of a sleep brings."""

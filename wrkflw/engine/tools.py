@@ -1,0 +1,124 @@
+"""What the code of a workflow can ask for: the engine's side of ``step``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from wrkflw.errors import StepFailedError, WaitTimeoutError
+from wrkflw.graph import MISSING, AnyEvent, AnyStep
+from wrkflw.ids import correlation_id
+from wrkflw.retries import Retry
+from wrkflw.schemas import schema_of
+from wrkflw.world import events as e
+
+from . import failures
+from .definition import Plan
+from .operations import Kind, Wanted, called, planned
+from .program import PATCH, Program
+from .records import Record, WaitRecord
+from .values import Flow
+from .waiting import after, begin_wait, wait_on
+
+
+class Tools:
+    """Each call is numbered when it is made, and begins when somebody waits for it."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._drive = program.drive
+        seed = f"{self.run_id}/{program.scope.prefix}"
+        self._random = Random(seed)
+        self._uuids = Random(f"{seed}uuid")
+
+    @property
+    def run_id(self) -> str:
+        return self._drive.run_id
+
+    def do(
+        self,
+        name: str,
+        function: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        retry: Retry | None,
+        timeout: timedelta | None,
+        /,
+    ) -> Coroutine[Any, Any, object]:
+        return self._step(name, *called(self._drive, name, function, args, kwargs, retry, timeout))
+
+    def run(
+        self, step: AnyStep, data: object, name: str, retry: Retry | None, timeout: timedelta | None, /
+    ) -> Coroutine[Any, Any, object]:
+        return self._step(name, *planned(self._drive, step, data, retry, timeout))
+
+    def _step(self, name: str, plan: Plan, flow: Flow) -> Coroutine[Any, Any, object]:
+        program = self._program
+
+        async def begin(key: str) -> Flow:
+            return await program.interpreter.call_planned(program.scope, plan, key, flow)
+
+        def read(record: Record) -> object:
+            if not record.succeeded:
+                error = failures.load(record.error)
+                assert error is not None
+                raise StepFailedError(error)
+            if record.output is None:
+                return None
+            return self._drive.load(plan.output, record.output, record.key, "output of step")
+
+        kind: Kind = "workflow" if plan.body is None else "step"
+        return program.result_of(program.ask(name, Wanted(kind, plan.step.id, plan, flow.data), begin, read))
+
+    def sleep_for(self, name: str, duration: timedelta, /) -> Coroutine[Any, Any, None]:
+        return self._sleep(name, lambda: after(self._drive, duration))
+
+    def sleep_until(self, name: str, when: datetime, /) -> Coroutine[Any, Any, None]:
+        return self._sleep(name, lambda: when)
+
+    def _sleep(self, name: str, until: Callable[[], datetime]) -> Coroutine[Any, Any, None]:
+        program = self._program
+        return program.result_of(program.ask(name, Wanted("sleep"), program.sleeping(until), lambda _: None))
+
+    def wait(self, event: AnyEvent, timeout: timedelta | None, default: object, /) -> Coroutine[Any, Any, object]:
+        program, drive, schema = self._program, self._drive, schema_of(event.schema)
+
+        async def begin(key: str) -> Flow:
+            if key not in drive.journal.waits:
+                drive.go_on(program.scope.lane)
+                begin_wait(drive, key, event, timeout)
+            return await wait_on(drive, key, event, timeout, default)
+
+        def read(wait: WaitRecord) -> object:
+            if wait.payload is not None:
+                return drive.load(schema, wait.payload, wait.key, "event at")
+            if default is MISSING:
+                raise WaitTimeoutError(event.name, timeout or timedelta())
+            return default
+
+        return program.result_of(program.ask(event.name, Wanted("event", event.name), begin, read))
+
+    def now(self) -> datetime:
+        return self._program.now
+
+    def random(self) -> Random:
+        return self._random
+
+    def uuid(self) -> UUID:
+        return UUID(int=self._uuids.getrandbits(128), version=4)
+
+    def patched(self, id: str, /) -> bool:
+        key = self._program.scope.key_of(f"{PATCH}{id}")
+        recorder = self._drive.recorder
+        if key in recorder.journal.records:
+            return True
+        if self._program.is_behind or self._program.is_over:
+            return False
+        name = correlation_id("step", self.run_id, key)
+        about: e.Meta = {"kind": "patch"}
+        recorder.note(e.StepCreated(correlation_id=name, step_name=f"{PATCH}{id}", key=key, meta=about))
+        recorder.note(e.StepCompleted(correlation_id=name))
+        return True

@@ -1,0 +1,19 @@
+"""What all of the family share: their ancestor, and how they put things into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class WrkflwError(Exception):
+    """Everything that wrkflw raises on purpose."""
+
+
+def names(names: Iterable[str]) -> str:
+    """``'fetch', 'price'``."""
+    return ", ".join(map(repr, names))
+
+
+def exception(name: str, message: str) -> str:
+    """``TimeoutError: gateway``, or the name alone."""
+    return f"{name}: {message}" if message else name

@@ -1,0 +1,116 @@
+"""What a run may not be asked for now, and what ``unwrap()`` raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .base import WrkflwError, names
+from .steps import failure
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from wrkflw.results import RunResult, StepError
+
+
+class RunExistsError(WrkflwError):
+    """The run was started before."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id!r} was already started; take it with wf.get_run({run_id!r})")
+        self.run_id = run_id
+
+
+class RunConflictError(WrkflwError):
+    """The idempotency key is known with another input."""
+
+    def __init__(self, run_id: str) -> None:
+        cure = "start with that input, or use another idempotency key"
+        super().__init__(f"run {run_id!r} was started with another input; {cure}")
+        self.run_id = run_id
+
+
+class RunFinishedError(WrkflwError):
+    """The run has ended, and takes nothing more."""
+
+    def __init__(self, run_id: str, status: str, cure: str = "fork it instead") -> None:
+        super().__init__(f"run {run_id!r} is already {status}; {cure}")
+        self.run_id = run_id
+        self.status = status
+
+
+class NotSuspendedError(WrkflwError):
+    """Nothing there waits for an answer; ``open`` names what does."""
+
+    def __init__(self, run_id: str, step_id: str, open: Iterable[str]) -> None:
+        self.run_id = run_id
+        self.step_id = step_id
+        self.open = tuple(open)
+        super().__init__(f"step {step_id!r} of run {run_id!r} is not suspended; open: {names(self.open) or 'nothing'}")
+
+
+class AmbiguousResumeError(WrkflwError):
+    """Several calls of the step wait for an answer."""
+
+    def __init__(self, step_id: str, keys: Iterable[str]) -> None:
+        self.step_id = step_id
+        self.keys = tuple(keys)
+        super().__init__(f"step {step_id!r} waits at {' and '.join(map(repr, self.keys))}; pass at=")
+
+    @classmethod
+    def ran_often(cls, step_id: str, keys: Iterable[str]) -> Self:
+        """A fork at a step that ran more than once."""
+        keys = tuple(keys)
+        error = cls.__new__(cls)
+        Exception.__init__(error, f"{step_id!r} ran {len(keys)} times; pass key={keys[-1]!r}")
+        error.step_id = step_id
+        error.keys = keys
+        return error
+
+
+class AlreadyResumedError(WrkflwError):
+    """Somebody else answered first."""
+
+    def __init__(self, run_id: str, key: str, answered_at: datetime) -> None:
+        super().__init__(f"{key!r} of run {run_id!r} was answered at {answered_at:%H:%M:%S}; nothing was changed")
+        self.run_id = run_id
+        self.key = key
+        self.answered_at = answered_at
+
+
+class RunFailedError(WrkflwError):
+    """There is no output, because the run failed; ``error`` says why."""
+
+    def __init__(self, error: StepError) -> None:
+        super().__init__(failure(error))
+        self.error = error
+
+
+class RunNotFinishedError(WrkflwError):
+    """There is no output, because the run is parked or was cancelled; ``result`` says how it stands."""
+
+    def __init__(self, result: RunResult[object]) -> None:
+        super().__init__(f"run {result.run_id!r} is {_standing(result)}")
+        self.result = result
+
+
+def _standing(result: RunResult[object]) -> str:
+    """How a run without an output stands, and what to do about it."""
+    match result.status:
+        case "suspended":
+            # A step is usually held by a variable of its own name.
+            variable = result.step_id.replace("-", "_")
+            return f"suspended at {result.step_id!r}; answer it with run.resume({variable}, ...)"
+        case "waiting":
+            what = f"event {result.event!r}" if result.reason == "event" else f"a {result.reason}"
+            return f"waiting for {what}; take it up with run.result()"
+        case "paused":
+            why = f" ({result.reason})" if result.reason else ""
+            return f"paused{why}; go on with run.unpause()"
+        case "cancelled":
+            why = f" ({result.reason})" if result.reason else ""
+            return f"cancelled{why}; start another"
+        case "completed" | "failed":
+            return f"{result.status}; nothing is open"

@@ -1,0 +1,147 @@
+"""The plain functions between steps: maps and conditions, and what a definition can know of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, cast, get_type_hints
+
+from .errors import DefinitionError
+from .errors.nodes import ConditionKind, condition_of
+from .forms import fits
+from .graph import Branch, Graph, Join, Loop, Map, MapContextual, Node, SleepUntil, WaitForEvent
+from .names import describe
+
+UNKNOWN = Any  # the type of what flows on, where no annotation tells it
+
+
+@dataclass(frozen=True)
+class PlainFunction:
+    """A function of the user's that runs between steps.
+
+    ``name`` is what messages call it; ``gets`` is what it is called with, in words, of ``values`` parts; a join's
+    is not known before it is known what flows in.
+    """
+
+    name: str
+    kind: Literal["map", "condition"]
+    function: object
+    gets: str = "one value"
+    values: int | None = 1
+
+
+def functions_of(graph: Graph) -> Iterator[PlainFunction]:
+    """All that a workflow holds, in order; not those inside a nested workflow."""
+    for node in graph.nodes:
+        yield from _functions_of(node)
+    for step in graph.steps.values():
+        if step.guard is not None:
+            yield _condition("only_if", step.id, step.guard)
+
+
+def check_function(plain: PlainFunction) -> Iterator[DefinitionError]:
+    """It is plain, and can be called with what it gets."""
+    function = plain.function
+    if not callable(function):
+        yield DefinitionError(f"{plain.name} is {function!r}; pass a function")
+    elif _any_is(inspect.iscoroutinefunction, function):
+        cure = f"{plain.kind}s are plain functions, do the work in a step before"
+        yield DefinitionError(f"{plain.name} is async; {cure}")
+    elif _any_is(inspect.isgeneratorfunction, function) or _any_is(inspect.isasyncgenfunction, function):
+        cure = "a map gives one value, return a list" if plain.kind == "map" else "return True or False"
+        yield DefinitionError(f"{plain.name} is a generator; {cure}")
+    elif plain.values is not None and not can_be_called(function, plain.values):
+        yield DefinitionError(f"{plain.name} takes {_parameters(function)} but gets {plain.gets}; {_cure(plain)}")
+    elif plain.kind == "condition" and fits(annotations_of(function)[1], bool) is False:
+        gives = describe(annotations_of(function)[1])
+        yield DefinitionError(f"{plain.name} gives {gives}, not a bool; compare explicitly")
+
+
+def annotations_of(function: Callable[..., object]) -> tuple[tuple[object, ...], object]:
+    """What its parameters take, and what it gives; unknown where it has no annotation, or one that cannot be found."""
+    # A class takes what its __init__ does, and gives itself.
+    is_class = isinstance(function, type)
+    try:
+        signature = inspect.signature(function)
+        hints = get_type_hints(cast("Any", function).__init__ if is_class else function, include_extras=True)
+    except (NameError, TypeError, ValueError):
+        return (), function if is_class else UNKNOWN
+    takes = tuple(hints.get(name, UNKNOWN) for name in signature.parameters)
+    return takes, function if is_class else hints.get("return", UNKNOWN)
+
+
+def taken_by(function: Callable[..., object], position: int = 0) -> object:
+    """What the parameter at a position takes."""
+    takes = annotations_of(function)[0]
+    return takes[position] if position < len(takes) else UNKNOWN
+
+
+def is_function(value: object) -> bool:
+    """Whether it can be called at all: not all callers are typed."""
+    return callable(value)
+
+
+def can_be_called(function: Callable[..., object], values: int) -> bool:
+    """Whether it can be called with so many values; True when it does not tell."""
+    try:
+        inspect.signature(function).bind(*range(values))
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C
+        return True
+    return True
+
+
+def count_parameters(function: Callable[..., object]) -> int:
+    """How many parameters it has."""
+    return len(inspect.signature(function).parameters)
+
+
+def _functions_of(node: Node) -> Iterator[PlainFunction]:
+    match node:
+        case Map(id=id, function=function):
+            yield PlainFunction(f"map {id!r}", "map", function)
+        case MapContextual(id=id, function=function):
+            yield PlainFunction(f"map {id!r}", "map", function, "a value and a context", 2)
+        case Join(id=id, function=function):
+            yield PlainFunction(f"join {id!r}", "map", function, values=None)
+        case SleepUntil(id=id, when=when) if callable(when):
+            yield PlainFunction(f"sleep_until {id!r}", "map", when)
+        case WaitForEvent(id=id, function=function) if function is not None:
+            yield PlainFunction(f"join_event {id!r}", "map", function, "what flows in and the payload", 2)
+        case Branch(arms=arms):
+            for arm in arms:
+                yield _condition("arm", arm.step.id, arm.condition)
+        case Loop(id=id, condition=condition):
+            yield _condition("loop", id, condition)
+        case _:
+            pass
+
+
+def _condition(kind: ConditionKind, node: str, function: object) -> PlainFunction:
+    return PlainFunction(condition_of(kind, node), "condition", function)
+
+
+def _any_is(asked: Callable[[object], bool], function: Callable[..., object]) -> bool:
+    """Of a function, of what a partial holds, or of the ``__call__`` of an object."""
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
+    call: object = None if inspect.isroutine(function) or isinstance(function, type) else type(function).__call__
+    return asked(function) or asked(call)
+
+
+def _parameters(function: Callable[..., object]) -> str:
+    count = count_parameters(function)
+    return f"{count} parameter{'' if count == 1 else 's'}"
+
+
+def _cure(plain: PlainFunction) -> str:
+    if plain.name.startswith("map") and callable(plain.function):
+        count = count_parameters(plain.function)
+        if (plain.values, count) == (1, 2):
+            return "use .map_ctx() for a context"
+        if (plain.values, count) == (2, 1):
+            return "use .map() without a context"
+    return "take one parameter" if plain.values == 1 else "take two parameters"

@@ -1,0 +1,171 @@
+"""The workflow that a builder ends in, or that an async function is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
+
+from typing_extensions import TypedDict, TypeVar
+
+from .context import StepContext, SuspendContext
+from .durations import parse_duration
+from .graph import Graph
+from .names import describe
+from .portal import sync
+from .retries import Retry
+from .steps import Step
+
+if TYPE_CHECKING:
+    from .results import RunInfo
+    from .run import Run
+
+WInT = TypeVar("WInT", contravariant=True)
+WOutT = TypeVar("WOutT", covariant=True)
+StateT = TypeVar("StateT", default=None)
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """Options every workflow takes.
+
+    ``retry`` is the policy of its steps that have none; ``timeout`` is from start to end of a run, waiting included;
+    ``on_mismatch`` says what happens to a run that no longer fits the code.  ``on_completed`` and ``on_failed`` are
+    called, at most once, after the end of a run is durable.  ``retention`` is how long a finished run is wanted;
+    nothing deletes by age yet, see ``runs.delete``.
+    """
+
+    description: str
+    retry: Retry
+    timeout: timedelta | str
+    on_completed: Callable[[RunInfo], object]
+    on_failed: Callable[[RunInfo], object]
+    retention: timedelta | str
+    on_mismatch: Literal["pause", "fail"]
+
+
+class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
+    """A finished definition: holds no state, and may be shared between runtimes, threads and event loops.
+
+    Runnable; and a Step, whose own state stays its own.
+    """
+
+    kind: ClassVar[Literal["step", "workflow"]] = "workflow"
+
+    def __init__(self, graph: Graph, options: WorkflowOptions) -> None:
+        self.id = graph.workflow_id
+        self.graph = graph
+        self.state_schema = graph.state_schema
+        self.retry = options.get("retry")
+        self.timeout = parse_duration(options["timeout"]) if "timeout" in options else None
+        self.retention = parse_duration(options["retention"]) if "retention" in options else None
+        self.on_completed = options.get("on_completed")
+        self.on_failed = options.get("on_failed")
+        self.on_mismatch: Literal["pause", "fail"] = options.get("on_mismatch", "pause")
+        self.description = options.get("description", "")
+        self.metadata: Mapping[str, str] = {}
+        self.at_most_once = False
+
+    @property
+    def input_schema(self) -> object:
+        """What the workflow takes, as a type form."""
+        return self.graph.input_schema
+
+    @property
+    def output_schema(self) -> object:
+        """What the workflow promises, as a type form."""
+        return self._or_none(self.graph.output_schema)
+
+    @property
+    def stored_output_schema(self) -> object:
+        """What the workflow promises: it has no body that could say it more precisely."""
+        return self._or_none(self.graph.output_schema)
+
+    def with_id(self, id: str, /) -> Self:
+        """The same workflow under another id.
+
+        Raises:
+            DefinitionError: the id is not 1 to 128 of letters, digits, ``.``, ``_`` and ``-``.
+        """
+        twin = super().with_id(id)
+        twin.graph = replace(self.graph, workflow_id=id)
+        return twin
+
+    async def __call__(self, data: WInT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None) -> WOutT:
+        """Refused: a workflow has no function to call.
+
+        Raises:
+            TypeError: always; use :meth:`run`.
+        """
+        raise TypeError(f"workflow {self.id!r} is not called but run; use 'await {self.id}.run(...)'")
+
+    async def create_run(
+        self,
+        *,
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        on_conflict: Literal["use_existing", "fail"] = "use_existing",
+    ) -> Run[WInT, WOutT, StateT]:
+        """A handle of a run to be; nothing is durable before it is started.
+
+        With an idempotency key that is known, the handle is of the run that exists.
+
+        Raises:
+            InvalidValueError: ``run_id`` is not 1 to 128 of letters, digits, ``_`` and ``-``.
+            RunExistsError: the key is known, and ``on_conflict`` is "fail".
+        """
+        from .run import Run  # noqa: PLC0415  # to define a workflow takes no engine: it is loaded with the first run
+        from .runtime import current_runtime  # noqa: PLC0415
+
+        return await Run.open(
+            await current_runtime(),
+            self,
+            run_id=run_id,
+            idempotency_key=idempotency_key,
+            attributes=attributes,
+            on_conflict=on_conflict,
+        )
+
+    async def get_run(self, run_id: str) -> Run[WInT, WOutT, StateT]:
+        """A handle of a run that exists.
+
+        Raises:
+            RunNotFoundError: it does not.
+        """
+        from .run import Run  # noqa: PLC0415
+        from .runtime import current_runtime  # noqa: PLC0415
+
+        return await Run.find(await current_runtime(), self, run_id)
+
+    @overload
+    async def run(self: Workflow[None, WOutT, StateT], *, initial_state: StateT | None = None) -> WOutT: ...
+    @overload
+    async def run(self, input_data: WInT, *, initial_state: StateT | None = None) -> WOutT: ...
+    async def run(self, input_data: object = None, *, initial_state: StateT | None = None) -> WOutT:
+        """Create a run, start it, wait for its timers, and give its output.
+
+        Raises:
+            InvalidValueError: the input or the state does not fit; nothing was recorded.
+            RunFailedError: the run failed.
+            RunNotFinishedError: the run is parked, or was cancelled.
+        """
+        run = await self.create_run()
+        result = await run.start(cast("WInT", input_data), initial_state=initial_state, wait=None)
+        return result.unwrap()
+
+    @overload
+    def run_sync(self: Workflow[None, WOutT, StateT], *, initial_state: StateT | None = None) -> WOutT: ...
+    @overload
+    def run_sync(self, input_data: WInT, *, initial_state: StateT | None = None) -> WOutT: ...
+    def run_sync(self, input_data: object = None, *, initial_state: StateT | None = None) -> WOutT:
+        """:meth:`run` from synchronous code, on the default runtime's own loop.
+
+        Raises:
+            RuntimeError: an event loop is running here; await :meth:`run` instead.
+        """
+        running = self.run(cast("WInT", input_data), initial_state=initial_state)
+        return sync(running, instead=f"await {self.id}.run(...)")
+
+    def __repr__(self) -> str:
+        return f"Workflow({self.id!r}, {describe(self.input_schema)} -> {describe(self.output_schema)})"

@@ -1,0 +1,101 @@
+"""Streams: chunks of bytes that steps write while they run, each numbered, none lost and none twice.
+
+A chunk has its place in its stream, ``index`` from 0, and its place in all that happens to its run: it stands behind
+the event that was the last when it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from .events import StoredEvent
+from .storage import RunFence
+
+CHUNK_WRITTEN: Literal["chunk_written"] = "chunk_written"
+"""What listeners are told of chunks, in place of an event type."""
+STREAM_CLOSED: Literal["stream_closed"] = "stream_closed"
+
+
+class Position(NamedTuple):
+    """A place among the events and chunks of a run: behind event ``slot``, and chunk ``number`` if that follows it."""
+
+    slot: int = 0
+    number: int = 0
+
+
+class NewChunk(NamedTuple):
+    """``key`` and ``attempt`` say which step wrote it, and at which try."""
+
+    stream: str
+    data: bytes
+    key: str | None = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    run_id: str
+    stream: str
+    index: int
+    """In its stream, dense from 0."""
+    data: bytes
+    key: str | None
+    attempt: int | None
+    epoch: int | None
+    """The claim under which the run's owner wrote it."""
+    after_slot: int
+    number: int
+    """In its run, dense from 1."""
+    created_at: datetime
+
+    @property
+    def position(self) -> Position:
+        return Position(self.after_slot, self.number)
+
+
+Item: TypeAlias = StoredEvent | Chunk
+
+
+def position_of(item: Item) -> Position:
+    """Where to go on from, once this has been read."""
+    return item.position if isinstance(item, Chunk) else Position(item.slot)
+
+
+class StreamInfo(NamedTuple):
+    """``tail_index`` is that of the last chunk, -1 without one; no chunk follows once it is ``done``."""
+
+    tail_index: int
+    done: bool
+
+
+class Streamer(Protocol):
+    """The streams of runs.  Every call raises WorkflowRunNotFoundError for an unknown run."""
+
+    async def write_many(self, run_id: str, chunks: Sequence[NewChunk], *, fence: RunFence | None = None) -> int:
+        """Append chunks, all or none, in one transaction; the number of the last chunk of the run then.
+
+        Empty ones are left out.  Raises FencedError for who does not own the run, RunExpiredError once it has ended,
+        EntityConflictError once a stream is closed.
+        """
+        ...
+
+    async def close(self, run_id: str, stream: str, *, fence: RunFence | None = None) -> None:
+        """End a stream, which need not have a chunk.  Refused as a chunk is; closing again changes nothing."""
+        ...
+
+    async def read(self, run_id: str, stream: str, *, start_index: int = 0, limit: int = 100) -> list[Chunk]:
+        """Chunks from ``start_index`` on; a negative one counts from the end."""
+        ...
+
+    async def info(self, run_id: str, stream: str) -> StreamInfo: ...
+
+    async def list(self, run_id: str) -> list[str]:
+        """The names of its streams."""
+        ...
+
+    async def items(self, run_id: str, *, after: Position | None = None, limit: int = 1000) -> Sequence[Item]:
+        """Events and chunks in one order, as they stood at one moment: what follows ``after``."""
+        ...

@@ -1,0 +1,144 @@
+"""What a write is refused for besides the guards: who writes it, and what the rarer events must be like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from wrkflw.world import events as e
+from wrkflw.world.entities import Run
+from wrkflw.world.errors import (
+    EntityConflictError,
+    FencedError,
+    KeyTakenError,
+    PreconditionFailedError,
+    WorkflowRunNotFoundError,
+    WorldError,
+)
+from wrkflw.world.storage import RunFence, StepFence
+from wrkflw.world.transitions import OWNER_ONLY
+
+from . import compiled as sql
+from .attributes import check_attributes, check_changes
+from .database import Connection
+from .images import Opened
+from .log import event_from
+from .request import Append
+
+MAX_RETENTION = timedelta(days=30)
+
+
+class Admission:
+    """``owner_is_live`` tells whether the process of that name still works on what it claimed."""
+
+    def __init__(self, namespace: str, owner_is_live: Callable[[Connection, str], bool]) -> None:
+        self._namespace = namespace
+        self._owner_is_live = owner_is_live
+
+    def check_writer(self, connection: Connection, request: Append, opened: Opened) -> None:
+        """Raises what refuses the whole request: no such run, another slot, a newer owner."""
+        run = opened.image.run
+        if run is None:
+            if not any(isinstance(event, e.RunCreated | e.RunStarted) for event in request.events):
+                raise WorkflowRunNotFoundError(request.run_id)
+            return
+        if request.expect_slot is not None and run.last_slot != request.expect_slot:
+            raise PreconditionFailedError(run.run_id, request.expect_slot, run.last_slot)
+        if isinstance(request.fence, StepFence):
+            _check_step_fence(opened, request.fence, request.events)
+        elif request.fence is not None or any(event.event_type in OWNER_ONLY for event in request.events):
+            self.check_owner(connection, run, request.fence)
+
+    def check_owner(self, connection: Connection, run: Run, fence: RunFence | None) -> None:
+        """Raises FencedError unless the fence is of the newest claim; without one, nobody alive may own the run."""
+        if fence is not None:
+            if fence.epoch != run.epoch:
+                raise FencedError(run.run_id, f"epoch {fence.epoch}", f"epoch {run.epoch}")
+        elif run.owner is not None and self._owner_is_live(connection, run.owner):
+            raise FencedError(run.run_id, "no claim", f"epoch {run.epoch}")
+
+    def may_claim(self, connection: Connection, run: Run, opened: Opened) -> bool:
+        """Whether who has written to the run from outside may go on with it."""
+        if run.paused_at is not None or (
+            run.status == "pending" and run.wake_at is not None and run.wake_at > opened.now
+        ):
+            return False
+        return run.owner is None or not self._owner_is_live(connection, run.owner)
+
+    def received_before(
+        self, connection: Connection, opened: Opened, resume_id: str, event: e.NewEvent
+    ) -> e.StoredEvent | None:
+        """The event that an earlier call has recorded under this resume id."""
+        if not isinstance(event, e.HookReceived | e.SignalReceived):
+            raise WorldError(f"{event.event_type!r} takes no resume id; only what comes from outside does")
+        row = connection.one(sql.EVENT_RESUMED, run_no=opened.run_no, resume_id=resume_id)
+        if row is None:
+            return None
+        before = event_from(opened.image.run_id, row, payloads=True)
+        if event.model_dump(exclude={"token"}) != before.event.model_dump(exclude={"token"}):
+            raise EntityConflictError(f"resume id {resume_id!r} of {opened.image.run_id} was used for something else")
+        return before
+
+    def prepared(self, connection: Connection, opened: Opened, event: e.NewEvent) -> e.NewEvent | e.StoredEvent:
+        """The rarer events: checked further, and as they will be stored, or were when the same was asked for before."""
+        match event:
+            case e.RunCreated():
+                self.check_creation(connection, event)
+            case e.AttrSet():
+                assert opened.image.run is not None
+                check_changes(opened.image.run.attributes, event)
+            case e.HookCreated():
+                return self._hook_or_conflict(connection, opened, event)
+            case e.WaitCreated(kind="sleep", resume_at=None):
+                raise WorldError(f"wait {event.correlation_id!r} has no end; give it resume_at")
+            case e.WaitCreated(kind="signal", signal_type=None):
+                raise WorldError(f"wait {event.correlation_id!r} waits for no signal; give it signal_type")
+            case e.HookConflict():
+                raise WorldError("'hook_conflict' is written by the World alone; create the hook")
+            case _:
+                pass
+        return event
+
+    def check_creation(self, connection: Connection, event: e.RunCreated) -> None:
+        check_attributes(event.attributes or {}, reserved=event.allow_reserved_attributes)
+        if event.idempotency_key is None:
+            return
+        row = connection.one(
+            sql.RUN_BY_KEY,
+            namespace=self._namespace,
+            workflow_name=event.workflow_name,
+            idempotency_key=event.idempotency_key,
+        )
+        if row is not None:
+            raise KeyTakenError(event.idempotency_key, row[1])
+
+    def _hook_or_conflict(
+        self, connection: Connection, opened: Opened, event: e.HookCreated
+    ) -> e.HookCreated | e.HookConflict | e.StoredEvent:
+        if event.token_retention_until is not None and event.token_retention_until > opened.now + MAX_RETENTION:
+            raise WorldError("a token can be kept for at most 30 days; shorten token_retention_until")
+        run_id, hook_id = opened.image.run_id, event.correlation_id
+        if hook_id in opened.conflicts:
+            return opened.conflicts[hook_id]
+        if opened.found_slot:
+            before = connection.one(sql.CONFLICT_OF, run_no=opened.run_no, correlation_id=hook_id)
+            if before is not None:
+                return event_from(run_id, before, payloads=True)  # it is a conflict still
+        if event.token in opened.tokens:
+            holder = opened.tokens[event.token]
+        else:
+            row = connection.one(sql.HOOK_BY_TOKEN, namespace=self._namespace, token=event.token)
+            holder = None if row is None else row[-1]
+        if holder is None:
+            return event
+        return e.HookConflict(correlation_id=hook_id, token=event.token, conflicting_run_id=holder)
+
+
+def _check_step_fence(opened: Opened, fence: StepFence, events: Sequence[e.NewEvent]) -> None:
+    for event in events:
+        about = event.step_id if isinstance(event, e.HookCreated) else getattr(event, "correlation_id", None)
+        if about != fence.step_id:
+            raise WorldError(f"who executes step {fence.step_id!r} may not record this {event.event_type!r}")
+    step = opened.image.steps.get(fence.step_id)
+    if step is not None and step.attempt != fence.attempt:
+        raise FencedError(opened.image.run_id, f"attempt {fence.attempt}", f"attempt {step.attempt}")

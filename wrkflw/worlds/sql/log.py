@@ -1,0 +1,139 @@
+"""Rows of the log to events, and back.
+
+What stands in the log was validated when it was written, so reading builds the events without doing it again: a run of
+thousands of events is read whole whenever somebody goes on with it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias, cast, get_args
+
+from pydantic_core import from_json, to_json
+
+from wrkflw.clock import from_microseconds
+from wrkflw.world import events as e
+from wrkflw.world.streamer import Chunk, Item
+
+from . import compiled as sql
+from .database import Reads, Row
+
+_Values: TypeAlias = dict[str, object]
+
+
+class _Kind(NamedTuple):
+    """What it takes to store events of a type, and to build them."""
+
+    cls: type[Any]
+    payload: str | None
+    columns: frozenset[str | None]
+    """Fields that have a column of their own; ``data`` holds the others, as far as they were set."""
+    defaults: _Values
+
+
+def _kind(cls: type[Any]) -> _Kind:
+    fields = cls.model_fields
+    defaults: _Values = {name: None if field.is_required() else field.default for name, field in fields.items()}
+    return _Kind(cls, cls.payload, frozenset({"event_type", "correlation_id", cls.payload}), defaults)
+
+
+_KINDS = {cls.model_fields["event_type"].default: _kind(cls) for cls in get_args(get_args(e.NewEvent)[0])}
+_NOT_PLAIN_JSON = frozenset({"retry_after", "resume_at", "token_retention_until", "changes"})
+"""Fields that are more than their JSON: moments, and models."""
+
+
+def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
+    """``data`` and ``payload`` of an event."""
+    values = event.__dict__
+    payload = values[event.payload] if event.payload is not None else None
+    given = event.__pydantic_fields_set__ - _KINDS[event.event_type].columns
+    if not given:
+        return None, payload
+    data = {name: value for name in sorted(given) if (value := values[name]) is not None}
+    return to_json(data).decode() if data else None, payload
+
+
+def event_from(run_id: str, row: Row, *, payloads: bool) -> e.StoredEvent:
+    """The columns of a log statement: slot, type, correlation id, data, payload, epoch, time."""
+    slot, event_type, correlation_id, data, payload, epoch, created_at = row
+    event = _event(_KINDS[event_type], correlation_id, data, payload if payloads else None)
+    return e.StoredEvent(run_id, slot, event, epoch, from_microseconds(created_at))
+
+
+def log_from(
+    run_id: str, run_no: int, found: Sequence[Row], connection: Reads, *, payloads: bool
+) -> list[e.StoredEvent]:
+    """Many events of a run, in any order; their rows end with the subject, from which their correlation id is known."""
+    names = {row[0]: row[2] for row in found}
+    elsewhere = {row[7] for row in found if row[7] not in names}
+    if elsewhere - {None}:
+        slots = json.dumps(list(elsewhere - {None}))
+        names.update(connection.all(sql.NAMES_AT, run_no=run_no, slots=slots))
+    with _collecting_later():
+        return [*_events(run_id, found, names, payloads=payloads)]
+
+
+def _events(
+    run_id: str, found: Sequence[Row], names: dict[int, str | None], *, payloads: bool
+) -> Iterator[e.StoredEvent]:
+    kinds, make, stored_event = _KINDS, _event, e.StoredEvent
+    last, moment = None, from_microseconds(0)
+    for slot, event_type, name, data, payload, epoch, created_at, subject in found:
+        if created_at != last:  # what was written together has one time
+            last, moment = created_at, from_microseconds(created_at)
+        named = name if name is not None or subject is None else names.get(subject)
+        event = make(kinds[event_type], named, data, payload if payloads else None)
+        yield stored_event(run_id, slot, event, epoch, moment)
+
+
+@contextmanager
+def _collecting_later() -> Generator[None]:
+    """Nothing of what is made meanwhile is garbage; to look for some would take longer than to make it."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def chunk_from(run_id: str, row: Row) -> Chunk:
+    """The columns of a chunk, in the order in which those of an event stand beside them."""
+    after_slot, _, stream, key, data, epoch, created_at, attempt, number, index = row
+    at = from_microseconds(created_at)
+    return Chunk(run_id, stream, index, data, key, attempt, epoch, after_slot, number, at)
+
+
+def items_from(run_id: str, run_no: int, found: Sequence[Row], connection: Reads) -> list[Item]:
+    """Events and chunks, as their rows stand."""
+    events = [row[:8] for row in found if row[8] == 0]
+    log = iter(log_from(run_id, run_no, events, connection, payloads=True))
+    return [next(log) if row[8] == 0 else chunk_from(run_id, row) for row in found]
+
+
+def _event(
+    kind: _Kind,
+    correlation_id: str | None,
+    data: str | None,
+    payload: bytes | None,
+    new: Any = object.__new__,
+    fill: Any = object.__setattr__,
+) -> Any:
+    given: _Values = from_json(data) if data is not None else {}
+    if correlation_id is not None:
+        given["correlation_id"] = correlation_id
+    if payload is not None:
+        given[cast("str", kind.payload)] = payload
+    if data is not None and not _NOT_PLAIN_JSON.isdisjoint(given):
+        return kind.cls.model_validate(given)
+    event = new(kind.cls)
+    # As model_construct() does it, without asking each field for its default.
+    fill(event, "__dict__", {**kind.defaults, **given})
+    fill(event, "__pydantic_fields_set__", set(given))
+    fill(event, "__pydantic_extra__", None)
+    fill(event, "__pydantic_private__", None)
+    return event

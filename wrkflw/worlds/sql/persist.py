@@ -1,0 +1,89 @@
+"""Writing down what a run came to: its row, its events, and the entities that they changed."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from wrkflw.world.entities import Run
+from wrkflw.world.errors import EntityConflictError
+
+from . import compiled as sql
+from . import rows
+from .database import Connection
+from .images import Opened
+
+_CHANGE_THE_RUN = frozenset({
+    "run_created", "run_started", "run_completed", "run_failed", "run_cancelled", "run_paused", "run_resumed",
+})  # fmt: skip
+
+_STEPS_ALONE = frozenset({
+    "run_started", "run_completed", "run_failed", "run_cancelled", "run_paused", "run_resumed",
+    "step_created", "step_started", "step_completed", "step_failed", "step_retrying",
+})  # fmt: skip
+"""Events that leave hooks, waits, signals and attributes as they are, but for the end of the run, which closes all."""
+
+
+def persist(connection: Connection, opened: Opened, epoch: int | None, namespace: str) -> bool:
+    """Write what was appended.  False, and nothing written, when the image turns out to be out of date."""
+    run = opened.image.run
+    assert run is not None
+    if opened.found_slot == 0:
+        _insert_run(connection, opened, run, namespace)
+    else:
+        # What the owner writes moves the run on and no more; all else may change who has it, and when it is due.
+        moves = epoch is not None and _CHANGE_THE_RUN.isdisjoint(opened.types)
+        if (opened.kept or moves) and not _advance(connection, opened, run):
+            return False
+        if not moves:
+            connection.run(sql.RUN_UPDATE, no=opened.run_no, **rows.run_values(run, namespace))
+    connection.later(sql.EVENT_INSERT, opened.rows)
+    if opened.steps:
+        steps = opened.image.steps
+        connection.later(sql.STEP_WRITE, [rows.step_row(opened.run_no, steps[name]) for name in opened.steps])
+    if not _STEPS_ALONE.issuperset(opened.types):
+        _write_neighbours(connection, opened, run, namespace)
+    if run.ended and not opened.bare:
+        connection.run(sql.HOOKS_RELEASE, no=opened.run_no, slot=run.ended_slot)
+        connection.run(sql.WAITS_CLOSE, no=opened.run_no, slot=run.ended_slot)
+    return True
+
+
+def _insert_run(connection: Connection, opened: Opened, run: Run, namespace: str) -> None:
+    try:
+        opened.run_no = connection.insert(sql.RUN_INSERT, **rows.run_values(run, namespace))
+    except sqlite3.IntegrityError as error:  # another namespace has it
+        raise EntityConflictError(f"run {run.run_id!r} already exists; take another id") from error
+    epoch = run.epoch or None
+    opened.rows = [(opened.run_no, *row[1:7], epoch, *row[8:]) for row in opened.rows]
+
+
+def _advance(connection: Connection, opened: Opened, run: Run) -> bool:
+    moved = connection.ahead(
+        sql.RUN_ADVANCE,
+        no=opened.run_no,
+        found_slot=opened.found_slot,
+        found_epoch=run.epoch,
+        last_slot=run.last_slot,
+        updated_at=opened.at,
+    )
+    return moved > 0
+
+
+def _write_neighbours(connection: Connection, opened: Opened, run: Run, namespace: str) -> None:
+    image, run_no = opened.image, opened.run_no
+    if opened.hooks:
+        hooks = [image.hooks[name] for name in opened.hooks]
+        hooks.sort(key=lambda hook: hook.released_slot is None)  # a token that is set free may be taken at once
+        connection.later(sql.HOOK_WRITE, [rows.hook_row(run_no, namespace, hook) for hook in hooks])
+    opened.waits.update(image.answered)
+    if opened.waits:
+        connection.later(sql.WAIT_WRITE, [rows.wait_row(run_no, image.waits[name]) for name in opened.waits])
+    signals = {(signal_type, slot) for signal_type, line in image.signals.items() for slot in line}
+    if signals != opened.found_signals:
+        gone, come = opened.found_signals - signals, signals - opened.found_signals
+        connection.later(sql.SIGNAL_DELETE, [(run_no, *signal) for signal in gone])
+        connection.later(sql.SIGNAL_INSERT, [(run_no, *signal) for signal in come])
+    if opened.attributes and (run.attributes or opened.found_slot):
+        connection.run(sql.ATTRIBUTES_CLEAR, run_no=run_no)
+        named = [(run_no, key, namespace, value) for key, value in run.attributes.items()]
+        connection.many(sql.ATTRIBUTE_INSERT, named)
