@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from . import peers
@@ -63,7 +63,7 @@ def run(numbers: Sequence[str], sizes: Sizes, folder: Path, *, with_peers: bool 
 
 
 @contextlib.contextmanager
-def work_folder(data: Path) -> Iterator[Path]:
+def work_folder(data: Path) -> Generator[Path]:
     """An empty folder in ``data``, removed afterwards.  Refuses one that is in memory, where nothing is durable."""
     data = data.resolve()
     made = not data.exists()

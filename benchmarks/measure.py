@@ -22,10 +22,47 @@ class Sizes:
     long_repetitions: int
     starts: int
     """Fresh interpreters, of each kind, in W7."""
+    items: int
+    suspended: int
+    """Runs that are answered together in W5, while which others are answered alone."""
+    alone: int
+    sleepers: int
+    wakes: int
+    """Sleepers that are woken, one by one, in W8."""
+    fresh: int
+    """Fresh processes, of each kind, in W8 and W10."""
 
 
-FULL = Sizes(repetitions=7, chains=100, concurrent=500, in_flight=100, long_steps=5_000, long_repetitions=3, starts=15)
-QUICK = Sizes(repetitions=3, chains=30, concurrent=200, in_flight=100, long_steps=1_000, long_repetitions=2, starts=5)
+FULL = Sizes(
+    repetitions=7,
+    chains=100,
+    concurrent=500,
+    in_flight=100,
+    long_steps=5_000,
+    long_repetitions=3,
+    starts=15,
+    items=1_000,
+    suspended=1_000,
+    alone=200,
+    sleepers=100_000,
+    wakes=50,
+    fresh=5,
+)
+QUICK = Sizes(
+    repetitions=3,
+    chains=30,
+    concurrent=200,
+    in_flight=100,
+    long_steps=1_000,
+    long_repetitions=2,
+    starts=5,
+    items=1_000,
+    suspended=300,
+    alone=50,
+    sleepers=5_000,
+    wakes=20,
+    fresh=2,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,19 @@ WANTED: Mapping[tuple[str, str], Wanted] = {
     ("W2", "steps/s, limit-scaled"): Wanted(16_000, 10_000, floor=True),
     ("W3", "last ÷ first tenth"): Wanted(1.1, 1.1),
     ("W3", "disk a step"): Wanted(450, 500),
+    ("W4", "foreach items/s, limit-scaled"): Wanted(10_000, 10_000, floor=True),
+    ("W4", "parallel_all items/s, limit-scaled"): Wanted(10_000, 10_000, floor=True),
+    ("W5", "all answered, limit-scaled"): Wanted(0.25, 0.3),
+    ("W5", "one answered, limit-scaled"): Wanted(0.8, 1.0),
+    ("W5", "statements in an idle second"): Wanted(0, 0),
     ("W7", "import wrkflw, limit-scaled"): Wanted(110, 150),
     ("W7", "first result, limit-scaled"): Wanted(250, 300),
+    ("W8", "memory ÷ empty"): Wanted(1.2, 1.2),
+    ("W8", "start-up, limit-scaled"): Wanted(0.3, 0.5),
+    ("W8", "one woken, limit-scaled"): Wanted(5, 5),
+    ("W10", "loop, limit-scaled"): Wanted(0.15, 0.2),
+    ("W10", "chain, limit-scaled"): Wanted(0.15, 0.2),
+    ("W10", "program, limit-scaled"): Wanted(0.15, 0.2),
 }
 
 

@@ -13,45 +13,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import TypeAlias
 
-from pydantic import BaseModel
+from wrkflw import Run, Runtime
 
-from wrkflw import Run, Runtime, Workflow, create_step, create_workflow
-
-from . import cold, raw
+from . import cold, fan, raw, replay, resume, sleepers
+from .adding import Adding, Number, adding, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, paired, rates, timed
 
 CHAIN = 10
-RAW_GROUP_COMMIT = 52_700
-"""Steps/s of the raw group commit on the machine for which the goal of W2 was set."""
 _WARM_UP = 20  # runs: everything that is made when first used has been used then
-
-
-class Number(BaseModel):
-    n: int
-
-
-Adding: TypeAlias = Workflow[Number, Number, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     name: str
     measure: Callable[[Sizes, Path], list[Figure]]
-
-
-async def add(number: Number) -> Number:
-    return Number(n=number.n + 1)
-
-
-def adding(id: str, length: int) -> Adding:
-    """A chain of ``length`` steps."""
-    chain = create_workflow(id=id, input_schema=Number, output_schema=Number)
-    for step in range(1, length + 1):
-        chain = chain.then(create_step(id=f"add-{step}", input_schema=Number, output_schema=Number, execute=add))
-    return chain.commit()
 
 
 # --- W1 and W2 ---------------------------------------------------------------------------------------
@@ -92,15 +68,10 @@ def concurrent(sizes: Sizes, folder: Path) -> list[Figure]:
     scaled = figure(
         "steps/s, limit-scaled",
         "/s",
-        [RAW_GROUP_COMMIT / pair.ratio for pair in pairs],
-        note=f"steps/s × {RAW_GROUP_COMMIT:,} ÷ raw steps/s: as if this machine's raw limit were {RAW_GROUP_COMMIT:,}",
+        [raw.GROUP_COMMIT / pair.ratio for pair in pairs],
+        note=f"steps/s × {raw.GROUP_COMMIT:,} ÷ raw steps/s: as if this machine's raw limit were {raw.GROUP_COMMIT:,}",
     )
     return [*rates(pairs), scaled]
-
-
-def new(folder: Path) -> Path:
-    """A new folder: whatever is measured begins with an empty database."""
-    return Path(mkdtemp(dir=folder))
 
 
 async def _fresh(workflow: Adding, folder: Path, steps: int, work: Callable[[], Awaitable[object]]) -> Timed:
@@ -192,14 +163,14 @@ def _size(folder: Path) -> int:
     return path.stat().st_size
 
 
-def database(folder: Path) -> str:
-    return f"sqlite:///{folder / 'wrkflw.db'}"
-
-
 REGISTRY: dict[str, Workload] = {
     "W1": Workload("chain10", chain10),
     "W2": Workload("concurrent", concurrent),
     "W3": Workload("long", long),
+    "W4": Workload("fan", fan.measure),
+    "W5": Workload("resume", resume.measure),
     "W7": Workload("cold", cold.measure),
+    "W8": Workload("sleepers", sleepers.measure),
+    "W10": Workload("replay", replay.measure),
 }
 """By number, in the order in which they are measured."""

@@ -13,7 +13,21 @@ from benchmarks.measure import Sizes
 from benchmarks.report import WANTED, Report, read_baseline, table, worse
 from benchmarks.workloads import REGISTRY
 
-TINY = Sizes(repetitions=1, chains=1, concurrent=2, in_flight=2, long_steps=10, long_repetitions=1, starts=1)
+TINY = Sizes(
+    repetitions=1,
+    chains=1,
+    concurrent=2,
+    in_flight=2,
+    long_steps=10,
+    long_repetitions=1,
+    starts=1,
+    items=3,
+    suspended=2,
+    alone=1,
+    sleepers=3,
+    wakes=1,
+    fresh=1,
+)
 
 
 @pytest.fixture(scope="module")

@@ -79,10 +79,10 @@ def test_the_queries_answer_about_the_runs_of_the_programs(folder: Path, printed
     with closing(sqlite3.connect(folder / "app.db")) as connection:
         runs, log, retried = [connection.execute(query).fetchall() for query in queries]
 
-    assert [row[1:3] for row in runs] == [("email-campaign", "completed")]
+    assert [row[1:3] for row in runs] == [("sale", "completed"), ("email-campaign", "completed")]
     assert log[0][:2] == (1, "run_created")
     assert log[-1][1] == "run_completed"
-    assert retried == []
+    assert [row[1:] for row in retried] == [("approve", 2)]  # once to ask, once with the answer
 
 
 def test_every_link_within_the_repository_leads_somewhere() -> None:

@@ -15,7 +15,23 @@ from examples.demo.smtp_server import Mailbox, smtp_server
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = {path.relative_to(ROOT / "examples").as_posix() for path in (ROOT / "examples").rglob("*.py")}
-PROGRAMS = {"hello.py", "retries.py", "state.py", "email_campaign.py", "demo/__main__.py", "demo/journey.py"}
+PROGRAMS = {
+    "hello.py",
+    "retries.py",
+    "state.py",
+    "email_campaign.py",
+    "parallel.py",
+    "branch.py",
+    "approval.py",
+    "foreach.py",
+    "loop.py",
+    "nested.py",
+    "streaming.py",
+    "fork.py",
+    "onboarding.py",
+    "demo/__main__.py",
+    "demo/journey.py",
+}
 PARTS = {
     "settings.py",
     "users.py",
@@ -78,6 +94,91 @@ async def test_state(tmp_path: Path) -> None:
 
     notes = "12 × lamp, large order: 15 off"
     assert ran == Ran(0, f"225 for {notes}\ntotal=225 notes={notes.split(', ')}\n", "")
+
+
+async def lines_of(module: str, folder: Path) -> list[str]:
+    """What an example prints that leaves nothing behind."""
+    ran = await run(module, folder=folder)
+    assert (ran.code, ran.err) == (0, "")
+    assert os.listdir(folder) == []
+    return ran.out.splitlines()
+
+
+async def test_parallel(tmp_path: Path) -> None:
+    *answers, offer = await lines_of("parallel", tmp_path)
+
+    assert sorted(answers) == [f"the {who} has answered" for who in ("airline", "hotel", "weather station")]
+    assert offer == "TP 571, Grand Hotel Lisbon, 21 °C: 450 euros"
+
+
+async def test_branch(tmp_path: Path) -> None:
+    ada, grace, alan = await lines_of("branch", tmp_path)
+
+    assert ada == "Ada gets 20 at once"
+    assert grace == "Grace gets 400, and thanks for 12 years"
+    assert alan == "a clerk looks at the 400 of Alan"
+
+
+async def test_approval_over_a_restart(tmp_path: Path) -> None:
+    assert await lines_of("approval", tmp_path) == [
+        "a process of its own, to begin:",
+        "  the supplier is asked for 4 × chair",
+        "  order-17 is suspended: is 1000 all right?",
+        "a process of its own, to answer:",
+        "  order-17 is completed: ordered 4 × chair for 1000, approved by Grace",
+    ]
+
+
+async def test_foreach(tmp_path: Path) -> None:
+    *sent, report = await lines_of("foreach", tmp_path)
+
+    assert {line.partition(":")[0] for line in sent} == {f"send-newsletter[{index}]" for index in range(4)}
+    assert report == "3 sent, 1 refused; 'alan': that is no address"
+
+
+async def test_loop(tmp_path: Path) -> None:
+    assert await lines_of("loop", tmp_path) == [
+        "after page 1: lamp, chair",
+        "after page 2: lamp, chair, table",
+        "after page 3: lamp, chair, table, shelf, mirror",
+        "5 items; recorded: fetch-page#1, fetch-page#2, fetch-page#3",
+    ]
+
+
+async def test_nested(tmp_path: Path) -> None:
+    assert await lines_of("nested", tmp_path) == [
+        "lamp → 1 Loop Lane (1200 g) and mirror → 2 Branch Road (300 g)",
+        "recorded: pack[0]/weigh, pack[0]/print-label, pack[1]/weigh, pack[1]/print-label, hand-over",
+        "weight of the second: 300",
+    ]
+
+
+async def test_streaming(tmp_path: Path) -> None:
+    assert await lines_of("streaming", tmp_path) == [
+        "tell-story: Once there was a run.",
+        "tell-story: Its process was killed.",
+        "tell-story: It went on all the same.",
+        "  step_completed",
+        "  run_completed",
+    ]
+
+
+async def test_fork(tmp_path: Path) -> None:
+    assert await lines_of("fork", tmp_path) == [
+        "a seat for Hamlet is reserved",
+        "charge failed: the bank refuses the expired card",
+        "seat F 12, 40 paid by new card",
+        "the first run is failed as before",
+    ]
+
+
+async def test_onboarding(tmp_path: Path) -> None:
+    parked = "the run is waiting"
+
+    assert await lines_of("onboarding", tmp_path) == [
+        *("greeting Ada", parked, "message='Ada was approved' greeting='Hello, Ada!'"),
+        *("greeting Alan", parked, "message='Alan was rejected' greeting='Hello, Alan!'"),
+    ]
 
 
 async def test_the_campaign_delivers_a_mail(tmp_path: Path) -> None:

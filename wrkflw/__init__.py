@@ -62,6 +62,7 @@ from .results import (
     Snapshot,
     StepError,
     StepResult,
+    StreamItem,
     Suspended,
     Suspension,
     Waiting,
@@ -72,14 +73,25 @@ from .steps import Step, SuspendableStep, create_step, step
 from .workflows import Workflow
 
 if TYPE_CHECKING:
+    from .deploys import RunCheck, check_runs
     from .engine.limits import Limits
+    from .forks import Fork
     from .run import Run
     from .runs import Runs
     from .runtime import Runtime
     from .world import World
 
 # To define workflows takes no engine and no World: they are loaded when first asked for.
-_ON_DEMAND = {"Limits": "engine.limits", "Run": "run", "Runs": "runs", "Runtime": "runtime", "World": "world"}
+_ON_DEMAND = {
+    "Fork": "forks",
+    "Limits": "engine.limits",
+    "Run": "run",
+    "RunCheck": "deploys",
+    "Runs": "runs",
+    "Runtime": "runtime",
+    "World": "world",
+    "check_runs": "deploys",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -105,6 +117,7 @@ __all__ = [
     "Failed",
     "FatalError",
     "ForeignAwaitError",
+    "Fork",
     "InvalidValueError",
     "LimitError",
     "Limits",
@@ -122,6 +135,7 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "Run",
+    "RunCheck",
     "RunConflictError",
     "RunExistsError",
     "RunFailedError",
@@ -146,6 +160,7 @@ __all__ = [
     "StepTimeoutError",
     "StepTools",
     "StoreError",
+    "StreamItem",
     "SuspendContext",
     "SuspendSwallowedError",
     "SuspendableStep",
@@ -160,6 +175,7 @@ __all__ = [
     "WorkflowBuilder",
     "World",
     "WrkflwError",
+    "check_runs",
     "create_step",
     "create_workflow",
     "step",

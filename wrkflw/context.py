@@ -83,7 +83,7 @@ class Call(Results, Protocol):
         ...
 
     def write(self, chunk: object, stream: str, /) -> None:
-        """Add a chunk to a stream of the run.  Raises InvalidValueError."""
+        """Add a chunk to a stream of the run, from any thread.  Raises InvalidValueError, LimitError, RuntimeError."""
         ...
 
     @property
@@ -246,7 +246,9 @@ class _StepContextBase(ResultAccess, Generic[StateT]):
         """Add a chunk to a stream of the run; durable before the step completes.
 
         Raises:
-            InvalidValueError: the chunk is neither bytes nor anything JSON has.
+            InvalidValueError: the chunk is neither bytes nor anything JSON has, or no stream can be called so.
+            LimitError: it is larger than a value may be.
+            RuntimeError: the body is over, or was given up when its time was.
         """
         self._call.write(chunk, stream)
 

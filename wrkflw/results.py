@@ -14,6 +14,7 @@ from .errors import RunFailedError, RunNotFinishedError
 
 if TYPE_CHECKING:
     from .steps import SuspendableStep
+    from .world.events import StoredEvent
 
 PayloadT = TypeVar("PayloadT")
 T = TypeVar("T")
@@ -205,6 +206,20 @@ class Paused(_Base):
     def unwrap(self) -> Never:
         """Raises RunNotFinishedError."""
         raise RunNotFinishedError(self)
+
+
+@dataclass(frozen=True)
+class StreamItem:
+    """One item of ``run.stream()``: a log event, a chunk of a step, or the notice that a step's chunks start afresh."""
+
+    cursor: str
+    """Where to go on from: ``run.stream(after=item.cursor)`` gives what follows, and nothing else."""
+    kind: Literal["event", "chunk", "reset"]
+    event: StoredEvent | None
+    key: str | None
+    """The step call it is about; of events that are about none, None."""
+    stream: str | None
+    chunk: bytes | None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
@@ -26,8 +26,10 @@ from .errors import (
     RunNotFoundError,
     StoreError,
 )
-from .results import RunResult, Snapshot, Waiting
+from .forks import Fork
+from .results import RunResult, Snapshot, StreamItem, Waiting
 from .schemas import plain
+from .streams import Place, bytes_of, stream_of
 from .world.entities import Run as RunEntity
 from .world.errors import EntityConflictError
 from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from .engine.drive import Drive
     from .events import Event
     from .runtime import Runtime
-    from .steps import SuspendableStep
+    from .steps import Step, SuspendableStep
     from .workflows import Workflow
 
 WInT = TypeVar("WInT", contravariant=True)
@@ -436,6 +438,26 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
     # --- the rest ----------------------------------------------------------------------------------
 
+    def fork(
+        self, at: Step[Never, object, Never] | None = None, *, key: str | None = None
+    ) -> Fork[WInT, WOutT, StateT]:
+        """A draft of a new run that takes over what was recorded before ``at``; this one stays as it is.
+
+        ``key`` names the call where the step ran several times, ``send[3]``, ``poll#2``, ``enrich/fetch``.  Without
+        either, the new run goes on where this one failed, or repeats what is open in it.  Nothing is read or recorded
+        before the draft is started.
+        """
+
+        def handle(run_id: str) -> Run[WInT, WOutT, StateT]:
+            return Run(self._runtime, self._definition, run_id, exists=True)
+
+        def outcome(
+            run: Run[Any, Any, Any], patience: timedelta | None, begun: Drive
+        ) -> Coroutine[Any, Any, RunResult[WOutT]]:
+            return run._outcome(patience, begun)
+
+        return Fork(self._runtime, self._definition, self._run_id, at, key, handle, outcome)
+
     async def cancel(self, reason: str | None = None) -> bool:
         """End the run.  Durable when it returns: nothing of it starts any more.
 
@@ -478,6 +500,27 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """The log of the run so far, in order."""
         for event in (await self._runtime.world.storage.events.list(self._run_id)).data:
             yield event
+
+    def stream(
+        self, after: str | None = None, until: Literal["finished", "parked"] = "finished"
+    ) -> AsyncIterator[StreamItem]:
+        """Log events and chunks in one order, live, from any process.
+
+        ``after`` is the cursor of an item: what follows it is given, and nothing else.  It ends when the run has; with
+        ``until="parked"`` also when nothing of the run moves by itself: it is suspended, paused, or waits for an event
+        or for a time that is not near.  A body that begins again after it had written gives a ``reset``.
+
+        Raises InvalidValueError when ``after`` is no cursor of this run, RunNotFoundError when it was never started.
+        """
+        return stream_of(self._runtime, self._run_id, Place.of(after), until)
+
+    def read_stream(self, name: str = "default", start_index: int = 0) -> AsyncIterator[bytes]:
+        """The chunks of one stream, live, until it is closed or the run has ended.
+
+        ``start_index`` counts chunks; a negative one counts from the end.  Chunks of a body that began again are left
+        out, unless they were given before that; no other gets their index.  Raises RunNotFoundError.
+        """
+        return bytes_of(self._runtime, self._run_id, name, start_index)
 
     async def refresh(self) -> None:
         """Read again what was recorded; ``state`` and ``get_step_result`` answer from it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import Token
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack
@@ -127,6 +127,11 @@ class Runtime:
         if self._driver is None:
             raise RuntimeError("the runtime is not open; use it with 'async with Runtime(...)'")
         return self._driver
+
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """The workflows that are known here, by id."""
+        return self._definitions
 
     def define(self, workflow: WorkflowLike) -> Definition:
         """Make the workflow known here.  Raises DefinitionError when another one has its id."""

@@ -59,12 +59,16 @@ class Schema:
         """The JSON schema of the type.  Slow (milliseconds): ask once."""
         return self._adapter.json_schema()
 
+    def is_instance(self, value: object) -> bool:
+        """Whether ``value`` is of the very class the type is, so that there is nothing to validate."""
+        return self._instance is not None and type(value) is self._instance
+
     def validate(self, value: object, what: str, cure: str | None = None) -> object:
         """``value`` as an instance of the type; an instance passes as it is.
 
         Raises InvalidValueError, which calls the value ``what`` and ends with ``cure``.
         """
-        if self._instance is not None and type(value) is self._instance:
+        if self.is_instance(value):
             return value
         try:
             return self._reader.validate_python(value)

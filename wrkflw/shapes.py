@@ -7,6 +7,7 @@ changes nothing for what was recorded.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 from pydantic import PydanticUserError
@@ -22,7 +23,19 @@ _BY_NAME = {"properties", "patternProperties", "dependentSchemas"}  # their keys
 
 
 def shape_of(form: object) -> object:
-    """The JSON schema of a type with everything left out that is not its shape."""
+    """The JSON schema of a type with everything left out that is not its shape.  Not to be changed: it is kept."""
+    try:
+        return _shape_of_hashable(form)
+    except TypeError:  # e.g. Annotated with an unhashable mark
+        return _shape_of(form)
+
+
+@lru_cache(maxsize=1000)
+def _shape_of_hashable(form: object) -> object:
+    return _shape_of(form)
+
+
+def _shape_of(form: object) -> object:
     if is_protocol_form(form):
         return describe(form)
     try:

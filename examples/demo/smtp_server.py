@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -43,7 +43,7 @@ class Mailbox:
 
 
 @asynccontextmanager
-async def smtp_server(mailbox: Mailbox) -> AsyncIterator[int]:
+async def smtp_server(mailbox: Mailbox) -> AsyncGenerator[int]:
     """Serve on the running loop; gives the port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mailbox, hostname="localhost", loop=loop), "127.0.0.1", 0)

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from tests.clocks import ManualClock, settle
 from wrkflw import (
     Completed,
+    DefinitionChangedError,
+    Event,
     Failed,
     Paused,
-    Retry,
     RunNotFinishedError,
     Runtime,
     StepContext,
@@ -23,7 +24,9 @@ from wrkflw import (
     step,
 )
 
-HOUR = Retry(attempts=2, delay="1h", max_delay="1h", jitter=0)
+from .desk import HOUR, Desk, chain, open_keys
+
+CALLED = Event("called", int)
 
 
 @step
@@ -186,3 +189,176 @@ async def test_a_run_whose_values_the_code_can_no_longer_read_is_paused_and_goes
     assert paused.by == "engine"
     assert "age: field required; deploy the old code, or give what is new a default" in (paused.reason or "")
     assert result.unwrap() == 3
+
+
+# --- blocks, waits, nested workflows ---------------------------------------------------------------
+
+
+def stands_at(key: str) -> str:
+    return (
+        f"run 'r-17' stands at {key!r}, which workflow 'flow' no longer has; "
+        "deploy the old code, or fork at an earlier step"
+    )
+
+
+def shapes(desk: Desk) -> dict[str, tuple[Any, Any, str]]:
+    """By name: code in which 'ask' is parked, code that no longer fits, and the key it misses."""
+    ask, other, quick = desk.asking("ask"), desk.asking("other"), desk.quick("quick")
+    inner = chain("inner").then(ask)
+    yes = lambda data: True  # noqa: E731
+    return {
+        "a step": (chain().then(ask), chain().then(other), "ask"),
+        "an arm": (
+            chain().branch().when(yes, ask).otherwise(quick),
+            chain().branch().when(yes, other).otherwise(quick),
+            "ask",
+        ),
+        "a member": (
+            chain(gives=Any).parallel(ask, quick),
+            chain(gives=Any).parallel(other, quick),
+            "ask",
+        ),
+        "an item": (
+            chain(gives=Any).map(lambda data: [data]).foreach(ask),
+            chain(gives=Any).map(lambda data: [data]).foreach(other),
+            "ask[0]",
+        ),
+        "an iteration": (chain().do_until(ask, yes), chain().do_until(other, yes), "ask#1"),
+        "a nested step": (
+            chain().then(inner.commit()),
+            chain().then(chain("inner").then(other).commit()),
+            "inner/ask",
+        ),
+        "a nested workflow": (chain().then(inner.commit()), chain().then(quick), "inner"),
+        "a step that is a loop now": (chain().then(ask), chain().do_until(ask, yes), "ask"),
+        "a loop that is a step now": (chain().do_until(ask, yes), chain().then(ask), "ask#1"),
+        "a sleep": (
+            chain().then(quick).sleep("0s", id="nap").then(ask),
+            chain().then(quick).then(ask),
+            "nap",
+        ),
+        "a wait": (
+            chain().wait_for_event(CALLED, timeout="0s", default=1, id="call").then(ask),
+            chain().then(ask),
+            "call",
+        ),
+    }
+
+
+@pytest.mark.parametrize("shape", list(shapes(Desk())))
+async def test_what_a_run_stands_at_and_is_gone_pauses_it_until_it_is_back(
+    clock: ManualClock, database: str, shape: str
+) -> None:
+    desk = Desk()
+    fits, misfits, key = shapes(desk)[shape]
+    old, new = fits.commit(), misfits.commit()
+    async with Runtime(database, clock=clock):
+        await (await old.create_run(run_id="r-17")).start(1)
+    calls = list(desk.calls)
+    async with Runtime(database, clock=clock, workflows=[new]):
+        run = await new.get_run("r-17")
+        await run.pause()  # so that somebody takes it up
+        await run.unpause()
+        await settle()
+        paused = await run.result()
+    assert isinstance(paused, Paused)
+    assert (paused.by, paused.reason) == ("engine", stands_at(key))
+    assert desk.calls == calls
+
+    async with Runtime(database, clock=clock, workflows=[old]):
+        run = await old.get_run("r-17")
+        await settle()
+        assert open_keys(await run.result()) == [asked(fits, key)]
+        result = await run.resume(desk.asking("ask"), 10)
+        assert result.status == "completed"
+
+
+def asked(fits: Any, key: str) -> str:
+    """The key of the step that asks."""
+    return {"inner": "inner/ask", "nap": "ask", "call": "ask"}.get(key, key)
+
+
+async def test_an_answer_for_a_step_that_is_gone_is_refused(clock: ManualClock, database: str) -> None:
+    desk = Desk()
+    ask = desk.asking("ask")
+    old, new = chain().then(ask).commit(), chain().then(desk.quick("quick")).commit()
+    async with Runtime(database, clock=clock):
+        await (await old.create_run(run_id="r-17")).start(1)
+    async with Runtime(database, clock=clock):
+        with pytest.raises(DefinitionChangedError) as gone:
+            await (await new.get_run("r-17")).resume(ask, 10)
+        assert str(gone.value) == stands_at("ask")
+    async with Runtime(database, clock=clock):
+        assert (await (await old.get_run("r-17")).resume(ask, 10)).unwrap() == 11
+
+
+async def test_steps_that_were_inserted_before_a_block_are_not_run_and_those_behind_it_are(
+    clock: ManualClock, database: str
+) -> None:
+    desk = Desk()
+    ask, first, b = desk.asking("ask"), desk.quick("first"), desk.quick("b")
+    old = chain(gives=Any).then(first).parallel(ask, b).map(list).commit()
+    begun = chain(gives=Any).then(first).then(desk.quick("inserted", 100))
+    new = begun.parallel(b, ask).map(list).then(summing(desk)).commit()
+    async with Runtime(database, clock=clock):
+        await (await old.create_run(run_id="r-17")).start(1)
+    async with Runtime(database, clock=clock, workflows=[new]):
+        result = await (await new.get_run("r-17")).resume(ask, 10)
+
+    assert result.unwrap() == 15
+    assert desk.calls == ["first", "ask", "b", "ask", "sum"]
+
+
+async def test_a_member_that_was_added_to_an_open_block_runs(clock: ManualClock, database: str) -> None:
+    desk = Desk()
+    ask, first, b = desk.asking("ask"), desk.quick("first"), desk.quick("b")
+    old = chain(gives=Any).then(first).parallel(ask, b).map(list).commit()
+    new = chain(gives=Any).then(first).parallel(desk.quick("added"), ask, b).map(list).then(summing(desk)).commit()
+    async with Runtime(database, clock=clock):
+        await (await old.create_run(run_id="r-17")).start(1)
+    async with Runtime(database, clock=clock, workflows=[new]):
+        result = await (await new.get_run("r-17")).resume(ask, 10)
+
+    assert result.unwrap() == 18
+    assert sorted(desk.calls) == ["added", "ask", "ask", "b", "first", "sum"]
+
+
+def summing(desk: Desk) -> Any:
+    @step(id="sum")
+    async def body(data: list[int]) -> int:
+        desk.calls.append("sum")
+        return sum(data)
+
+    return body
+
+
+async def test_a_body_that_runs_beside_a_misfit_is_not_lost(clock: ManualClock, database: str) -> None:
+    """One member can no longer read what it was asked with; the other finishes, and is not run again."""
+    desk = Desk()
+
+    def code(takes: Any) -> Any:
+        async def late(data: Any, ctx: StepContext) -> int:
+            desk.calls.append("late")
+            if ctx.attempt == 1:
+                raise OSError("not yet")
+            return 1
+
+        reading: Any = create_step(id="late", input_schema=takes, output_schema=int, execute=late, retry=HOUR)
+        mapped = chain("inner").map(lambda data: Person(name="Ada") if takes is Person else Adult(name="Ada", age=3))
+        return chain(gives=Any).parallel(mapped.then(reading).commit(), desk.slow("slow")).map(list).commit()
+
+    old, new = code(Person), code(Adult)
+    async with Runtime(database, clock=clock, workflows=[old]):
+        await (await old.create_run(run_id="r-17")).enqueue(1)
+        await settle()
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[new]):
+        run = await new.get_run("r-17")
+        await settle()
+        desk.let("slow")
+        assert isinstance(await run.result(), Paused)
+        assert (await run.snapshot()).step_results["slow"].status == "completed"
+    async with Runtime(database, clock=clock, workflows=[old]):
+        await settle()
+        assert (await (await old.get_run("r-17")).result()).unwrap() == [1, 2]
+    assert desk.counts == {"slow": 2, "late": 2}

@@ -73,7 +73,7 @@ async def statuses(runtime: Runtime) -> dict[str, str]:
 # --- the worker ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("statement", [sql.NEXT_DUE, sql.OWNERS, sql.RUNS_DUE, sql.RUNS_LIST])
+@pytest.mark.parametrize("statement", [sql.NEXT_DUE, sql.OWNERS, sql.RUNS_DUE, sql.RUNS_LIST_PAUSED])
 async def test_a_worker_outlives_a_database_that_fails(statement: Statement, clock: ManualClock, disk: Disk) -> None:
     workflow = doubling()
     world = SqliteWorld(":memory:", clock=clock, on_statement=disk.hear)

@@ -236,7 +236,6 @@ async def test_a_map_after_the_last_recorded_step_runs_again_and_those_before_it
     assert calls == ["a", "b", "c"]
 
 
-
 async def test_a_body_that_finishes_while_its_runtime_closes_is_recorded_and_the_rest_is_left(
     clock: ManualClock, database: str
 ) -> None:

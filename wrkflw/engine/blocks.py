@@ -47,6 +47,10 @@ async def parallel(interpreter: Interpreter, scope: Scope, node: Parallel, flow:
 async def foreach(interpreter: Interpreter, scope: Scope, node: Foreach, flow: Flow) -> Flow:
     """What the step gives for every item, in their order."""
     step, key = node.step, scope.key_of(node.step.id)
+    if _stands(interpreter, scope, step):
+        records, rules = interpreter.drive.journal.scopes[scope.prefix], states.rules_of(scope.definition.graph)
+        scope.state = states.state_after(node, records, scope.state, rules)
+        return items_of(interpreter, scope, step)
     items = _items(interpreter, scope, step, flow)
     meta = {"items": len(items), "digest": _digest(items)} if items else None
     if node.concurrency > 1:
@@ -114,7 +118,8 @@ async def _together(
     if branches.gave_up:
         await drive.recorder.commit()  # of those that were under way
     elif branches.decided:
-        close(drive, keys)
+        for error in close(drive, keys):  # who gives up has failed, as one that fails while the others drain
+            branches.decide(StepEndedError(error))
     branches.verdict()
     return [branches.outcomes[number] for number in range(len(keys))]
 
@@ -167,9 +172,17 @@ def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) ->
     first = interpreter.drive.journal.records.get(of_item(scope.key_of(step.id), 0))
     if first is not None and first.meta is not None and "items" in first.meta:
         before = cast("int", first.meta["items"])
-        if before != len(items) or first.meta.get("digest") != _digest(items):
+        if before != len(items) or ("digest" in first.meta and first.meta["digest"] != _digest(items)):
             raise NondeterminismError.items_changed(interpreter.drive.run_id, step.id, before, len(items))
     return items
+
+
+def _stands(interpreter: Interpreter, scope: Scope, step: AnyStep) -> bool:
+    """Whether a fork took the whole foreach over, and gave what flows into it another value: what it gave counts."""
+    begun = interpreter.drive.journal.begun(scope.prefix, step.id)
+    if not begun or not isinstance(begun[0], Record) or begun[0].meta is None or "digest" in begun[0].meta:
+        return False
+    return states.size_of(begun) == sum(isinstance(record, Record) and record.succeeded for record in begun)
 
 
 def _digest(items: Sequence[object]) -> str | None:

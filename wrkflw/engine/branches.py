@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .drive import Drive
 
 
+_UNDER_WAY = 1000
+"""How many branches of one block may be under way, those that are parked not counted."""
+
+
 class Branches:
     """The branches of one block.  ``begin(n)`` advances branch ``n``, from wherever its record ends."""
 
@@ -130,7 +134,7 @@ class Branches:
 
     async def advance(self, todo: deque[int], limit: int | None) -> bool:
         """Begin what may begin, and wait until something happens.  False when nothing is left to do."""
-        while todo and not self.decided and (limit is None or len(self._running) + len(self._parked) < limit):
+        while todo and not self.decided and self._has_room(limit):
             self._start(todo.popleft())
         if not self._running:
             if self.decided or not (self._parked or todo):
@@ -147,6 +151,10 @@ class Branches:
         if not self.decided:
             self._wake()
         return True
+
+    def _has_room(self, limit: int | None) -> bool:
+        unfinished = len(self._running) + len(self._parked)
+        return len(self._running) < _UNDER_WAY and (limit is None or unfinished < limit)
 
     def _start(self, number: int) -> None:
         if self._lane.stopping:

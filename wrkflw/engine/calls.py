@@ -41,6 +41,13 @@ class Bail(BaseException):
 class StepCall:
     """One attempt of one step call."""
 
+    left = False
+    """Whether it is over, and what still goes on of its body has no effect."""
+    written = 0
+    """The number of the last chunk that it wrote, among those of its run."""
+    not_written: Exception | None = None
+    """Why a chunk of it was refused."""
+
     def __init__(
         self, drive: Drive, scope: Scope, record: Record, step: AnyStep, iteration: int | None, index: int | None
     ) -> None:
@@ -99,7 +106,7 @@ class StepCall:
         _logger.debug("step %r of run %s is alive: %r", self.key, self.run_id, details)
 
     def write(self, chunk: object, stream: str, /) -> None:
-        self._drive.chunks.write(self.key, self.attempt, chunk, stream)
+        self._drive.chunks.write(self, chunk, stream)
 
     # --- leaving the body --------------------------------------------------------------------------
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
-from random import Random
 from typing import TYPE_CHECKING, Any
 
-from wrkflw.clock import Clock
 from wrkflw.errors import DefinitionChangedError, InvalidValueError, NondeterminismError, RunTimeoutError, StoreError
 from wrkflw.schemas import Schema
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
-from wrkflw.world.storage import Storage
 
 from . import failures
 from .definition import Definition
-from .executor import Executor
 from .fitting import check_fits
 from .interpreter import Interpreter
 from .journal import Journal
@@ -29,41 +24,18 @@ from .lanes import Lane
 from .program import Program
 from .recorder import Recorder
 from .scopes import Scope
+from .services import Services
 from .standing import BailedError, Ended, LeftError, Parked, Standing, StepEndedError
 from .stepping import Stepping
 from .tools import Tools
 from .values import NOTHING, Flow, Later, Settled, stored
 
 if TYPE_CHECKING:
-    from wrkflw.retries import Retry
-
-    from .chunks import Chunks
-    from .limits import Limits
+    pass
 
 
 GRACE = timedelta(seconds=10)
 """How long a body may take to end, once it was told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every drive of a runtime shares."""
-
-    storage: Storage
-    owner: str
-    clock: Clock
-    random: Random
-    executor: Executor
-    limits: Limits
-    retry: Retry | None
-    hold: timedelta
-    """Timers up to here are waited out in place; for longer ones the run is parked."""
-    leaving: Callable[[], bool]
-    """Whether this process is giving its runs up."""
-    new_token: Callable[[], str]
-    """A token that nobody can guess."""
-    chunks: Callable[[Recorder], Chunks]
-    """What takes the chunks that the bodies of a run write."""
 
 
 class Drive:
@@ -96,8 +68,8 @@ class Drive:
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
         self._on_wait = on_wait
+        self.chunks = services.chunks(self.recorder)
         self._interpreter = Interpreter(self)
-        self._chunks: Chunks | None = None
         self._task: asyncio.Task[Standing] | None = None
         self._expired = False
 
@@ -110,12 +82,6 @@ class Drive:
     @property
     def journal(self) -> Journal:
         return self.recorder.journal
-
-    @property
-    def chunks(self) -> Chunks:
-        if self._chunks is None:
-            self._chunks = self.services.chunks(self.recorder)
-        return self._chunks
 
     @property
     def cancelled(self) -> bool:
@@ -143,10 +109,10 @@ class Drive:
 
     def meta_of_end(self, delta: dict[str, Any] | None) -> e.Meta | None:
         """What is recorded beside an outcome: what it changed in the state; for a program, when it was."""
-        meta: e.Meta = {} if delta is None else {"state": delta}
-        if self.definition.has_code:
-            meta["at"] = self.services.clock.now().isoformat()
-        return meta or None
+        if not self.definition.has_code:
+            return None if delta is None else {"state": delta}
+        meta: e.Meta = {"at": self.services.clock.now().isoformat()}
+        return meta if delta is None else {**meta, "state": delta}
 
     async def program(self, scope: Scope, function: Callable[[Any, Any], Any], flow: Flow) -> Flow:
         """What a workflow that is written as a function gives."""
@@ -170,10 +136,11 @@ class Drive:
             return None
         return task.exception()
 
-    def begin(self, created: e.RunCreated) -> None:
-        """The run is new: its creation, claim and first step start make one transaction."""
-        self.recorder.note(created)
-        self.recorder.note(e.RunStarted())
+    def begin(self, created: e.RunCreated, record: Iterable[e.NewEvent] = ()) -> None:
+        """The run is new: its creation, claim, the record it is born with and first step start make one transaction."""
+        for event in (created, e.RunStarted(), *record):
+            self.recorder.note(event)
+            self.recorder.born_with += 1
 
     def start(self) -> asyncio.Task[Standing]:
         """Advance, in a task of its own.
@@ -284,6 +251,7 @@ class Drive:
             raise DefinitionChangedError.unreadable(self.run_id, "", self.definition.id, error) from error
 
     def _complete(self, flow: Flow, meta: e.Meta | None = None) -> None:
+        self.go_on()
         data = flow.data
         if data is None or (meta is None and flow.schema is not self.definition.output_schema):
             schema = self.definition.output_schema
@@ -307,7 +275,10 @@ class Drive:
 
     async def stay(self, standing: Parked) -> bool:
         """Nothing can move: wait in place for what is short.  False when the run is to be given up instead."""
+        stirred = len(self.journal.stirred)
         await self._settle()
+        if len(self.journal.stirred) != stirred:
+            return True  # the commit told of what came meanwhile: it may be what is waited for
         if standing.paused and self.journal.paused_by is None:
             return True  # it goes on already
         until = standing.until if self.journal.paused_by is None else None

@@ -7,7 +7,8 @@ import inspect
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
@@ -24,10 +25,12 @@ from wrkflw.world.storage import Claim, EventResult, RunFence
 
 from .chunks import Chunks
 from .definition import Definition
-from .drive import GRACE, Drive, Services
+from .drive import GRACE, Drive
 from .executor import Executor
 from .journal import Journal
+from .kept import KeptJournals
 from .limits import Limits
+from .services import Services
 from .standing import Ended, Parked, Standing
 from .views import info_of
 from .waiters import Waiters
@@ -74,13 +77,16 @@ class Driver:
             hold=HOLD,
             leaving=lambda: self.leaving,
             new_token=lambda: secrets.token_urlsafe(32),
-            chunks=lambda recorder: Chunks(),
+            chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes),
         )
+        self._kept = KeptJournals(world.storage)
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[Standing]] = {}
         self._parked: dict[str, Timer] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._waiters = Waiters()
+        self._readers = Waiters()
+        """Who wants to hear of every event and chunk of a run."""
         self._worker = Worker(world, definitions, self, clock, takes) if takes else None
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
@@ -111,17 +117,39 @@ class Driver:
         finally:
             self._executor.close()
             self._waiters.tell_all()
+            self._readers.tell_all()
 
     # --- what others ask for -----------------------------------------------------------------------
 
-    def begin(self, definition: Definition, run_id: str, created: e.RunCreated) -> Drive:
-        """Drive a new run from its first event on."""
+    def begin(
+        self, definition: Definition, run_id: str, created: e.RunCreated, record: Iterable[e.NewEvent] = ()
+    ) -> Drive:
+        """Drive a new run from its first event on, or from the end of the ``record`` it is born with."""
         if self.leaving:
             raise StoreError(f"the runtime is being closed; start run {run_id!r} with another")
         drive = Drive(self._services, definition, Journal(run_id), None, lambda: self._waiters.tell(run_id))
-        drive.begin(created)
+        drive.begin(created, record)
         self._launch(drive)
         return drive
+
+    async def leave(
+        self, definition: Definition, run_id: str, created: e.RunCreated, record: Sequence[e.NewEvent]
+    ) -> None:
+        """Record a new run, with the ``record`` it is born with, for whoever takes it.  Durable when it returns."""
+        await asyncio.shield(self._spawned(self._leave(definition, run_id, created, record)))
+
+    async def _leave(
+        self, definition: Definition, run_id: str, created: e.RunCreated, record: Sequence[e.NewEvent]
+    ) -> None:
+        storage = self._services.storage
+        born = await storage.events.create_batch(run_id, [created, *record], claim=Claim(self._services.owner))
+        fence, now = RunFence(born.epoch), self._clock.now()
+        try:
+            if not await storage.runs.release(run_id, fence, seen_slot=born.last_slot, wake_at=now):
+                raise StoreError(f"run {run_id!r} was written to at once")  # by one who guessed its id
+        except WrkflwError:  # it is recorded all the same
+            self.spawn(self._give_up(run_id, fence, definition))
+        self._look_for_more()
 
     async def take(self, run_id: str, definition: Definition) -> bool:
         """Drive a run that exists, if nobody does: False when somebody else has it, or it cannot move yet."""
@@ -152,7 +180,7 @@ class Driver:
 
         Raises what the World refuses it with.
         """
-        return await asyncio.shield(self._spawned(self._deliver(run_id, definition, event, resume_id)))
+        return await self._whatever_happens(self._deliver(run_id, definition, event, resume_id))
 
     async def _deliver(
         self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None
@@ -166,7 +194,7 @@ class Driver:
             if not self._delivering[run_id]:
                 del self._delivering[run_id]
         if result.claimed:
-            await self._resume_or_give_up(result.run, definition)
+            await self._resume_or_give_up(result.run, definition, result.event)
         else:
             self.ring(run_id)
             self._look_for_more()
@@ -177,20 +205,19 @@ class Driver:
         if (drive := self._drives.get(run_id)) is not None:
             drive.ring()
 
-    async def _resume_or_give_up(self, run: Run, definition: Definition) -> None:
+    async def _resume_or_give_up(self, run: Run, definition: Definition, latest: e.StoredEvent | None = None) -> None:
         try:
-            await self.resume(run, definition)
+            await self.resume(run, definition, latest)
         except Exception:
             self.spawn(self._give_up(run.run_id, RunFence(run.epoch), definition))
             raise
 
-    async def resume(self, run: Run, definition: Definition) -> None:
-        """Drive a run that was just claimed, from where its log ends.
+    async def resume(self, run: Run, definition: Definition, latest: e.StoredEvent | None = None) -> None:
+        """Drive a run that was just claimed, from where its log ends, which ``latest`` is if it is given.
 
         Raises StoreError when the log cannot be read; who claimed the run is to release it then.
         """
-        log = await self._services.storage.events.list(run.run_id)
-        journal = Journal.of(run.run_id, log.data)
+        journal = await self._kept.journal_of(run, latest)
         self._launch(Drive(self._services, definition, journal, run.epoch, lambda: self._waiters.tell(run.run_id)))
 
     def drive_of(self, run_id: str) -> Drive | None:
@@ -204,11 +231,19 @@ class Driver:
 
     async def changed(self, run_id: str) -> None:
         """Wait until something about the run may have changed.  Raises StoreError when this process has lost it."""
+        self._check_open(run_id)
+        await self._waiters.news(run_id)
+
+    def listening(self, run_id: str) -> AbstractContextManager[asyncio.Future[None]]:
+        """A future of the next thing that is written to the run, by whomever.  Raises StoreError once it is closed."""
+        self._check_open(run_id)
+        return self._readers.listening(run_id)
+
+    def _check_open(self, run_id: str) -> None:
         if self._closing:
             raise StoreError(
                 f"the runtime was closed while run {run_id!r} goes on; take it with wf.get_run({run_id!r})"
             )
-        await self._waiters.news(run_id)
 
     def look(self) -> None:
         """There may be runs to take: a workflow was made known."""
@@ -231,6 +266,13 @@ class Driver:
         self._background.add(task)
         task.add_done_callback(self._done)
         return task
+
+    async def _whatever_happens(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it to its end, also when who asked for it stops waiting; what goes wrong is his to hear."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return await asyncio.shield(task)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
@@ -256,6 +298,8 @@ class Driver:
         if error is not None and not self._closing:
             self._lost(drive, error)
         elif not task.cancelled() and not self._closing:
+            if isinstance(task.result(), Parked) and drive.recorder.clean:
+                self._kept.keep(drive.journal, drive.recorder.epoch)
             match task.result():
                 case Ended():
                     self._asked_for.pop(run_id, None)
@@ -264,20 +308,21 @@ class Driver:
                     self._look_for_more()
                     if self._worker is None:
                         self.spawn(self._take_again(run_id, drive.definition))
-                case Parked(until=datetime() as until) if self._worker is None:
+                case Parked(until=datetime() as until):
                     self._take_at(until, run_id, drive.definition)
-                case Parked(until=datetime() as until) if self._worker is not None:
-                    self._worker.expect(until)
                 case Parked():
                     pass
         if self._worker is not None and self.driving + 1 == self._worker.takes:  # it was full until now
             self._worker.look()
         # Why a run never came to be is told to its starter alone: the id may be that of another run.
         self._waiters.tell(run_id, error if drive.recorder.epoch else None)
+        self._readers.tell(run_id)
 
     def _take_at(self, when: datetime, run_id: str, definition: Definition) -> None:
         """Without a worker, which looks for what falls due, the runs that were asked for here are woken one by one."""
-        if self._worker is None and run_id not in self._parked:
+        if self._worker is not None:
+            self._worker.expect(when)
+        elif run_id not in self._parked:
             self._parked[run_id] = self._clock.call_at(when, lambda: self._again(run_id, definition))
 
     def _look_for_more(self) -> None:
@@ -337,6 +382,7 @@ class Driver:
 
     def _hear(self, run_id: str, event_types: Sequence[str]) -> None:
         """What this process wrote."""
+        self._readers.tell(run_id)
         if _NEWS.isdisjoint(event_types):
             return
         drive = self._drives.get(run_id)
@@ -372,6 +418,7 @@ class Driver:
                     (drive.stop if run.status == "cancelled" else drive.ring)()
             self._look_for_more()
             self._waiters.tell_all()
+            self._readers.tell_all()
 
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:

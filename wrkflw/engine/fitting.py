@@ -30,25 +30,34 @@ def check_fits(definition: Definition, journal: Journal) -> None:
             last = position
 
 
-def fits(definition: Definition, journal: Journal) -> bool:
-    """Whether the run can go on with this workflow: it has all that was recorded, and can read it."""
+def misfit(definition: Definition, journal: Journal) -> DefinitionChangedError | None:
+    """What keeps the run from going on with this workflow: something recorded that it has not, or cannot read."""
+    key = ""
     try:
         check_fits(definition, journal)
         if journal.input is not None:
-            definition.input_schema.load(journal.input, "the input")
+            definition.input_schema.load(journal.input, "its input")
         for record in journal.records.values():
             inner = definition.within(scope_of(record.key))
             step = inner.steps.get(record.name) if inner is not None else None
             if inner is None or step is None:
                 continue
+            key = record.key
             plan = inner.plan(step, again="#" in record.key and not record.key.endswith("#1"))
             if record.input is not None and plan.input is not None:
-                plan.input.load(record.input, "an input")
+                plan.input.load(record.input, f"input of step {key!r}")
             if record.output is not None and not record.bailed:
-                plan.output.load(record.output, "an output")
-    except (DefinitionChangedError, InvalidValueError):
-        return False
-    return True
+                plan.output.load(record.output, f"output of step {key!r}")
+    except DefinitionChangedError as changed:
+        return changed
+    except InvalidValueError as error:
+        return DefinitionChangedError.unreadable(journal.run_id, key, definition.id, error)
+    return None
+
+
+def fits(definition: Definition, journal: Journal) -> bool:
+    """Whether the run can go on with this workflow: it has all that was recorded, and can read it."""
+    return misfit(definition, journal) is None
 
 
 def _is_of(node: Node, record: Record | WaitRecord) -> bool:

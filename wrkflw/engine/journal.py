@@ -35,6 +35,8 @@ class Journal:
     paused_by: Literal["user", "engine"] | None = None
     pause_reason: str | None = None
     initial_state: object = None
+    seed: str = ""
+    """What the chance and the ids of a program are made from: its run's id, or that of the run that was forked."""
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     """By key, in the order in which they began."""
     waits: dict[str, WaitRecord] = field(default_factory=dict[str, WaitRecord])
@@ -77,10 +79,12 @@ class Journal:
     def stamp(self, event: e.NewEvent, at: datetime) -> None:
         """An event that was added before its commit was recorded at ``at``."""
         match event:
+            case e.RunCreated():
+                self.created_at = at
             case e.WaitCompleted() if (wait := self._signals.find(event.correlation_id)) is not None:
-                wait.ended_at = at
+                wait.ended_at = wait.ended_before or at
             case e.WaitCreated() if (wait := self.waits.get(event.key or "")) is not None and not wait.open:
-                wait.ended_at = at
+                wait.ended_at = wait.ended_before or at
             case e.HookCreated() if (found := self._hooks.get(event.correlation_id)) is not None:
                 found[1].since = at
             case _:
@@ -213,6 +217,7 @@ class Journal:
                 wait = WaitRecord(
                     key, event.correlation_id, event.kind, event.signal_type, event.resume_at, self.last_slot
                 )
+                wait.ended_before = _moment((event.meta or {}).get("at"))
                 self.waits[key] = wait
                 self._begun(key, id_of(key), wait)
                 if self._signals.open(wait):
@@ -233,7 +238,7 @@ class Journal:
                     self._over(taker, at)
 
     def _over(self, wait: WaitRecord, at: datetime | None) -> None:
-        wait.ended, wait.ended_at = self.last_slot, at
+        wait.ended, wait.ended_at = self.last_slot, wait.ended_before or at
         self.stirred.append(wait.wait_id)
         self.scopes[scope_of(wait.key)].endings.append(wait.key)
 
@@ -246,6 +251,7 @@ class Journal:
                 self.workflow_name, self.definition_hash = event.workflow_name, event.definition_hash
                 self.input, self.created_at = event.input, at
                 self.initial_state, self.began_at = context.get("state"), _moment(context.get("at"))
+                self.seed = str(context.get("seed", self.run_id))
             case e.RunStarted():
                 self.status = "running"
             case e.RunCompleted():

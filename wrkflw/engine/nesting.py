@@ -76,7 +76,7 @@ def _begin(
     drive.go_on(scope.lane)
     depth, limit = len(path_of(scope.prefix)) + 2, drive.services.limits.nesting
     if depth > limit:
-        raise LimitError.nesting("/".join((scope.definition.id, *path_of(key))), depth, limit)
+        raise LimitError.nesting("/".join((drive.definition.id, *path_of(key))), depth, limit)
     flow = drive.steps.prepared(plan, flow)
     about: dict[str, Any] = {"kind": "workflow", **(meta or {})}
     if inner.is_code:

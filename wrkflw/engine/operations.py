@@ -47,6 +47,8 @@ class Wanted:
             return was.what
         if not isinstance(record, Record) or record.input == self.input:
             return None
+        if "overridden" in (record.meta or {}):
+            return None  # it was taken over by a fork that gave what comes before it another value
         schema = None if self.plan is None else self.plan.input
         if schema is not None and _same(schema, record.input, self.input):
             return None  # written differently by other code, but equal

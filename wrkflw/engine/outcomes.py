@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from wrkflw.results import Cancelled, Completed, Failed, Paused, RunResult, StepError, Suspended, Suspension, Waiting
 from wrkflw.schemas import plain, schema_of
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .definition import Definition
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_Reason = Literal["sleep", "retry", "event"]
 
 
 def result_of(journal: Journal, definition: Definition) -> RunResult[Any] | None:
@@ -71,16 +70,17 @@ def _suspension(record: Record, definition: Definition) -> Suspension:
 
 def _waiting(journal: Journal, results: StepReader) -> Waiting | None:
     """The wait that is over first; one for an event without a limit only when there is no other."""
-    waits: list[tuple[datetime | None, _Reason, str | None]] = [
-        (wait.resume_at, "sleep" if wait.kind == "sleep" else "event", wait.signal_type)
+    waits = [
+        Waiting(journal.run_id, results, "sleep" if wait.kind == "sleep" else "event", wait.resume_at, wait.signal_type)
         for wait in journal.waits.values()
         if wait.open
     ]
-    waits += [(record.retry_after, "retry", None) for record in journal.records.values() if record.status == "retrying"]
-    if not waits:
-        return None
-    until, reason, event = min(waits, key=lambda wait: wait[0] or _NEVER)
-    return Waiting(journal.run_id, results, reason, until, event)
+    waits += [
+        Waiting(journal.run_id, results, "retry", record.retry_after)
+        for record in journal.records.values()
+        if record.status == "retrying"
+    ]
+    return min(waits, key=lambda wait: wait.until or _NEVER, default=None)
 
 
 def _errors(journal: Journal, error: StepError) -> list[StepError]:

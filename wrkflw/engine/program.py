@@ -25,7 +25,7 @@ from .operations import Operation, Wanted
 from .program_loop import ProgramLoop
 from .records import Record, WaitRecord
 from .scopes import Scope
-from .standing import LeftError, Parked, StepEndedError
+from .standing import BailedError, LeftError, Parked, StepEndedError
 from .values import NOTHING, Flow, Settled
 from .waiting import begin_sleep, sleep_on
 
@@ -66,6 +66,8 @@ class Program:
         self._uses: dict[str, int] = {}
         self._asked = self._told = 0
         """How many operations the code asked for, and of how many endings in the record it was told."""
+        self._given_up: list[str] = []
+        """The keys of the waits that the code no longer wants, which is yet to be recorded."""
         self._last_key = ""
         self._open_waits = 0
         self._differs: NondeterminismError | None = None
@@ -96,12 +98,14 @@ class Program:
             while await self._go_on(main):
                 pass
             self._check_all_asked()
+            self._record_given_up()
         except LeftError as left:
             if isinstance(left.standing, Parked):  # what runs is finished and recorded, though not told
                 await self._drain()
             raise
         except NondeterminismError:
             await self._drain()
+            await self.drive.recorder.commit()  # what was done was done
             raise
         await self._drain()
 
@@ -118,6 +122,7 @@ class Program:
         if await self._tell_next():
             return True
         self._check_all_asked()
+        self._record_given_up()
         if not await self._wait():
             what = "something that none of its steps will bring"
             raise ForeignAwaitError.of(self.drive.run_id, self._last_key, self.scope.definition.id, what)
@@ -184,6 +189,8 @@ class Program:
     async def _tell_next(self) -> bool:
         """Tell the code of the next thing that ended.  False when there is none."""
         while (key := self._next_ending()) is not None:
+            if self.drive.journal.paused_by is not None:
+                raise LeftError(Parked(paused=True))  # it is in the record, and told when the run goes on
             if self._open_waits and not self.drive.recorder.clean:
                 await self.drive.recorder.commit()  # the log decides what came first
                 continue
@@ -192,10 +199,13 @@ class Program:
                 continue
             operation = self._operations.pop(key, None)
             if operation is None:
-                if (wait := self.drive.journal.waits.get(key)) is not None and wait.cause == "cancelled":
-                    continue  # the code has given it up, and knows
+                wait = self.drive.journal.waits.get(key)
+                if key in self._given_up or (wait is not None and wait.cause == "cancelled"):
+                    continue  # the code knows
                 raise self._not_asked(key)
             record = self.drive.journal.waits.get(key) or self.drive.journal.records[key]
+            if isinstance(record, Record) and record.bailed and operation.wanted.plan is not None:
+                raise BailedError(self.drive.steps.bailed(self.scope, operation.wanted.plan.step, record))
             self.now = max(self.now, record.ended_at or self.now)
             self._last_key = key
             if self._tell(operation, record):
@@ -304,7 +314,15 @@ class Program:
         if wait is None:
             self._todo.remove(operation.number)
         elif wait.cause is None:
-            self.drive.recorder.note(e.WaitCompleted(correlation_id=wait.wait_id, cause="cancelled"))
+            self._given_up.append(operation.key)
+
+    def _record_given_up(self) -> None:
+        """Only when it is known that the code fits the record: else the wait may still be wanted."""
+        for key in self._given_up:
+            wait = self.drive.journal.waits[key]
+            if wait.cause is None:
+                self.drive.recorder.note(e.WaitCompleted(correlation_id=wait.wait_id, cause="cancelled"))
+        self._given_up.clear()
 
     # --- timers of asyncio -------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ from .standing import Ended, LeftError, Parked
 
 _RACING = (e.OfHook, e.OfWait, e.SignalReceived)
 """What the outside may decide as well."""
+_STAMPED = frozenset({"run_created", "hook_created", "wait_created", "wait_completed"})
+"""Events whose time counts."""
 
 
 class Recorder:
@@ -30,6 +32,8 @@ class Recorder:
         self.journal = journal
         self.branches = 0
         """How many branches of the run are under way side by side; their notes are worth waiting for."""
+        self.born_with = 0
+        """How many of the first notes a new run is made of."""
         self._storage = storage
         self._owner = owner
         self._epoch = epoch
@@ -40,6 +44,8 @@ class Recorder:
         self._sending = False
         self._followers: list[tuple[int, asyncio.Future[None]]] = []
         self._broken: BaseException | None = None
+        self._news = False
+        """Whether a commit has brought in what others wrote, at which the run may not have looked yet."""
 
     @property
     def epoch(self) -> int:
@@ -80,6 +86,7 @@ class Recorder:
             await self._follow()
         if self._epoch is not None:
             await self._merge(set(), ())
+            self._news = False  # who catches up looks
             self._leave_if_ended()
 
     async def write_now(self, event: e.NewEvent) -> None:
@@ -107,15 +114,18 @@ class Recorder:
         await self._reload()
 
     def discard(self) -> None:
-        """Forget what is not committed."""
-        self._pending.clear()
-        self._durable = self._noted
+        """Forget what is not committed, but not what makes the run if that is yet to be created."""
+        del self._pending[self.born_with if self._epoch is None else 0 :]
+        self._durable = self._noted - len(self._pending)
 
     async def release(self, standing: Parked) -> bool:
         """Give the run up until what it waits for.  False when there is news to look at first.
 
         Raises FencedError when it was taken over.
         """
+        if self._news:
+            self._news = False
+            return False
         runs, run_id = self._storage.runs, self.journal.run_id
         return await runs.release(run_id, self.fence, seen_slot=self._confirmed, wake_at=standing.until)
 
@@ -160,14 +170,16 @@ class Recorder:
             result = await events.create_batch(run_id, batch, fence=self.fence)
         self._durable = upto
         for event in batch:
-            if isinstance(event, _RACING):
+            if event.event_type in _STAMPED:
                 self.journal.stamp(event, result.at)
-        if result.last_slot == self._confirmed + len(batch) and all(item.refusal is None for item in result.items):
+        if result.last_slot == self._confirmed + len(batch) and not result.refused:
             self._confirmed = result.last_slot
             return
         refused = [(event, item.refusal) for event, item in zip(batch, result.items, strict=True) if item.refusal]
         if refused:  # the journal holds what is not in the log
+            expected = self._confirmed + len(batch) - len(refused)
             await self._reload()
+            self._news = self._news or self._confirmed > expected
         else:
             await self._merge({item.slot for item in result.items}, batch)
         self._leave_if_ended()
@@ -181,6 +193,7 @@ class Recorder:
         """Take in what others wrote; ``own`` are the slots of ``batch``, which the journal holds already."""
         tail = await self._storage.events.list(self.journal.run_id, after_slot=self._confirmed)
         others = [stored for stored in tail.data if stored.slot not in own]
+        self._news = self._news or bool(others)
         mine = (*batch, *self._pending)
         if mine and others and any(isinstance(event, _RACING) for event in (*mine, *(one.event for one in others))):
             await self._reload()  # the order in which they stand in the log decides

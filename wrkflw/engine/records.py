@@ -96,6 +96,8 @@ class WaitRecord:
     ended: int | None = None
     """The slot by which it is over."""
     ended_at: datetime | None = None
+    ended_before: datetime | None = None
+    """When it ended in the run that was forked, where it was taken over: what a program takes the time from."""
 
     @property
     def open(self) -> bool:

@@ -109,6 +109,16 @@ def rules_of(graph: Graph) -> Mapping[str, Merge]:
     return {} if graph.state_schema is None else merge_rules(graph.state_schema)
 
 
+def rebased(delta: Mapping[str, Any], before: object, now: object, rules: Mapping[str, Merge]) -> dict[str, Any]:
+    """The change of a step that stands in a block, had that been entered with another state: sums go by differences."""
+    sums = {
+        field: _plus(_plus(value, _field(now, field), 1), _field(before, field), -1)
+        for field, value in delta.get("set", {}).items()
+        if rules.get(field) is Merge.SUM
+    }
+    return {**delta, "set": {**delta["set"], **sums}} if sums else dict(delta)
+
+
 def _is_open(node: Node, records: ScopeRecords) -> bool:
     """Whether it is a block of which a member has not ended well."""
     match node:
@@ -125,8 +135,8 @@ def _is_open(node: Node, records: ScopeRecords) -> bool:
 
 def size_of(calls: Sequence[object]) -> int | None:
     """How many items a foreach had when it began; None when it has not."""
-    first = calls[0] if calls else None
-    return cast("int", first.meta["items"]) if isinstance(first, Record) and first.meta is not None else None
+    metas = [call.meta for call in calls if isinstance(call, Record) and call.meta is not None]
+    return next((cast("int", meta["items"]) for meta in metas if "items" in meta), None)
 
 
 def _changes(delta: Mapping[str, Any]) -> dict[str, object]:
@@ -140,10 +150,10 @@ def _reconciled(
 ) -> object:
     """The value of a field that two steps have set."""
     now = _field(after, field)
+    if rule is Merge.SUM:  # also when both came to the same: each has added its part
+        return _plus(_plus(now, value, 1), _field(before, field), -1)
     if rule is Merge.LAST or now == value:
         return value
-    if rule is Merge.SUM:
-        return _plus(_plus(now, value, 1), _field(before, field), -1)
     raise StateConflictError(field, steps, (now, value))
 
 

@@ -24,6 +24,7 @@ from wrkflw.world import events as e
 
 from . import failures
 from .calls import Bail, StepCall, Suspend
+from .chunks import NotWrittenError
 from .definition import AnyStep, Plan
 from .records import Record
 from .scopes import Scope
@@ -88,6 +89,8 @@ class Stepping:
         """Its condition says no: it is recorded, and never asked again."""
         name = correlation_id("step", self._drive.run_id, key)
         about: e.Meta = {"skipped": True, **(meta or {})}
+        if step.kind == "workflow":
+            about["kind"] = "workflow"
         self._recorder.note(e.StepCreated(correlation_id=name, step_name=step.id, key=key, meta=about))
         self._recorder.note(e.StepCompleted(correlation_id=name, meta={"skipped": True}))
 
@@ -107,8 +110,9 @@ class Stepping:
             return NOTHING
         if flow.data is not None and flow.schema is plan.input:
             return flow
-        what = f"input of step {plan.step.id!r}"
-        value = plan.input.validate(flow.value, what, f"put a .map() or .into({plan.input.name}) before it")
+        what, value = f"input of step {plan.step.id!r}", flow.value
+        if not plan.input.is_instance(value):
+            value = plan.input.validate(value, what, f"put a .map() or .into({plan.input.name}) before it")
         return stored(plan.input, value, what, self._services.limits.value_bytes)
 
     def _recorded_input(self, record: Record, plan: Plan) -> Flow:
@@ -172,7 +176,13 @@ class Stepping:
             self._fail(self._record(key), error)
         self._drive.begun.add(key)
         try:
-            result = await self._run_body(scope, cast("Body", plan.body), value, call, plan.step.timeout)
+            try:
+                result = await self._run_body(scope, cast("Body", plan.body), value, call, plan.step.timeout)
+            finally:
+                if self._drive.chunks.leave(call):
+                    await self._drive.chunks.settled(call)  # before anything is noted of how the try ended
+        except NotWrittenError as error:
+            raise error.reason from None
         except asyncio.CancelledError as error:
             if self._drive.leaving:
                 raise

@@ -30,9 +30,11 @@ class Tools:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._drive = program.drive
-        seed = f"{self.run_id}/{program.scope.prefix}"
+        seed = f"{program.drive.journal.seed}/{program.scope.prefix}"
         self._random = Random(seed)
         self._uuids = Random(f"{seed}uuid")
+        self._unpatched: set[str] = set()
+        """The patches that this run does without."""
 
     @property
     def run_id(self) -> str:
@@ -113,9 +115,12 @@ class Tools:
     def patched(self, id: str, /) -> bool:
         key = self._program.scope.key_of(f"{PATCH}{id}")
         recorder = self._drive.recorder
+        if key in self._unpatched:  # a run that was past its first use does not take it later, say in a loop
+            return False
         if key in recorder.journal.records:
             return True
         if self._program.is_behind or self._program.is_over:
+            self._unpatched.add(key)
             return False
         name = correlation_id("step", self.run_id, key)
         about: e.Meta = {"kind": "patch"}

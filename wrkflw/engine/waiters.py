@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from wrkflw.world.errors import FencedError
 
@@ -15,10 +17,16 @@ class Waiters:
 
     async def news(self, run_id: str) -> None:
         """Wait for news of the run.  Raises StoreError when this process can write no more to it."""
+        with self.listening(run_id) as news:
+            await news
+
+    @contextmanager
+    def listening(self, run_id: str) -> Generator[asyncio.Future[None]]:
+        """A future of the next news, for who looks first and waits then."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run_id, []).append(waiter)
         try:
-            await waiter
+            yield waiter
         finally:
             if not waiter.done() or waiter.cancelled():  # not told, so still listed
                 self._strike(run_id, waiter)

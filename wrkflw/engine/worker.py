@@ -95,16 +95,25 @@ class Worker:
         return self._clock.now() if len(claimed) == free else await runs.next_due(names)
 
     async def _wait_until(self, due: datetime | None) -> None:
-        sweep = self._later()
-        self._arm(sweep if due is None else min(due, sweep))
+        self._arm(self._next_look(due))
         try:
             await self._looking.wait()
         finally:
             self._arm(None)
 
+    def _next_look(self, due: datetime | None) -> datetime | None:
+        """When to look again although nobody says so: others may have died, or what failed may work now.
+
+        A process that is alone with its database hears of everything itself.
+        """
+        if self._world.alone and self._unpause_at is None and not self._stranded:
+            return due
+        sweep = self._later()
+        return sweep if due is None else min(due, sweep)
+
     def expect(self, due: datetime) -> None:
         """A run was given up until ``due``."""
-        if self._due is not None and due < self._due:
+        if not self._looking.is_set() and (self._due is None or due < self._due):
             self._arm(due)
 
     def _arm(self, due: datetime | None) -> None:

@@ -266,6 +266,9 @@ EventType: TypeAlias = Literal[
 ]  # fmt: skip
 
 RUN_ENDS: frozenset[str] = frozenset({"run_completed", "run_failed", "run_cancelled"})
+STEP_EVENTS: frozenset[str] = frozenset({
+    "step_created", "step_started", "step_completed", "step_failed", "step_retrying",
+})  # fmt: skip
 
 
 class StoredEvent(NamedTuple):

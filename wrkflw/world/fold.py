@@ -51,7 +51,8 @@ def fold(run_id: str, log: Iterable[e.StoredEvent]) -> Image:
 def apply(image: Image, event: e.NewEvent, slot: int, at: datetime) -> None:
     """Change the entities as ``event``, which was accepted and stands at ``slot``, demands."""
     _EFFECTS[event.event_type](image, event, slot, at)
-    run = _run_of(image)
+    run = image.run
+    assert run is not None
     run.last_slot, run.updated_at = slot, at
 
 

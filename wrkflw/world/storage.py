@@ -88,12 +88,20 @@ class BatchItem(NamedTuple):
 
 
 class BatchResult(NamedTuple):
-    """``items`` has one for each event; ``last_slot`` is the end of the log now; ``at`` is when its events happened."""
+    """``last_slot`` is the end of the log now; ``at`` is when its events happened."""
 
     epoch: int
     last_slot: int
-    items: list[BatchItem]
+    outcomes: Sequence[int | BatchItem]
+    """Of each event its slot, or more if there is more to tell."""
     at: datetime
+    refused: bool = False
+    """Whether any of the events was refused."""
+
+    @property
+    def items(self) -> list[BatchItem]:
+        """One for each event."""
+        return [BatchItem(outcome) if isinstance(outcome, int) else outcome for outcome in self.outcomes]
 
 
 @dataclass(frozen=True, slots=True)

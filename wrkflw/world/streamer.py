@@ -17,6 +17,7 @@ from .storage import RunFence
 CHUNK_WRITTEN: Literal["chunk_written"] = "chunk_written"
 """What listeners are told of chunks, in place of an event type."""
 STREAM_CLOSED: Literal["stream_closed"] = "stream_closed"
+LONGEST_NAME = 256
 
 
 class Position(NamedTuple):
@@ -59,6 +60,11 @@ class Chunk:
 Item: TypeAlias = StoredEvent | Chunk
 
 
+def can_be_called(stream: str) -> bool:
+    """Whether a stream may have this name: 1 to ``LONGEST_NAME`` printable characters."""
+    return 0 < len(stream) <= LONGEST_NAME and stream.isprintable()
+
+
 def position_of(item: Item) -> Position:
     """Where to go on from, once this has been read."""
     return item.position if isinstance(item, Chunk) else Position(item.slot)
@@ -94,6 +100,10 @@ class Streamer(Protocol):
 
     async def list(self, run_id: str) -> list[str]:
         """The names of its streams."""
+        ...
+
+    async def wrote(self, run_id: str, key: str, *, before_slot: int) -> bool:
+        """Whether the step at ``key`` has written chunks that stand before this event."""
         ...
 
     async def items(self, run_id: str, *, after: Position | None = None, limit: int = 1000) -> Sequence[Item]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import Any, Literal, TypeAlias, assert_never, get_args
 
 from . import events as e
 from .entities import Run, RunStatus, Step, StepStatus
@@ -155,6 +155,19 @@ _ROWS: dict[str, Callable[[Image, Any, bool], str]] = {
     "run_failed": lambda _image, _event, fenced: "run_failed, by its owner" if fenced else "run_failed",
     "hook_created": _hook_row,
 }
+_OUTCOMES = ("step outcome, running", "step outcome, pending")
+
+
+def _while_running(event_type: str) -> Verdict:
+    """What every row of the type says of a run that is running: there they agree, so no row need be chosen."""
+    rows = _OUTCOMES if _ROWS.get(event_type) is _outcome_row else [
+        row for row in RUN_GUARDS if row.split(",")[0] == event_type
+    ]  # fmt: skip
+    (verdict,) = {_RUN_VERDICTS[row]["running"] for row in rows}
+    return verdict
+
+
+_WHILE_RUNNING = {event_type: _while_running(event_type) for event_type in get_args(e.EventType)}
 
 
 def judge(image: Image, event: e.NewEvent, now: datetime, *, fenced: bool) -> bool:
@@ -163,17 +176,15 @@ def judge(image: Image, event: e.NewEvent, now: datetime, *, fenced: bool) -> bo
     Raises the WorldError that refuses it.  Changes nothing.
     """
     run = image.run
-    verdict = _RUN_VERDICTS[run_row(image, event, fenced=fenced)][run_column(run)]
+    if run is not None and run.status == "running" and run.paused_at is None:
+        verdict = _WHILE_RUNNING[event.event_type]
+    else:
+        verdict = _RUN_VERDICTS[run_row(image, event, fenced=fenced)][run_column(run)]
     if verdict is not OK:
         return _refuse_by_run(verdict, image, event)
-    if isinstance(event, e.OfStep):
-        _judge_step(image, event, now)
-    elif isinstance(event, e.OfHook):
-        _judge_hook(image, event)
-    elif isinstance(event, e.OfWait):
-        _judge_wait(image, event, now)
-    elif isinstance(event, e.AttrSet) and event.correlation_id in image.attribute_claims:
-        raise EntityConflictError(f"attribute change {event.correlation_id!r} of {image.run_id} is already recorded")
+    judge_subject = _OF_SUBJECTS.get(event.event_type)
+    if judge_subject is not None:
+        judge_subject(image, event, now)
     return True
 
 
@@ -209,11 +220,11 @@ def _already(image: Image, event: e.NewEvent, status: str) -> str:
     return f"cannot record {event.event_type!r} on {image.run_id}: it is already {status!r}"
 
 
-def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
+def _judge_step(image: Image, event: e.StepEvent, now: datetime, row: str | None = None) -> None:
     step = image.steps.get(event.correlation_id)
-    lazy = event.event_type == "step_started" and event.step_name is not None
-    row = "step_started, lazy" if lazy else event.event_type
-    verdict = _STEP_VERDICTS[row][step_column(step, now)]
+    verdict = _STEP_VERDICTS[row or event.event_type][step_column(step, now)]
+    if verdict is OK:
+        return
     if verdict is Verdict.TOO_EARLY:
         assert step is not None
         assert step.retry_after is not None
@@ -221,19 +232,23 @@ def _judge_step(image: Image, event: e.StepEvent, now: datetime) -> None:
             f"step {step.key!r} of {image.run_id} may start again at {step.retry_after}", step.retry_after
         )
     if step is None:
-        if verdict is not OK:
-            raise WorldError(f"run {image.run_id} has no step {event.correlation_id!r}", status=404)
-    elif verdict is not OK:
-        raise EntityConflictError(
-            f"cannot record {event.event_type!r} on {image.run_id}: step {step.key!r} is already {step.status!r}"
-        )
-    elif event.event_type == "step_started" and step.hook_id is not None:
-        hook = image.hooks.get(step.hook_id)
-        if hook is not None and hook.payloads == 0 and hook.released_slot is None:
-            raise EntityConflictError(f"step {step.key!r} of {image.run_id} is suspended; its hook has no payload yet")
+        raise WorldError(f"run {image.run_id} has no step {event.correlation_id!r}", status=404)
+    raise EntityConflictError(
+        f"cannot record {event.event_type!r} on {image.run_id}: step {step.key!r} is already {step.status!r}"
+    )
 
 
-def _judge_hook(image: Image, event: e.HookEvent) -> None:
+def _judge_start(image: Image, event: e.StepStarted, now: datetime) -> None:
+    _judge_step(image, event, now, "step_started" if event.step_name is None else "step_started, lazy")
+    step = image.steps.get(event.correlation_id)
+    if step is None or step.hook_id is None:
+        return
+    hook = image.hooks.get(step.hook_id)
+    if hook is not None and hook.payloads == 0 and hook.released_slot is None:
+        raise EntityConflictError(f"step {step.key!r} of {image.run_id} is suspended; its hook has no payload yet")
+
+
+def _judge_hook(image: Image, event: e.HookEvent, _now: datetime) -> None:
     hook = image.hooks.get(event.correlation_id)
     if isinstance(event, e.HookCreated):
         if hook is not None:
@@ -260,3 +275,18 @@ def _judge_wait(image: Image, event: e.WaitEvent, now: datetime) -> None:
     if event.cause in ("elapsed", "timeout") and (wait.resume_at is None or wait.resume_at > now):
         due = wait.resume_at or datetime.max.replace(tzinfo=now.tzinfo)
         raise TooEarlyError(f"wait {event.correlation_id!r} of {image.run_id} is due at {due}", due)
+
+
+def _judge_attributes(image: Image, event: e.AttrSet, _now: datetime) -> None:
+    if event.correlation_id in image.attribute_claims:
+        raise EntityConflictError(f"attribute change {event.correlation_id!r} of {image.run_id} is already recorded")
+
+
+# What is judged besides the run, by the type of the event.
+_OF_SUBJECTS: dict[str, Callable[[Image, Any, datetime], None]] = {
+    **dict.fromkeys(e.STEP_EVENTS, _judge_step),
+    "step_started": _judge_start,
+    **dict.fromkeys(("hook_created", "hook_received", "hook_disposed"), _judge_hook),
+    **dict.fromkeys(("wait_created", "wait_completed"), _judge_wait),
+    "attr_set": _judge_attributes,
+}

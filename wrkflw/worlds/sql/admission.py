@@ -26,6 +26,7 @@ from .log import event_from
 from .request import Append
 
 MAX_RETENTION = timedelta(days=30)
+_CREATE_THE_RUN = frozenset({"run_created", "run_started"})
 
 
 class Admission:
@@ -39,14 +40,14 @@ class Admission:
         """Raises what refuses the whole request: no such run, another slot, a newer owner."""
         run = opened.image.run
         if run is None:
-            if not any(isinstance(event, e.RunCreated | e.RunStarted) for event in request.events):
+            if request.types.isdisjoint(_CREATE_THE_RUN):
                 raise WorkflowRunNotFoundError(request.run_id)
             return
         if request.expect_slot is not None and run.last_slot != request.expect_slot:
             raise PreconditionFailedError(run.run_id, request.expect_slot, run.last_slot)
         if isinstance(request.fence, StepFence):
             _check_step_fence(opened, request.fence, request.events)
-        elif request.fence is not None or any(event.event_type in OWNER_ONLY for event in request.events):
+        elif request.fence is not None or not request.types.isdisjoint(OWNER_ONLY):
             self.check_owner(connection, run, request.fence)
 
     def check_owner(self, connection: Connection, run: Run, fence: RunFence | None) -> None:

@@ -6,6 +6,9 @@ only when nothing can be refused any more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeAlias, get_args
+
 from wrkflw.clock import Clock
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
@@ -20,6 +23,13 @@ from .images import Images, Opened
 from .log import event_columns
 from .persist import persist
 from .request import Append, Appended
+from .statement import ABSENT
+
+_Subject: TypeAlias = tuple[int | None, str | None]
+"""The slot that created what an event is about, and the name of that where it stands nowhere else."""
+
+_AS_THEY_COME = e.RUN_ENDS | {"step_created", "step_completed", "step_failed", "step_retrying"}
+"""Events that are stored as they are given, once they are judged."""
 
 
 class Appender:
@@ -32,7 +42,7 @@ class Appender:
 
     def __call__(self, connection: Connection, request: Append) -> Appended:
         epoch = request.epoch
-        opened = self._images.open(connection, request.run_id, request.events, epoch, self._clock.now())
+        opened = self._images.open(connection, request, self._clock.now())
         run = opened.image.run
         opened.found_slot = run.last_slot if run is not None else 0
         if opened.kept and request.expect_slot not in (None, opened.found_slot):
@@ -51,7 +61,8 @@ class Appender:
                     return self(connection, request)  # it may be the image that is out of date: judge again
                 if request.atomic:
                     raise
-                appended.items.append(BatchItem(refusal=refusal))
+                appended.outcomes.append(BatchItem(refusal=refusal))
+                appended.refused = True
         run = opened.image.run
         assert run is not None
         if opened.rows:
@@ -60,8 +71,8 @@ class Appender:
                 return self(connection, request)  # the image was out of date, and is forgotten
             connection.notices.append((request.run_id, opened.types))
         appended.run_no = opened.run_no
-        if request.atomic and isinstance(request.events[-1], e.OfStep):
-            appended.step = opened.image.steps.get(request.events[-1].correlation_id)
+        if len(request.events) == 1 and isinstance(request.events[0], e.OfStep):
+            appended.step = opened.image.steps.get(request.events[0].correlation_id)
         if run.owner is not None and (epoch is not None or appended.claimed):
             self._images.keep(opened)
         return appended
@@ -70,50 +81,57 @@ class Appender:
         self, connection: Connection, opened: Opened, event: e.NewEvent, request: Append, appended: Appended
     ) -> None:
         """Judge one event and append it, in memory."""
-        image = opened.image
+        image, event_type = opened.image, event.event_type
         if not judge(image, event, opened.now, fenced=request.fence is not None or request.claim is not None):
-            appended.items.append(BatchItem())
+            appended.outcomes.append(BatchItem())
             return
-        if image.run is not None and image.run.last_slot >= self._max_events and not _always_fits(image, event):
-            raise EventLimitError(image.run.run_id, self._max_events)
-        epoch = request.epoch
-        if isinstance(event, e.OfStep):
-            if isinstance(event, e.StepStarted) and event.step_name is not None:
-                self._append(opened, _created_by(event), epoch, None)
-                appended.step_created = True
-                event = e.StepStarted(correlation_id=event.correlation_id, attempt=event.attempt, owner=event.owner)
-        elif isinstance(event, e.RunStarted):
-            if event.creation is not None and image.run is None:
-                self._admission.check_creation(connection, event.creation)
-                self._append(opened, event.creation, epoch, None)
-            event = e.RunStarted()
-        else:
-            prepared = self._admission.prepared(connection, opened, event)
+        run = image.run
+        if run is not None and run.last_slot >= self._max_events and not _always_fits(image, event):
+            raise EventLimitError(run.run_id, self._max_events)
+        if event_type not in _AS_THEY_COME:
+            prepared = self._prepared(connection, opened, event, request, appended)
             if isinstance(prepared, e.StoredEvent):
                 appended.again = prepared
-                appended.items.append(_item(prepared.slot, prepared.event))
+                appended.outcomes.append(_outcome(prepared.slot, prepared.event))
                 return
             event = prepared
-        slot = self._append(opened, event, epoch, request.resume_id)
+        slot = self._append(opened, event, request)
         appended.last = (slot, event)
-        appended.items.append(_item(slot, event))
+        appended.outcomes.append(slot if event_type != "hook_created" else _outcome(slot, event))
 
-    def _append(self, opened: Opened, event: e.NewEvent, epoch: int | None, resume_id: str | None) -> int:
+    def _prepared(
+        self, connection: Connection, opened: Opened, event: e.NewEvent, request: Append, appended: Appended
+    ) -> e.NewEvent | e.StoredEvent:
+        """The event as it is to be stored, with what it implies stored before it; or as it was stored already."""
+        if event.event_type == "step_started":
+            if event.step_name is None:
+                return event
+            self._append(opened, _created_by(event), request)
+            appended.step_created = True
+            return e.StepStarted(correlation_id=event.correlation_id, attempt=event.attempt, owner=event.owner)
+        if event.event_type == "run_started":
+            if event.creation is None:
+                return event
+            if opened.image.run is None:
+                self._admission.check_creation(connection, event.creation)
+                self._append(opened, event.creation, request)
+            return e.RunStarted()
+        return self._admission.prepared(connection, opened, event)
+
+    def _append(self, opened: Opened, event: e.NewEvent, request: Append) -> int:
         """Apply the event to the image, and note its row."""
-        image = opened.image
+        image, event_type = opened.image, event.event_type
         slot = image.run.last_slot + 1 if image.run is not None else 1
         apply(image, event, slot, opened.now)
-        if isinstance(event, e.OfStep):
-            opened.steps.add(event.correlation_id)
-            subject: int | None = image.steps[event.correlation_id].created_slot
-            name = event.correlation_id if subject == slot else None  # it stands where the subject was created
-        else:
-            subject, name = _subject(opened, event, slot)
+        subject, name = _SUBJECTS[event_type](opened, event, slot)
         data, payload = event_columns(event)
-        opened.rows.append(
-            (opened.run_no, slot, event.event_type, subject, name, data, payload, epoch, resume_id, opened.at)
-        )
-        opened.types.append(event.event_type)
+        epoch, resume_id = request.epoch, request.resume_id
+        opened.rows.append((
+            opened.run_no, slot, event_type, ABSENT if subject is None else subject, ABSENT if name is None else name,
+            ABSENT if data is None else data, ABSENT if payload is None else bytearray(payload),
+            ABSENT if epoch is None else epoch, ABSENT if resume_id is None else resume_id, opened.at,
+        ))  # fmt: skip
+        opened.types.append(event_type)
         return slot
 
     def _settle_owner(self, connection: Connection, run: Run, request: Append, opened: Opened) -> bool:
@@ -144,33 +162,58 @@ def _created_by(event: e.StepStarted) -> e.StepCreated:
     )
 
 
-def _item(slot: int, event: e.NewEvent) -> BatchItem:
+def _outcome(slot: int, event: e.NewEvent) -> BatchItem:
     return BatchItem(slot, None, event.conflicting_run_id if isinstance(event, e.HookConflict) else None)
 
 
-def _subject(opened: Opened, event: e.NewEvent, slot: int) -> tuple[int | None, str | None]:
-    """The slot that created what the event is about, and the name of that where it stands nowhere else."""
-    image = opened.image
-    if isinstance(event, e.OfHook):
-        name = event.correlation_id
-        if isinstance(event, e.HookConflict):
-            opened.conflicts[name] = e.StoredEvent(
-                run_id=image.run_id, slot=slot, event=event, epoch=None, created_at=opened.now
-            )
-            return None, name
-        hook = image.hooks[name]
-        opened.hooks.add(name)
-        if isinstance(event, e.HookCreated):
-            opened.tokens[hook.token] = image.run_id
-        elif isinstance(event, e.HookDisposed):
-            opened.tokens[hook.token] = None
-        return hook.created_slot, name if hook.created_slot == slot else None
-    if isinstance(event, e.OfWait):
-        created = image.waits[event.correlation_id].created_slot
-        opened.waits.add(event.correlation_id)
-        return created, event.correlation_id if created == slot else None
-    opened.attributes = opened.attributes or isinstance(event, e.AttrSet | e.RunCreated)
-    return None, event.correlation_id if isinstance(event, e.AttrSet) else None
+def _step(opened: Opened, event: e.StepEvent, slot: int) -> _Subject:
+    step_id = event.correlation_id
+    created = opened.image.steps[step_id].created_slot
+    opened.steps.add(step_id)
+    return created, step_id if created == slot else None
+
+
+def _hook(opened: Opened, event: e.HookEvent, slot: int) -> _Subject:
+    name = event.correlation_id
+    hook = opened.image.hooks[name]
+    opened.hooks.add(name)
+    if event.event_type == "hook_created":
+        opened.tokens[hook.token] = opened.image.run_id
+    elif event.event_type == "hook_disposed":
+        opened.tokens[hook.token] = None
+    return hook.created_slot, name if hook.created_slot == slot else None
+
+
+def _conflict(opened: Opened, event: e.HookConflict, slot: int) -> _Subject:
+    name = event.correlation_id
+    opened.conflicts[name] = e.StoredEvent(opened.image.run_id, slot, event, None, opened.now)
+    return None, name
+
+
+def _wait(opened: Opened, event: e.WaitEvent, slot: int) -> _Subject:
+    created = opened.image.waits[event.correlation_id].created_slot
+    opened.waits.add(event.correlation_id)
+    return created, event.correlation_id if created == slot else None
+
+
+def _attributes(opened: Opened, event: e.RunCreated | e.AttrSet, _slot: int) -> _Subject:
+    opened.attributes = True
+    return None, event.correlation_id if event.event_type == "attr_set" else None
+
+
+def _the_run(_opened: Opened, _event: e.RunEvent, _slot: int) -> _Subject:
+    return None, None
+
+
+# What an event is about, and what is to be written of it besides its row in the log.
+_SUBJECTS: dict[str, Callable[[Opened, Any, int], _Subject]] = {
+    **dict.fromkeys(get_args(e.EventType), _the_run),
+    **dict.fromkeys(e.STEP_EVENTS, _step),
+    **dict.fromkeys(("hook_created", "hook_received", "hook_disposed"), _hook),
+    "hook_conflict": _conflict,
+    **dict.fromkeys(("wait_created", "wait_completed"), _wait),
+    **dict.fromkeys(("run_created", "attr_set"), _attributes),
+}
 
 
 def _always_fits(image: Image, event: e.NewEvent) -> bool:

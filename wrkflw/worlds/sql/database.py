@@ -38,11 +38,12 @@ class Connection:
         self.notices: list[Notice] = []
         """What the open transaction appended, by run."""
         self._waiting: dict[Statement, list[Sequence[object]]] = {}
+        self._rows_waiting = 0
 
     @property
     def changes(self) -> int:
         """Rows changed since the connection was opened, with those that wait to be written."""
-        return self._driver.total_changes + sum(map(len, self._waiting.values()))
+        return self._driver.total_changes + self._rows_waiting
 
     @property
     def in_transaction(self) -> bool:
@@ -68,24 +69,34 @@ class Connection:
         self.flush()
         self._driver.executemany(self._said(statement), rows)
 
-    def later(self, statement: Statement, rows: Iterable[Sequence[object]]) -> None:
-        """As :meth:`many`, but not before the next statement or commit: rows of many runs cost less together."""
-        self._waiting.setdefault(statement, []).extend(rows)
+    def later(self, statement: Statement, rows: Sequence[Sequence[object]]) -> None:
+        """As :meth:`many`, but not before the next statement or commit: rows of many runs cost less together.
 
-    def ahead(self, statement: Statement, **values: object) -> int:
-        """As :meth:`run`, but before the rows that wait, which must have nothing to do with it."""
-        return self._driver.execute(self._said(statement), statement.bind(values)).rowcount
+        Statements are executed in the order in which they were first given here, be it without rows.
+        """
+        self._rows_waiting += len(rows)
+        waiting = self._waiting.get(statement)
+        if waiting is None:
+            self._waiting[statement] = [*rows]
+        else:
+            waiting += rows
+
+    def ahead(self, statement: Statement, row: Sequence[object]) -> int:
+        """As :meth:`run`, but with its values in order, and before the rows that wait, which must not depend on it."""
+        return self._driver.execute(self._said(statement), row).rowcount
 
     def flush(self) -> None:
         """Write the rows that wait."""
-        while self._waiting:
-            waiting, self._waiting = self._waiting, {}
-            for statement, rows in waiting.items():
+        if not self._waiting:
+            return
+        waiting, self._waiting, self._rows_waiting = self._waiting, {}, 0
+        for statement, rows in waiting.items():
+            if rows:
                 self._driver.executemany(self._said(statement), rows)
 
     def forget(self) -> None:
         """Drop the rows that wait: their transaction is undone."""
-        self._waiting = {}
+        self._waiting, self._rows_waiting = {}, 0
 
     def text(self, sql: str) -> list[Row]:
         """A statement without values: BEGIN, COMMIT, PRAGMA, DDL."""

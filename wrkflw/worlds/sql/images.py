@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from wrkflw.clock import to_microseconds
 from wrkflw.world import SPEC_VERSION
@@ -22,8 +23,9 @@ from wrkflw.world.fold import Image
 from . import compiled as sql
 from . import rows
 from .database import Connection
+from .request import Append
 
-_NEEDS_THE_RUN_ROW = (e.RunCreated, e.RunStarted, e.RunCancelled, e.RunPaused, e.RunResumed)
+_NEED_THE_RUN_ROW = frozenset({"run_created", "run_started", "run_cancelled", "run_paused", "run_resumed"})
 
 
 @dataclass(slots=True)
@@ -61,20 +63,18 @@ class Images:
         self._namespace = namespace
         self._kept: dict[str, Opened] = {}
 
-    def open(
-        self, connection: Connection, run_id: str, events: Sequence[e.NewEvent], epoch: int | None, now: datetime
-    ) -> Opened:
-        """The image of a run, with the entities that ``events`` are about; ``epoch`` is the writer's, if it owns it."""
-        opened = self._kept.pop(run_id, None)
-        if opened is None or not _may_use(opened, events, epoch):
-            opened = self._read(connection, run_id, now)
+    def open(self, connection: Connection, request: Append, now: datetime) -> Opened:
+        """The image of a run, with the entities that the events are about."""
+        opened = self._kept.pop(request.run_id, None)
+        if opened is None or not _may_use(opened, request):
+            opened = self._read(connection, request.run_id, now)
         run = opened.image.run
         if run is None:
             opened.at = to_microseconds(now)
             return opened
         opened.now = max(now, run.updated_at)
         opened.at = to_microseconds(opened.now)
-        self._read_subjects(connection, opened, events)
+        self._read_subjects(connection, opened, request.events)
         return opened
 
     def keep(self, opened: Opened) -> None:
@@ -115,12 +115,16 @@ class Images:
         return opened
 
     def _read_subjects(self, connection: Connection, opened: Opened, events: Sequence[e.NewEvent]) -> None:
+        steps_known = opened.bare and opened.complete
         hooks: dict[str, None] = {}
         lines: dict[str, None] = {}
         takers = 0
         for event in events:
-            if isinstance(event, e.OfStep):
-                self._read_step(connection, opened, event.correlation_id)
+            if event.event_type in e.STEP_EVENTS:
+                about: Any = event
+                if steps_known and about.correlation_id not in opened.ended_steps:
+                    continue
+                self._read_step(connection, opened, about.correlation_id)
                 if isinstance(event, e.StepRetrying) and event.hook_id is not None:
                     hooks[event.hook_id] = None
             elif isinstance(event, e.OfHook):
@@ -196,8 +200,6 @@ class Images:
             opened.found_signals.update((signal_type, slot) for slot in found)
 
 
-def _may_use(opened: Opened, events: Sequence[e.NewEvent], epoch: int | None) -> bool:
+def _may_use(opened: Opened, request: Append) -> bool:
     run = opened.image.run
-    if run is None or run.epoch != epoch:
-        return False
-    return not any(isinstance(event, _NEEDS_THE_RUN_ROW) for event in events)
+    return run is not None and run.epoch == request.epoch and _NEED_THE_RUN_ROW.isdisjoint(request.types)

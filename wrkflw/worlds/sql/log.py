@@ -30,14 +30,17 @@ class _Kind(NamedTuple):
     cls: type[Any]
     payload: str | None
     columns: frozenset[str | None]
-    """Fields that have a column of their own; ``data`` holds the others, as far as they were set."""
+    """Fields that have a column of their own."""
+    others: tuple[str, ...]
+    """Fields that ``data`` holds, as far as they were set, by name."""
     defaults: _Values
 
 
 def _kind(cls: type[Any]) -> _Kind:
     fields = cls.model_fields
     defaults: _Values = {name: None if field.is_required() else field.default for name, field in fields.items()}
-    return _Kind(cls, cls.payload, frozenset({"event_type", "correlation_id", cls.payload}), defaults)
+    columns = frozenset({"event_type", "correlation_id", cls.payload})
+    return _Kind(cls, cls.payload, columns, tuple(sorted(fields.keys() - columns)), defaults)
 
 
 _KINDS = {cls.model_fields["event_type"].default: _kind(cls) for cls in get_args(get_args(e.NewEvent)[0])}
@@ -47,12 +50,13 @@ _NOT_PLAIN_JSON = frozenset({"retry_after", "resume_at", "token_retention_until"
 
 def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
     """``data`` and ``payload`` of an event."""
+    _, payload_field, columns, others, _ = _KINDS[event.event_type]
     values = event.__dict__
-    payload = values[event.payload] if event.payload is not None else None
-    given = event.__pydantic_fields_set__ - _KINDS[event.event_type].columns
-    if not given:
+    payload = values[payload_field] if payload_field is not None else None
+    given = event.__pydantic_fields_set__
+    if given <= columns:
         return None, payload
-    data = {name: value for name in sorted(given) if (value := values[name]) is not None}
+    data = {name: value for name in others if name in given and (value := values[name]) is not None}
     return to_json(data).decode() if data else None, payload
 
 

@@ -11,6 +11,7 @@ from . import compiled as sql
 from . import rows
 from .database import Connection
 from .images import Opened
+from .statement import ABSENT
 
 _CHANGE_THE_RUN = frozenset({
     "run_created", "run_started", "run_completed", "run_failed", "run_cancelled", "run_paused", "run_resumed",
@@ -38,8 +39,7 @@ def persist(connection: Connection, opened: Opened, epoch: int | None, namespace
             connection.run(sql.RUN_UPDATE, no=opened.run_no, **rows.run_values(run, namespace))
     connection.later(sql.EVENT_INSERT, opened.rows)
     if opened.steps:
-        steps = opened.image.steps
-        connection.later(sql.STEP_WRITE, [rows.step_row(opened.run_no, steps[name]) for name in opened.steps])
+        _write_steps(connection, opened)
     if not _STEPS_ALONE.issuperset(opened.types):
         _write_neighbours(connection, opened, run, namespace)
     if run.ended and not opened.bare:
@@ -48,25 +48,28 @@ def persist(connection: Connection, opened: Opened, epoch: int | None, namespace
     return True
 
 
+def _write_steps(connection: Connection, opened: Opened) -> None:
+    """What is new is inserted and the rest moved on, in this order: another write of the transaction may do both."""
+    run_no, image, found_slot = opened.run_no, opened.image.steps, opened.found_slot
+    steps = [image[name] for name in opened.steps]
+    connection.later(sql.STEP_INSERT, [rows.step_row(run_no, step) for step in steps if step.created_slot > found_slot])
+    connection.later(
+        sql.STEP_UPDATE, [rows.step_moves(run_no, step) for step in steps if step.created_slot <= found_slot]
+    )
+
+
 def _insert_run(connection: Connection, opened: Opened, run: Run, namespace: str) -> None:
     try:
         opened.run_no = connection.insert(sql.RUN_INSERT, **rows.run_values(run, namespace))
     except sqlite3.IntegrityError as error:  # another namespace has it
         raise EntityConflictError(f"run {run.run_id!r} already exists; take another id") from error
-    epoch = run.epoch or None
+    epoch = run.epoch or ABSENT
     opened.rows = [(opened.run_no, *row[1:7], epoch, *row[8:]) for row in opened.rows]
 
 
 def _advance(connection: Connection, opened: Opened, run: Run) -> bool:
-    moved = connection.ahead(
-        sql.RUN_ADVANCE,
-        no=opened.run_no,
-        found_slot=opened.found_slot,
-        found_epoch=run.epoch,
-        last_slot=run.last_slot,
-        updated_at=opened.at,
-    )
-    return moved > 0
+    moved = (opened.at, run.last_slot, opened.run_no, opened.found_slot, run.epoch)
+    return connection.ahead(sql.RUN_ADVANCE, moved) > 0
 
 
 def _write_neighbours(connection: Connection, opened: Opened, run: Run, namespace: str) -> None:

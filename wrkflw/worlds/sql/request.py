@@ -25,18 +25,22 @@ class Append:
     wake_at: datetime | None = None
     atomic: bool = True
     """Whether the first refusal refuses all."""
+    epoch: int | None = field(init=False)
+    """That of the owner, if it is the owner who writes."""
+    types: frozenset[str] = field(init=False)
+    """Those of the events."""
 
-    @property
-    def epoch(self) -> int | None:
-        """That of the owner, if it is the owner who writes."""
-        return self.fence.epoch if isinstance(self.fence, RunFence) else None
+    def __post_init__(self) -> None:
+        self.epoch = self.fence.epoch if isinstance(self.fence, RunFence) else None
+        self.types = frozenset([event.event_type for event in self.events])
 
 
 @dataclass(slots=True)
 class Appended:
     image: Image
     at: datetime
-    items: list[BatchItem] = field(default_factory=list[BatchItem])
+    outcomes: list[int | BatchItem] = field(default_factory=list[int | BatchItem])
+    refused: bool = False
     last: tuple[int, e.NewEvent] | None = None
     """Slot and form of the event that was asked for last; None when nothing was appended for it."""
     step_created: bool = False

@@ -11,6 +11,7 @@ from wrkflw.world.entities import Hook, Run, Step, Wait
 
 from . import compiled as sql
 from .database import Row
+from .statement import ABSENT
 
 
 def moment(stored: int | None) -> datetime | None:
@@ -34,7 +35,8 @@ def run_from(row: Row) -> Run:
 
 
 def run_values(run: Run, namespace: str) -> dict[str, object]:
-    return {
+    """For RUN_INSERT and RUN_UPDATE."""
+    values: dict[str, object] = {
         "run_id": run.run_id,
         "namespace": namespace,
         "workflow_name": run.workflow_name,
@@ -59,17 +61,33 @@ def run_values(run: Run, namespace: str) -> dict[str, object]:
         "error_code": run.error_code,
         "cancel_reason": run.cancel_reason,
     }
+    return {name: ABSENT if value is None else value for name, value in values.items()}
 
 
 def step_from(run_id: str, row: Row) -> Step:
     return Step(run_id, *row[1:14], retry_after=moment(row[14]))  # type: ignore[misc]  # thirteen columns
 
 
-_step_values: Callable[[Step], tuple[object, ...]] = attrgetter(*sql.STEP_WRITE.params[1:-1])
-
-
 def step_row(run_no: int, step: Step) -> tuple[object, ...]:
-    return (run_no, *_step_values(step), stored(step.retry_after))
+    """For STEP_INSERT."""
+    started, ended, error, retry = step.started_slot, step.ended_slot, step.error_slot, step.retry_after
+    return (
+        run_no, step.step_id, step.key, step.step_name, step.status, step.created_slot, step.updated_slot, step.kind,
+        ABSENT if step.child_run_id is None else step.child_run_id, step.attempt,
+        ABSENT if started is None else started, ABSENT if ended is None else ended, ABSENT if error is None else error,
+        ABSENT if step.hook_id is None else step.hook_id, ABSENT if retry is None else to_microseconds(retry),
+    )  # fmt: skip
+
+
+def step_moves(run_no: int, step: Step) -> tuple[object, ...]:
+    """For STEP_UPDATE."""
+    started, ended, error, retry = step.started_slot, step.ended_slot, step.error_slot, step.retry_after
+    return (
+        step.status, step.updated_slot, step.attempt,
+        ABSENT if started is None else started, ABSENT if ended is None else ended, ABSENT if error is None else error,
+        ABSENT if step.hook_id is None else step.hook_id, ABSENT if retry is None else to_microseconds(retry),
+        run_no, step.step_id,
+    )  # fmt: skip
 
 
 def hook_from(run_id: str, row: Row) -> Hook:

@@ -27,6 +27,7 @@ from .database import Connection, Reads, Row
 from .images import Images
 from .log import event_from
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
+from .statement import Statement
 
 
 class RunReads:
@@ -90,7 +91,7 @@ class RunReads:
         created, number = decode_cursor(request.cursor, listing, (-FAR, -FAR) if ascending else (FAR, FAR))
         limit = limit_of(request)
         found = self._read.all(
-            sql.RUNS_LIST_ASC if ascending else sql.RUNS_LIST,
+            _listing(where, ascending=ascending),
             now=to_microseconds(self._clock.now()),
             namespace=self._namespace,
             workflow_name=where.workflow_name,
@@ -215,3 +216,9 @@ class RunReads:
                 now = to_microseconds(self._clock.now())
                 connection.run(sql.RUNS_FREE, owner=None, now=now, gone=owner)
                 connection.run(sql.OWNER_DELETE, owner=owner)
+
+
+def _listing(where: RunFilter, *, ascending: bool) -> Statement:
+    if ascending:
+        return sql.RUNS_LIST_ASC
+    return sql.RUNS_LIST_PAUSED if where.detail == "paused" else sql.RUNS_LIST

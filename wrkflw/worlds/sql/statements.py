@@ -36,6 +36,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from . import tables as t
+from .statement import ABSENT
 
 Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
 
@@ -61,6 +62,11 @@ def _replace(table: Table) -> Executable:
     keys = [item.name for item in table.primary_key]
     changed = {item.name: statement.excluded[item.name] for item in table.c if item.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def _or_absent(item: Clause) -> Clause:
+    """The value bound for a column; NULL for ABSENT."""
+    return func.nullif(at(item.name), literal_column(repr(ABSENT))) if item.nullable else at(item.name)
 
 
 def _any_of(item: Clause, name: str) -> Clause:
@@ -162,6 +168,9 @@ _fixed = {
     "idempotency_key", "parent_run_id", "replayed_from",
 }  # fmt: skip
 _mutable = [item.name for item in runs.c if item.name not in _fixed]  # a column that is set has its indexes rewritten
+_moves_on = (
+    "status", "updated_slot", "attempt", "started_slot", "ended_slot", "error_slot", "hook_id", "retry_after",
+)  # fmt: skip
 
 STATEMENTS: dict[str, Clause] = {
     # --- the run row, which every write locks by being in one transaction with it
@@ -169,13 +178,18 @@ STATEMENTS: dict[str, Clause] = {
     "RUN_BY_KEY": select(runs).where(
         _here, runs.c.workflow_name == at("workflow_name"), runs.c.idempotency_key == at("idempotency_key")
     ),
-    "RUN_INSERT": insert(runs).values({item.name: at(item.name) for item in runs.c if item.name != "run_no"}),
-    "RUN_UPDATE": update(runs).where(runs.c.run_no == at("no")).values({name: at(name) for name in _mutable}),
+    "RUN_INSERT": insert(runs).values({item.name: _or_absent(item) for item in runs.c if item.name != "run_no"}),
+    "RUN_UPDATE": update(runs)
+    .where(runs.c.run_no == at("no"))
+    .values({name: _or_absent(runs.c[name]) for name in _mutable}),
     "RUN_ADVANCE": update(runs)
     .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
     .values(last_slot=at("last_slot"), updated_at=at("updated_at")),
     "RUN_DETAIL": select(_detail).where(runs.c.run_no == at("no")),
     "RUNS_LIST": _listed.where(_place < _edge)
+    .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
+    .limit(at("row_limit")),
+    "RUNS_LIST_PAUSED": _listed.where(_place < _edge, runs.c.paused_at.is_not(None))  # which have an index
     .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
     .limit(at("row_limit")),
     "RUNS_LIST_ASC": _listed.where(_place > _edge).order_by(runs.c.created_at, runs.c.run_no).limit(at("row_limit")),
@@ -189,7 +203,7 @@ STATEMENTS: dict[str, Clause] = {
     "OWNER_DELETE": delete(owners).where(owners.c.owner == at("owner")),
     "RUNS_FREE": update(runs).where(runs.c.owner == at("gone")).values(owner=None, wake_at=at("now")),
     # --- the log
-    "EVENT_INSERT": insert(events),
+    "EVENT_INSERT": insert(events).values({item.name: _or_absent(item) for item in events.c}),
     "EVENTS_AFTER": _plain_log.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
     "EVENTS_BEFORE": _plain_log.where(events.c.slot > at("after"), events.c.slot < at("before"))
     .order_by(events.c.slot.desc())
@@ -218,7 +232,10 @@ STATEMENTS: dict[str, Clause] = {
     ),
     # --- the views
     "STEP_BY_ID": select(steps).where(_row_where(steps, "run_no", "step_id")),
-    "STEP_WRITE": _replace(steps),
+    "STEP_INSERT": insert(steps).values({item.name: _or_absent(item) for item in steps.c}),
+    "STEP_UPDATE": update(steps)
+    .where(steps.c.run_no == at("no"), steps.c.step_id == at("id"))
+    .values({name: _or_absent(steps.c[name]) for name in _moves_on}),
     "STEPS_BEFORE": select(steps)
     .where(steps.c.run_no == at("run_no"), steps.c.created_slot < at("before"))
     .order_by(steps.c.created_slot.desc())
@@ -266,6 +283,9 @@ STATEMENTS: dict[str, Clause] = {
     "CHUNK_LAST": select(chunks.c.number)
     .where(_row_where(chunks, "run_no"))
     .order_by(chunks.c.after_slot.desc(), chunks.c.number.desc())
+    .limit(1),
+    "CHUNK_BY_KEY": select(chunks.c.number)
+    .where(_row_where(chunks, "run_no", "key"), chunks.c.after_slot < at("before_slot"))
     .limit(1),
     "CHUNKS_OF_STREAM": _chunk.where(chunks.c.stream == at("stream"), chunks.c.idx >= at("start_index"))
     .order_by(chunks.c.idx)

@@ -140,7 +140,7 @@ class SqlEvents:
         appended = await self._writer.submit(lambda connection: self._append(connection, request))
         run = appended.image.run
         assert run is not None
-        return BatchResult(run.epoch, run.last_slot, appended.items, appended.at)
+        return BatchResult(run.epoch, run.last_slot, appended.outcomes, appended.at, appended.refused)
 
     async def get(self, run_id: str, event_id: str, *, resolve_data: Resolve = "all") -> e.StoredEvent:
         run_no, _ = self._runs.located(run_id)

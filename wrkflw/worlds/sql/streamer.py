@@ -8,7 +8,17 @@ from wrkflw.clock import Clock, to_microseconds
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, RunExpiredError, WorldError
 from wrkflw.world.storage import RunFence
-from wrkflw.world.streamer import CHUNK_WRITTEN, STREAM_CLOSED, Chunk, Item, NewChunk, Position, StreamInfo
+from wrkflw.world.streamer import (
+    CHUNK_WRITTEN,
+    LONGEST_NAME,
+    STREAM_CLOSED,
+    Chunk,
+    Item,
+    NewChunk,
+    Position,
+    StreamInfo,
+    can_be_called,
+)
 from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
@@ -16,8 +26,6 @@ from .admission import Admission
 from .database import Connection, Reads
 from .log import chunk_from, items_from
 from .runs import RunReads
-
-_LONGEST_NAME = 256
 
 
 class SqlStreamer:
@@ -109,6 +117,10 @@ class SqlStreamer:
         run_no, _ = self._runs.located(run_id)
         return [row[0] for row in self._read.all(sql.STREAMS_OF_RUN, run_no=run_no)]
 
+    async def wrote(self, run_id: str, key: str, *, before_slot: int) -> bool:
+        run_no, _ = self._runs.located(run_id)
+        return self._read.one(sql.CHUNK_BY_KEY, run_no=run_no, key=key, before_slot=before_slot) is not None
+
     async def items(self, run_id: str, *, after: Position | None = None, limit: int = 1000) -> Sequence[Item]:
         run_no, _ = self._runs.located(run_id)
         slot, number = after or Position()
@@ -118,5 +130,5 @@ class SqlStreamer:
 
 
 def _check_name(stream: str) -> None:
-    if not 0 < len(stream) <= _LONGEST_NAME or not stream.isprintable():
-        raise WorldError(f"a stream cannot be called {stream[:80]!r}; use 1 to {_LONGEST_NAME} printable characters")
+    if not can_be_called(stream):
+        raise WorldError(f"a stream cannot be called {stream[:80]!r}; use 1 to {LONGEST_NAME} printable characters")

@@ -62,6 +62,7 @@ class RunRow(Table, table=True):
             sqlite_where=text("wake_at IS NOT NULL AND owner IS NULL AND paused_at IS NULL"),
         ),
         Index("runs_owned", "owner", sqlite_where=text("owner IS NOT NULL")),
+        Index("runs_paused", "namespace", "created_at", "run_no", sqlite_where=text("paused_at IS NOT NULL")),
         {"sqlite_autoincrement": True},
     )
 

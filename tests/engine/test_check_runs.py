@@ -1,0 +1,207 @@
+"""check_runs: which runs in flight the code of today would break, told without touching one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from tests.clocks import ManualClock
+from wrkflw import Retry, RunCheck, Runtime, StepContext, StepTools, check_runs, create_step, create_workflow, workflow
+from wrkflw import deploys as module
+
+HOUR = Retry(attempts=2, delay="1h", max_delay="1h", jitter=0)
+made: list[str] = []
+
+
+def passing(id: str) -> Any:
+    async def body(data: int) -> int:
+        made.append(id)
+        return data
+
+    return create_step(id=id, execute=body)
+
+
+def stumbling(id: str) -> Any:
+    async def body(data: int, ctx: StepContext) -> int:
+        if ctx.attempt == 1:
+            raise OSError("not yet")
+        return data
+
+    return create_step(id=id, execute=body, retry=HOUR)
+
+
+fetch, log, charge = passing("fetch"), passing("log"), stumbling("charge")
+
+
+def chain(*steps: Any, id: str = "campaign") -> Any:
+    builder: Any = create_workflow(id=id, input_schema=int, output_schema=int)
+    for each in steps:
+        builder = builder.then(each)
+    return builder.commit()
+
+
+async def park(database: str, clock: ManualClock, *workflows: Any, runs: int = 1) -> None:
+    """Runs ``<workflow>-<number>`` that wait for the second try of charge."""
+    async with Runtime(database, clock=clock):
+        for each in workflows:
+            for number in range(runs):
+                await (await each.create_run(run_id=f"{each.id}-{number}")).start(1)
+    made.clear()
+
+
+async def test_runs_that_fit_and_runs_that_break(database: str, clock: ManualClock) -> None:
+    await park(database, clock, chain(fetch, charge), chain(log, charge, id="other"))
+    async with Runtime(database, clock=clock, workflows=[chain(fetch, log), chain(log, charge, id="other")]) as runtime:
+        checks = await check_runs(runtime)
+
+    reason = (
+        "run 'campaign-0' stands at 'charge', which workflow 'campaign' no longer has; "
+        "deploy the old code, or fork at an earlier step"
+    )
+    assert checks == [
+        RunCheck("other-0", "other", "fits"),
+        RunCheck("campaign-0", "campaign", "breaks", "charge", reason),
+    ]
+    assert [check.fits for check in checks] == [True, False]
+
+
+async def test_it_says_what_the_engine_would_pause_the_run_for(database: str, clock: ManualClock) -> None:
+    await park(database, clock, chain(fetch, charge))
+    changed = chain(charge, fetch)
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [changed])
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[changed]):
+        paused = await (await changed.get_run("campaign-0")).result()
+
+    assert paused.reason == check.reason
+
+
+async def test_it_writes_nothing_and_runs_nothing(database: str, clock: ManualClock) -> None:
+    await park(database, clock, chain(fetch, charge))
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        before = await runtime.world.storage.runs.get("campaign-0")
+        await check_runs(runtime, [chain(fetch, log)])
+        await check_runs(runtime)
+        after = await runtime.world.storage.runs.get("campaign-0")
+
+    assert after == before
+    assert made == []
+
+
+async def test_definitions_that_are_given_need_not_be_known(database: str, clock: ManualClock) -> None:
+    old, new = chain(fetch, charge), chain(fetch, log)
+    await park(database, clock, old)
+    async with Runtime(database, clock=clock, workflows=[old], worker=False) as runtime:
+        assert [check.verdict for check in await check_runs(runtime)] == ["fits"]
+        assert [check.verdict for check in await check_runs(runtime, [new])] == ["breaks"]
+        assert [check.verdict for check in await check_runs(runtime, [old])] == ["fits"]
+        assert await check_runs(runtime, [chain(fetch, id="another")]) == []
+
+
+async def test_runs_of_workflows_that_nobody_knows_here_are_told(database: str, clock: ManualClock) -> None:
+    await park(database, clock, chain(fetch, charge))
+    async with Runtime(database, clock=clock) as runtime:
+        checks = await check_runs(runtime)
+
+    reason = "no workflow 'campaign' is known here; list it in workflows="
+    assert checks == [RunCheck("campaign-0", "campaign", "unknown", "", reason)]
+    assert not checks[0].fits
+
+
+async def test_runs_that_have_ended_are_not_looked_at(database: str, clock: ManualClock) -> None:
+    await park(database, clock, chain(fetch, log))
+    async with Runtime(database, clock=clock, workflows=[chain(charge)]) as runtime:
+        assert await check_runs(runtime) == []
+
+
+async def test_all_pages_are_read(database: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    await park(database, clock, chain(fetch, charge), runs=7)
+    monkeypatch.setattr(module, "_PAGE", 3)
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        checks = await check_runs(runtime, [chain(fetch, charge)])
+
+    assert sorted(check.run_id for check in checks) == [f"campaign-{number}" for number in range(7)]
+
+
+async def test_a_step_inside_a_nested_workflow_is_named_by_its_key(database: str, clock: ManualClock) -> None:
+    await park(database, clock, chain(fetch, chain(charge, id="inner")))
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [chain(fetch, chain(log, id="inner"))])
+
+    assert (check.verdict, check.key) == ("breaks", "inner/charge")
+
+
+class Small(BaseModel):
+    n: int
+
+
+class Large(BaseModel):
+    n: int
+    unit: str
+
+
+def measuring(form: type[BaseModel]) -> Any:
+    async def measure(data: int) -> Any:
+        return form.model_validate({"n": data, "unit": "m"})
+
+    async def tell(data: Any, ctx: StepContext) -> int:
+        raise OSError("not yet")
+
+    measured: Any = create_step(id="measure", input_schema=int, output_schema=form, execute=measure)
+    told: Any = create_step(id="tell", input_schema=form, output_schema=int, execute=tell, retry=HOUR)
+    return chain(measured, told)
+
+
+async def test_a_value_that_can_no_longer_be_read_breaks_a_run(database: str, clock: ManualClock) -> None:
+    await park(database, clock, measuring(Small))
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [measuring(Large)])
+        [same] = await check_runs(runtime, [measuring(Small)])
+
+    assert (check.verdict, check.key) == ("breaks", "measure")
+    assert "output of step 'measure' does not fit Large: unit: field required" in (check.reason or "")
+    assert same.fits
+
+
+async def test_an_input_that_can_no_longer_be_read_breaks_a_run(database: str, clock: ManualClock) -> None:
+    await park(database, clock, chain(fetch, charge))
+    changed: Any = create_workflow(id="campaign", input_schema=Small, output_schema=int)
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [changed.map(lambda data: data.n).then(fetch).then(charge).commit()])
+
+    assert (check.verdict, check.key) == ("breaks", "")
+    assert "its input does not fit Small" in (check.reason or "")
+
+
+@workflow(id="written")
+async def written(step: StepTools, data: int) -> int:
+    await step.sleep("nap", "1h")
+    return data
+
+
+@workflow(id="written")
+async def rewritten(step: StepTools, data: Small) -> int:
+    return data.n
+
+
+@workflow(id="written")
+async def written_otherwise(step: StepTools, data: int) -> int:
+    await step.sleep("rest", "1h")
+    return data
+
+
+async def test_of_a_program_it_tells_whether_its_input_can_be_read(database: str, clock: ManualClock) -> None:
+    async with Runtime(database, clock=clock):
+        await (await written.create_run()).start(1, wait="0s")
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        verdicts = [(await check_runs(runtime, [one]))[0].verdict for one in (written, rewritten, written_otherwise)]
+
+    assert verdicts == ["fits", "breaks", "fits"]
+
+
+async def test_the_runtime_must_be_open(database: str) -> None:
+    with pytest.raises(RuntimeError, match="the runtime is not open; use it with 'async with Runtime"):
+        await check_runs(Runtime(database))

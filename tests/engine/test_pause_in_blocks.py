@@ -1,0 +1,140 @@
+"""Pause in blocks: what runs is finished, nothing starts, and all that came meanwhile counts at unpause."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.clocks import ManualClock, settle
+from wrkflw import Event, Paused, RunFinishedError, RunNotFoundError, Runtime
+
+from .desk import Desk, chain, open_keys, statuses
+from .lost import kill
+
+number = Event("number", int)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def everything(desk: Desk, id: str = "flow") -> tuple[Any, Any]:
+    """A block in which a body runs, a step asks, one waits for a try, one sleeps, and one waits for an event."""
+    ask = desk.asking("ask")
+    nap = chain("nap").sleep("1h").then(desk.quick("x")).commit()
+    event = chain("event").wait_for_event(number).then(desk.quick("y")).commit()
+    slow = chain("slow").then(desk.slow("body")).then(desk.quick("z")).commit()
+    return chain(id, gives=list[int]).parallel_all([slow, ask, desk.stumbling("again"), nap, event]).commit(), ask
+
+
+BEGUN = ["ask", "again", "slow/body"]
+
+
+async def test_what_comes_during_a_pause_counts_when_it_is_over(
+    runtime: Runtime, desk: Desk, clock: ManualClock
+) -> None:
+    flow, ask = everything(desk)
+    run = await flow.create_run()
+    starting = asyncio.ensure_future(run.start(1))
+    await settle()
+    await run.pause("lunch")
+    assert sorted(desk.calls) == sorted(BEGUN)
+    answering = asyncio.ensure_future(run.resume(ask, 10))
+    sending = asyncio.ensure_future(run.send_event(number, 20))
+    clock.turn("2h")
+    await settle()
+    desk.let("slow/body")
+    for each in (starting, answering, sending):
+        result = await each
+        assert isinstance(result, Paused)
+        assert (result.by, result.reason) == ("user", "lunch")
+    assert sorted(desk.calls) == sorted(BEGUN)
+    assert await statuses(run) == {
+        "ask": "waiting", "again": "retrying", "slow/body": "completed"
+    }  # fmt: skip
+    await run.unpause()
+
+    assert (await run.result()).unwrap() == [3, 11, 2, 2, 21]
+
+
+async def test_what_came_counts_though_a_body_still_runs(runtime: Runtime, desk: Desk, clock: ManualClock) -> None:
+    flow, ask = everything(desk)
+    run = await (await flow.create_run()).enqueue(1)
+    await settle()
+    await run.pause()
+    answering = asyncio.ensure_future(run.resume(ask, 10))
+    sending = asyncio.ensure_future(run.send_event(number, 20))
+    clock.turn("2h")
+    await settle()
+    assert sorted(desk.calls) == sorted(BEGUN)
+    await run.unpause()
+    await settle()
+    assert sorted(desk.calls) == sorted([*BEGUN, "ask", "again", "nap/x", "event/y"])
+    desk.let("slow/body")
+
+    assert (await run.result()).unwrap() == [3, 11, 2, 2, 21]
+    assert (await answering).status == (await sending).status == "completed"
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "closed"])
+async def test_a_pause_survives_a_restart(clock: ManualClock, database: str, killed: bool) -> None:
+    desk = Desk()
+    flow, ask = everything(desk)
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        run = await (await flow.create_run(run_id="r-17")).enqueue(1)
+        await settle()
+        await run.pause()
+        if killed:
+            kill(runtime)
+    desk.calls.clear()
+    clock.turn("2h")
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        run = await flow.get_run("r-17")
+        await settle()
+        assert isinstance(await run.result(), Paused)
+        assert isinstance(await run.resume(ask, 10), Paused)
+        assert isinstance(await run.send_event(number, 20), Paused)
+        assert desk.calls == []
+        desk.let("slow/body")
+        await run.unpause()
+        assert (await run.result()).unwrap() == [3, 11, 2, 2, 21]
+
+
+async def test_a_pause_is_heard_at_whatever_moment_it_comes(runtime: Runtime, clock: ManualClock) -> None:
+    for turns in range(0, 40, 2):
+        desk = Desk()
+        first = chain("first").then(desk.quick("a")).then(desk.quick("b")).then(desk.quick("c")).commit()
+        second = chain("second").then(desk.quick("a")).then(desk.quick("b")).commit()
+        ask = desk.asking("ask")
+        run = await chain(f"flow-{turns}", gives=list[int]).parallel_all([first, second, ask]).commit().create_run()
+        starting = asyncio.ensure_future(run.start(0))
+        await settle(turns)
+        try:
+            await run.pause()
+        except (RunFinishedError, RunNotFoundError):
+            await starting
+            continue
+        await settle()
+        assert (await starting).status in ("paused", "suspended"), f"paused after {turns} turns"
+        assert isinstance(await run.result(), Paused)
+        calls = list(desk.calls)
+        await settle()
+        assert desk.calls == calls
+        await run.unpause()
+        assert open_keys(await run.result()) == ["ask"], f"paused after {turns} turns"
+        assert (await run.resume(ask, 5)).unwrap() == [3, 2, 5]
+        assert set(desk.counts.values()) == {1, 2}
+        assert desk.counts["ask"] == 2
+
+
+async def test_a_paused_block_is_cancelled(runtime: Runtime, desk: Desk) -> None:
+    flow, _ = everything(desk)
+    run = await (await flow.create_run()).enqueue(1)
+    await settle()
+    await run.pause()
+    await run.cancel()
+
+    assert (await run.result()).status == "cancelled"

@@ -1,0 +1,58 @@
+"""The journals of runs that this process has parked: a run that it takes up again is not read from its first event on.
+
+Only what nobody else has driven meanwhile: a claim raises the epoch, so the next claim here is one above the last.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from wrkflw.world import events as e
+from wrkflw.world.entities import Run
+from wrkflw.world.storage import Storage
+
+from .journal import Journal
+
+_MOST = 2_000
+_MOST_EVENTS = 50_000
+
+
+class KeptJournals:
+    """A bounded number of them; who was kept longest goes first."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._kept: OrderedDict[str, tuple[Journal, int]] = OrderedDict()
+        self._events = 0
+
+    def keep(self, journal: Journal, epoch: int) -> None:
+        """``journal`` holds the log of a run that was driven at ``epoch`` and is given up."""
+        self.forget(journal.run_id)
+        self._kept[journal.run_id] = journal, epoch
+        self._events += journal.last_slot
+        while len(self._kept) > _MOST or self._events > _MOST_EVENTS:
+            self.forget(next(iter(self._kept)))
+
+    def forget(self, run_id: str) -> None:
+        kept = self._kept.pop(run_id, None)
+        if kept is not None:
+            self._events -= kept[0].last_slot
+
+    async def journal_of(self, run: Run, latest: e.StoredEvent | None = None) -> Journal:
+        """The journal of a run that was just claimed; ``latest`` is an event of it that is known to be its last.
+
+        Raises StoreError when the log cannot be read.
+        """
+        kept = self._kept.get(run.run_id)
+        self.forget(run.run_id)
+        if kept is None or kept[1] + 1 != run.epoch:
+            log = await self._storage.events.list(run.run_id)
+            return Journal.of(run.run_id, log.data)
+        journal = kept[0]
+        if latest is not None and latest.slot == journal.last_slot + 1 == run.last_slot:
+            journal.add_next(latest)
+            return journal
+        tail = await self._storage.events.list(run.run_id, after_slot=journal.last_slot)
+        for stored in tail.data:
+            journal.add_next(stored)
+        return journal

@@ -1,0 +1,40 @@
+"""What every drive of a runtime shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING
+
+from wrkflw.clock import Clock
+from wrkflw.world.storage import Storage
+
+from .executor import Executor
+
+if TYPE_CHECKING:
+    from wrkflw.retries import Retry
+
+    from .chunks import Chunks
+    from .limits import Limits
+    from .recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    storage: Storage
+    owner: str
+    clock: Clock
+    random: Random
+    executor: Executor
+    limits: Limits
+    retry: Retry | None
+    hold: timedelta
+    """Timers up to here are waited out in place; for longer ones the run is parked."""
+    leaving: Callable[[], bool]
+    """Whether this process is giving its runs up."""
+    new_token: Callable[[], str]
+    """A token that nobody can guess."""
+    chunks: Callable[[Recorder], Chunks]
+    """What takes the chunks that the bodies of a run write."""
