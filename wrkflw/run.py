@@ -133,7 +133,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         if entity.workflow_name != workflow.id:
             raise RunNotFoundError(run_id)
         run: Run[Any, Any, Any] = cls(runtime, definition, run_id, exists=True)
-        await run.refresh()
+        run._journal = runtime.driver.journal_of(entity) or await runtime.runs.journal(run_id)
         return run
 
     @property
@@ -327,7 +327,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             if drive is None or drive.overdue:
                 result = await self._standing(deadline, for_good=for_good)
             elif drive.waiting_until is not None:
-                result = self._result(drive.journal, deadline, for_good=for_good)
+                result = self._result(drive.journal, deadline, for_good=for_good, goes_on=True)
             else:
                 result = None
             if result is not None:
@@ -363,8 +363,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             return None
         return self._result(drive.journal, deadline, for_good=for_good)
 
-    def _result(self, journal: Journal, deadline: datetime | None, *, for_good: bool) -> RunResult[WOutT] | None:
-        """What the record comes to; None when that is to be waited for."""
+    def _result(
+        self, journal: Journal, deadline: datetime | None, *, for_good: bool, goes_on: bool = False
+    ) -> RunResult[WOutT] | None:
+        """What the record comes to; None when that is to be waited for.  ``goes_on``: a drive will write into it."""
         result = result_of(journal, self._definition)
         if result is None:
             return None
@@ -374,6 +376,9 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             due = next_timer(journal)
             if not for_good and due is not None and (deadline is None or due <= deadline):
                 return None
+        if goes_on:
+            journal = journal.copy()
+            result = result_of(journal, self._definition)
         self._journal = journal
         return result
 

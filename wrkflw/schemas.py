@@ -92,6 +92,13 @@ class Schema:
             raise self._lost(value, loaded, what)
         return data, loaded
 
+    def written(self, value: object) -> bytes:
+        """The bytes that :meth:`store` makes of a value it takes; empty where it takes none."""
+        try:
+            return self._writer.to_json(value, warnings=False)
+        except Exception:  # noqa: BLE001  # see the class
+            return b""
+
     def by_fields(self, value: object, what: str) -> object:
         """``value`` made into the type by the names of its fields; what the type does not name is dropped.
 

@@ -17,6 +17,7 @@ from wrkflw.names import describe
 from wrkflw.schemas import Schema, schema_of
 from wrkflw.signatures import hints_of, plain_function, signature_of
 
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _TOLD: Final = "annotate the parameter with a type that can be stored, or pass plain data"
 
 
@@ -36,6 +37,18 @@ class _Reading:
     gives: object
     is_async: bool | None
 
+    @cached_property
+    def result(self) -> Schema:
+        return schema_of(self.gives)
+
+    @cached_property
+    def plain(self) -> tuple[tuple[bytes, Schema], ...]:
+        """What is written before each argument, and by which schema it is; empty where that is not so simple."""
+        parameters = self.signature.parameters.values()
+        if any(one.kind not in _POSITIONAL or one.name not in self.schemas for one in parameters):
+            return ()
+        return tuple((b"%b:" % to_json(one.name), self.schemas[one.name]) for one in parameters)
+
 
 _readings: WeakKeyDictionary[Callable[..., object], _Reading] = WeakKeyDictionary()
 
@@ -54,13 +67,13 @@ class Doing:
         """Whether a call gives an awaitable; None where that is not known before it is made."""
         return self._reading.is_async
 
-    @cached_property
+    @property
     def result(self) -> Schema:
         """How the result is stored: by the return annotation; as plain JSON where there is none.
 
         Raises DefinitionError when pydantic can make nothing of it.
         """
-        return schema_of(self._reading.gives)
+        return self._reading.result
 
     def store(
         self, args: tuple[object, ...], kwargs: Mapping[str, object], limit: int
@@ -70,11 +83,7 @@ class Doing:
         Raises TypeError when the function cannot be called with them, InvalidValueError when one does not survive
         storage, and LimitError past ``limit`` bytes.
         """
-        try:
-            bound = self._reading.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            called = getattr(self._function, "__name__", type(self._function).__name__)
-            raise TypeError(f"step {self._name!r} cannot call {called}(): {error}") from None
+        bound = self._bound(args, kwargs)
         self._seen.clear()
         parts: list[bytes] = []
         for name, value in bound.arguments.items():
@@ -99,6 +108,21 @@ class Doing:
                 got=len(data),
             )
         return data, bound.args, bound.kwargs
+
+    def is_written_as(self, data: bytes, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bool:
+        """Whether :meth:`store` would give these bytes, where that can be told without reading them back."""
+        reading = self._reading
+        if kwargs or len(args) != len(reading.plain):
+            return False
+        parts = [head + schema.written(value) for (head, schema), value in zip(reading.plain, args, strict=True)]
+        return b"{%b}" % b",".join(parts) == data
+
+    def _bound(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> inspect.BoundArguments:
+        try:
+            return self._reading.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            called = getattr(self._function, "__name__", type(self._function).__name__)
+            raise TypeError(f"step {self._name!r} cannot call {called}(): {error}") from None
 
     def load(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments that :meth:`store` wrote.

@@ -54,6 +54,8 @@ class Drive:
     ) -> None:
         self.services = services
         self.definition = definition
+        self.run_id = journal.run_id
+        self.journal = journal
         self.recorder = Recorder(services.storage, services.owner, journal, epoch)
         self.steps = Stepping(self)
         self.bells: set[Callable[[], None]] = set()
@@ -74,14 +76,6 @@ class Drive:
         self._expired = False
 
     # --- what the parts of an execution ask --------------------------------------------------------
-
-    @property
-    def run_id(self) -> str:
-        return self.recorder.journal.run_id
-
-    @property
-    def journal(self) -> Journal:
-        return self.recorder.journal
 
     @property
     def cancelled(self) -> bool:

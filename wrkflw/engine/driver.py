@@ -220,6 +220,10 @@ class Driver:
         journal = await self._kept.journal_of(run, latest)
         self._launch(Drive(self._services, definition, journal, run.epoch, lambda: self._waiters.tell(run.run_id)))
 
+    def journal_of(self, run: Run) -> Journal | None:
+        """The journal of a run that was parked here, if it still stands so.  Not to be written to."""
+        return self._kept.peek(run)
+
     def drive_of(self, run_id: str) -> Drive | None:
         """The drive of a run that is being advanced here now."""
         return self._drives.get(run_id)

@@ -41,6 +41,8 @@ class Executor:
         and never does when the try is given up meanwhile.
         """
         given = arguments(body, value, call)
+        if body.is_async and timeout is None:
+            return await cast("Awaitable[object]", body.function(*given))
         if body.is_async:
             return await _Limit(self._clock, timeout, call).on(cast("Awaitable[object]", body.function(*given)))
         work = functools.partial(contextvars.copy_context().run, body.function, *given)

@@ -7,7 +7,7 @@ goes on at the last node that began.  What stands before is not looked at; a ste
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -106,7 +106,7 @@ class Interpreter:
 
     # --- steps -------------------------------------------------------------------------------------
 
-    async def call(
+    def call(
         self,
         scope: Scope,
         step: AnyStep,
@@ -116,10 +116,10 @@ class Interpreter:
         iteration: int | None = None,
         index: int | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Flow:
+    ) -> Coroutine[Any, Any, Flow]:
         """The output of one call of a step or nested workflow; ``meta`` is recorded when it begins."""
         plan = scope.definition.plan(step, again=iteration is not None and iteration > 1)
-        return await self.call_planned(scope, plan, key, flow, iteration=iteration, index=index, meta=meta)
+        return self.call_planned(scope, plan, key, flow, iteration=iteration, index=index, meta=meta)
 
     async def call_planned(
         self,

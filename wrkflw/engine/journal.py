@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, cast
@@ -11,7 +12,7 @@ from wrkflw.errors import StoreError
 from wrkflw.world import events as e
 
 from .keys import id_of, scope_of
-from .records import Record, RecordStatus, ScopeRecords, SuspensionRecord, WaitRecord
+from .records import Record, RecordStatus, ScopeRecords, SuspensionRecord, WaitRecord, copy_record, copy_wait
 from .signals import Signals
 
 RunStanding: TypeAlias = Literal["pending", "running", "completed", "failed", "cancelled"]
@@ -89,6 +90,23 @@ class Journal:
                 found[1].since = at
             case _:
                 pass
+
+    def copy(self) -> Journal:
+        """Another one that holds the same, for who goes on from here."""
+        twin = copy(self)
+        twin.records = {key: copy_record(record) for key, record in self.records.items()}
+        twin.waits = {key: copy_wait(wait) for key, wait in self.waits.items()}
+        twin.scopes = {prefix: scope.copy(twin.twin_of) for prefix, scope in self.scopes.items()}
+        twin.stirred = self.stirred.copy()
+        twin._by_id = {record.correlation_id: record for record in twin.records.values()}
+        asked = [(record, one) for record in twin.records.values() for one in record.suspensions]
+        twin._hooks = {one.hook_id: (record, one) for record, one in asked}
+        twin._signals = self._signals.copy({wait.wait_id: wait for wait in twin.waits.values()})
+        return twin
+
+    def twin_of(self, record: Record | WaitRecord) -> Record | WaitRecord:
+        """The record of the same thing here."""
+        return self.records[record.key] if isinstance(record, Record) else self.waits[record.key]
 
     def reread(self, log: Iterable[e.StoredEvent]) -> None:
         """Hold what the log says, and nothing else."""

@@ -38,6 +38,11 @@ class KeptJournals:
         if kept is not None:
             self._events -= kept[0].last_slot
 
+    def peek(self, run: Run) -> Journal | None:
+        """The journal of a run as it stands, if it is here.  Not to be written to."""
+        kept = self._kept.get(run.run_id)
+        return kept[0] if kept is not None and (kept[1], kept[0].last_slot) == (run.epoch, run.last_slot) else None
+
     async def journal_of(self, run: Run, latest: e.StoredEvent | None = None) -> Journal:
         """The journal of a run that was just claimed; ``latest`` is an event of it that is known to be its last.
 
@@ -48,7 +53,7 @@ class KeptJournals:
         if kept is None or kept[1] + 1 != run.epoch:
             log = await self._storage.events.list(run.run_id)
             return Journal.of(run.run_id, log.data)
-        journal = kept[0]
+        journal = kept[0].copy()  # handles look at the one that is kept, and see what is durable
         if latest is not None and latest.slot == journal.last_slot + 1 == run.last_slot:
             journal.add_next(latest)
             return journal

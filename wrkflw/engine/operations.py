@@ -100,14 +100,17 @@ def called(
     kwargs: Mapping[str, object],
     retry: Retry | None,
     timeout: timedelta | None,
+    before: Record | None,
 ) -> tuple[Plan, Flow]:
-    """How ``step.do`` is executed, and with what.
+    """How ``step.do`` is executed, and with what.  ``before`` is what is on record for it, if it is over.
 
     Raises TypeError when the function cannot be called so, InvalidValueError or LimitError when an argument cannot be
     stored.
     """
     doing = Doing(name, function)
-    data, _, _ = doing.store(args, kwargs, drive.services.limits.value_bytes)
+    data = before.input if before is not None else None
+    if data is None or not doing.is_written_as(data, args, kwargs):
+        data, _, _ = doing.store(args, kwargs, drive.services.limits.value_bytes)
 
     def call() -> object:
         given, named = doing.load(data)  # its own, at every try

@@ -255,7 +255,18 @@ class Program:
     def key_of(self, name: str) -> str:
         """The key of the next use of a name."""
         use = self._uses[name] = self._uses.get(name, 0) + 1
+        return self._key(name, use)
+
+    def _key(self, name: str, use: int) -> str:
         return self.scope.key_of(name if use == 1 else of_iteration(name, use))
+
+    def ended_before(self, name: str) -> Record | None:
+        """What is on record for the next use of a name, if that is over."""
+        if not self._unasked:
+            return None
+        use = self._uses.get(name, 0) + 1
+        record = self.drive.journal.records.get(self._key(name, use))
+        return record if record is not None and record.ended is not None else None
 
     def ask(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
 RecordStatus: TypeAlias = Literal[
@@ -113,3 +115,25 @@ class ScopeRecords:
     """The id of what began last."""
     endings: list[str] = field(default_factory=list[str])
     """The keys of what is over, in the order of the log."""
+
+    def copy(self, twin_of: Callable[[Record | WaitRecord], Record | WaitRecord]) -> ScopeRecords:
+        """The same of other records; ``twin_of`` tells which stand for these."""
+        by_id = {id: [twin_of(one) for one in found] for id, found in self.by_id.items()}
+        return ScopeRecords(by_id, self.last, self.endings.copy())
+
+
+_suspension_fields: Callable[[SuspensionRecord], tuple[Any, ...]] = attrgetter(
+    *(field.name for field in fields(SuspensionRecord))
+)
+_record_fields: Callable[[Record], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(Record)))
+_wait_fields: Callable[[WaitRecord], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(WaitRecord)))
+
+
+def copy_record(record: Record) -> Record:
+    twin = Record(*_record_fields(record))
+    twin.suspensions = tuple(SuspensionRecord(*_suspension_fields(one)) for one in record.suspensions)
+    return twin
+
+
+def copy_wait(wait: WaitRecord) -> WaitRecord:
+    return WaitRecord(*_wait_fields(wait))

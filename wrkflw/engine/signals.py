@@ -6,6 +6,7 @@ The same rule as the World's fold: a function of the log, so that no two readers
 from __future__ import annotations
 
 import bisect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .records import WaitRecord
@@ -60,3 +61,8 @@ class Signals:
         slot, payload, name = wait.taken, wait.payload, wait.signal_type or ""
         wait.taken = wait.payload = wait.ended = None
         return self.arrive(name, slot, payload)
+
+    def copy(self, twins: Mapping[str, WaitRecord]) -> Signals:
+        """The same of other waits, by id."""
+        lines = {name: {wait_id: twins[wait_id] for wait_id in line} for name, line in self._lines.items()}
+        return Signals(dict(twins), lines, {name: arrived.copy() for name, arrived in self._arrived.items()})

@@ -26,6 +26,7 @@ from . import failures
 from .calls import Bail, StepCall, Suspend
 from .chunks import NotWrittenError
 from .definition import AnyStep, Plan
+from .lanes import Lane
 from .records import Record
 from .scopes import Scope
 from .standing import BailedError, LeftError, Parked, StepEndedError
@@ -64,7 +65,7 @@ class Stepping:
         Raises StepEndedError when it failed for good, BailedError when it ended its workflow, LeftError when it waits
         for another try or for an answer.
         """
-        record = self._recorder.journal.records.get(key)
+        record = self._drive.journal.records.get(key)
         if record is None:
             flow = await self._begin(scope, plan, key, flow, meta)
         elif record.status == "completed":
@@ -177,7 +178,11 @@ class Stepping:
         self._drive.begun.add(key)
         try:
             try:
-                result = await self._run_body(scope, cast("Body", plan.body), value, call, plan.step.timeout)
+                body, timeout = cast("Body", plan.body), plan.step.timeout
+                if scope.lane.outer is None:  # nothing but the end of the run itself can cut it short
+                    result = await self._services.executor.run(body, value, call, timeout)
+                else:
+                    result = await self._run_in_lane(scope.lane, body, value, call, timeout)
             finally:
                 if self._drive.chunks.leave(call):
                     await self._drive.chunks.settled(call)  # before anything is noted of how the try ended
@@ -207,17 +212,16 @@ class Stepping:
         except (InvalidValueError, LimitError) as error:  # the effect has happened; another try cannot mend it
             self._fail(self._record(key), error)
 
-    async def _run_body(
-        self, scope: Scope, body: Body, value: object, call: StepCall, timeout: timedelta | None
+    async def _run_in_lane(
+        self, lane: Lane, body: Body, value: object, call: StepCall, timeout: timedelta | None
     ) -> object:
-        task = asyncio.current_task() if scope.lane.outer is not None else None
-        if task is None:
-            return await self._services.executor.run(body, value, call, timeout)
-        scope.lane.enter(task)
+        task = asyncio.current_task()
+        assert task is not None
+        lane.enter(task)
         try:
             return await self._services.executor.run(body, value, call, timeout)
         finally:
-            scope.lane.leave(task)
+            lane.leave(task)
 
     def _complete(self, key: str, plan: Plan, call: StepCall, result: object) -> Flow:
         record = self._record(key)
@@ -292,7 +296,7 @@ class Stepping:
         raise StepEndedError(failed) from error
 
     def _record(self, key: str) -> Record:
-        return self._recorder.journal.records[key]
+        return self._drive.journal.records[key]
 
 
 def _forget_cancellation() -> None:

@@ -50,7 +50,8 @@ class Tools:
         timeout: timedelta | None,
         /,
     ) -> Coroutine[Any, Any, object]:
-        return self._step(name, *called(self._drive, name, function, args, kwargs, retry, timeout))
+        before = self._program.ended_before(name)
+        return self._step(name, *called(self._drive, name, function, args, kwargs, retry, timeout, before))
 
     def run(
         self, step: AnyStep, data: object, name: str, retry: Retry | None, timeout: timedelta | None, /
