@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
 from typing_extensions import TypeVar
 
 from .context import ResultAccess, Results
+from .creation import creation_of
 from .durations import parse_duration
 from .engine.inbox import Inbox
 from .engine.journal import Journal
-from .engine.outcomes import next_timer, result_of
-from .engine.standing import Ended, Parked
-from .engine.values import stored
 from .engine.views import StepReader, snapshot_of, state_at
 from .errors import (
     AlreadyResumedError,
@@ -27,8 +25,8 @@ from .errors import (
     StoreError,
 )
 from .forks import Fork
-from .results import RunResult, Snapshot, StreamItem, Waiting
-from .schemas import plain
+from .lookout import Lookout
+from .results import RunResult, Snapshot, StreamItem
 from .streams import Place, bytes_of, stream_of
 from .world.entities import Run as RunEntity
 from .world.errors import EntityConflictError
@@ -229,42 +227,15 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         return self
 
     def _created(self, input_data: object, initial_state: object) -> RunCreated:
-        """The first event of the run.  Raises InvalidValueError, LimitError."""
-        definition = self._definition
-        what = f"input of run {self._run_id}"
-        schema = definition.input_schema
-        flow = stored(schema, schema.validate(input_data, what), what, self._runtime.limits.value_bytes)
-        return RunCreated(
-            workflow_name=definition.id,
-            input=flow.data,
-            execution_context=self._context(initial_state),
-            attributes=self._attributes or None,
-            definition_hash=definition.fingerprint,
+        return creation_of(
+            self._runtime,
+            self._definition,
+            self._run_id,
+            input_data,
+            initial_state,
+            attributes=self._attributes,
             idempotency_key=self._idempotency_key,
         )
-
-    def _context(self, initial_state: object) -> dict[str, Any] | None:
-        """What the run begins with beside its input: its first state; for code, the time by its own clock."""
-        context = self._first_state(initial_state) or {}
-        if self._definition.has_code:
-            context["at"] = self._runtime.clock.now().isoformat()
-        return context or None
-
-    def _first_state(self, initial_state: object) -> dict[str, Any] | None:
-        schema = self._definition.state_schema
-        make = self._definition.graph.state_schema
-        if schema is None or make is None:
-            if initial_state is not None:
-                raise InvalidValueError.because(
-                    f"initial state of run {self._run_id}",
-                    f"was given, but workflow {self._definition.id!r} has none",
-                    cure="declare state_schema=",
-                )
-            return None
-        what = f"initial state of run {self._run_id}"
-        state = make() if initial_state is None else schema.validate(initial_state, what)
-        flow = stored(schema, state, what, self._runtime.limits.value_bytes)
-        return {"state": plain(flow.data or b"null")}
 
     async def _find_by_key(self, conflict: EntityConflictError) -> None:
         """Somebody else was faster: take the run that holds the key.  Raises RunExistsError when there is none."""
@@ -315,72 +286,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def _outcome(
         self, patience: timedelta | None, begun: Drive | None = None, *, for_good: bool = False
     ) -> RunResult[WOutT]:
-        """How the run stands once it is finished or parked; timers that are due within ``patience`` are waited out.
-
-        ``for_good``: events, and all timers, are waited for as well.  Raises what kept the run that was ``begun`` from
-        coming to be.
-        """
-        driver, clock = self._runtime.driver, self._runtime.clock
-        deadline = None if patience is None else clock.now() + patience
-        while True:
-            drive = driver.drive_of(self._run_id)
-            if drive is None or drive.overdue:
-                result = await self._standing(deadline, for_good=for_good)
-            elif drive.waiting_until is not None:
-                result = self._result(drive.journal, deadline, for_good=for_good, goes_on=True)
-            else:
-                result = None
-            if result is not None:
-                return result
-            await driver.changed(self._run_id)
-            if begun is not None and begun.refusal is not None:
-                raise begun.refusal
-            if drive is not None and isinstance(drive.standing, Ended | Parked):
-                result = self._landed(drive, deadline, for_good=for_good)
-                if result is not None:
-                    return result
-
-    async def _standing(self, deadline: datetime | None, *, for_good: bool) -> RunResult[WOutT] | None:
-        """How a run stands that is not driven here; None while it moves elsewhere, or soon will."""
-        entity = await self._runtime.runs.entity(self._run_id)
-        is_settled = entity.ended or entity.paused_at is not None
-        if not is_settled and entity.owner is not None:
-            return None
-        if not is_settled and entity.wake_at is not None and entity.wake_at <= self._runtime.clock.now():
-            return None
-        journal = await self._runtime.runs.journal(self._run_id)
-        if not is_settled and journal.status == "pending" and entity.wake_at is not None:  # it is to start later
-            if for_good or deadline is None or entity.wake_at <= deadline:
-                return None
-            self._journal = journal
-            return Waiting(self._run_id, self._results(), "sleep", entity.wake_at)
-        return self._result(journal, deadline, for_good=for_good)
-
-    def _landed(self, drive: Drive, deadline: datetime | None, *, for_good: bool) -> RunResult[WOutT] | None:
-        """How the run stood when this process let go of it; None when it is to go on at once."""
-        standing, now = drive.standing, self._runtime.clock.now()
-        if isinstance(standing, Parked) and standing.until is not None and standing.until <= now:
-            return None
-        return self._result(drive.journal, deadline, for_good=for_good)
-
-    def _result(
-        self, journal: Journal, deadline: datetime | None, *, for_good: bool, goes_on: bool = False
-    ) -> RunResult[WOutT] | None:
-        """What the record comes to; None when that is to be waited for.  ``goes_on``: a drive will write into it."""
-        result = result_of(journal, self._definition)
-        if result is None:
-            return None
-        if not journal.ended and journal.paused_by is None:
-            if for_good and result.status == "waiting":
-                return None
-            due = next_timer(journal)
-            if not for_good and due is not None and (deadline is None or due <= deadline):
-                return None
-        if goes_on:
-            journal = journal.copy()
-            result = result_of(journal, self._definition)
-        self._journal = journal
-        return result
+        lookout = Lookout(self._runtime, self._definition, self._run_id, patience, for_good=for_good)
+        seen = await lookout.watch(begun)
+        self._journal = seen.journal
+        return cast("RunResult[WOutT]", seen.result)
 
     # --- what the outside hands in -----------------------------------------------------------------
 

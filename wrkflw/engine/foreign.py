@@ -19,6 +19,7 @@ _LIBRARIES: Final = tuple(
     }
 )
 _INNERMOST = 100  # frames looked at
+_ENSURES: Final = ("ensure_future", "_ensure_future")
 
 
 class Host(Protocol):
@@ -161,3 +162,20 @@ def _described(awaited: object) -> str:
         return "a future of another event loop"
     kind = type(awaited)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def begins_in_no_order(coroutine: Coroutine[Any, Any, object]) -> bool:
+    """Whether the loop's caller makes a task of it for ``asyncio.as_completed``, which takes them out of a set.
+
+    One that ``step`` gave has its key already, and may begin when it likes.
+    """
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage] -- the fastest way to know
+    if frame.f_code.co_name not in _ENSURES:
+        return False
+    for _ in range(4):
+        if frame.f_back is None or frame.f_globals.get("__name__") != "asyncio.tasks":
+            return False
+        if frame.f_code.co_name == "as_completed" or "_AsCompletedIterator" in frame.f_code.co_qualname:
+            return getattr(getattr(coroutine, "cr_code", None), "co_name", "") != "result_of"
+        frame = frame.f_back
+    return False

@@ -61,8 +61,10 @@ class Inbox:
         except (HookNotFoundError, EntityConflictError, RunExpiredError) as refusal:  # somebody was faster
             now = await self._read(seen.run_id)
             answered_at = now.answered_at(asked.hook_id)
+            if answered_at is None and not now.ended:
+                raise NotSuspendedError.moved_on(seen.run_id, record.key, _open_keys(now)) from refusal
             if now.ended or answered_at is None:
-                raise NotSuspendedError(seen.run_id, at or step.id, _open_keys(now)) from refusal
+                raise NotSuspendedError(seen.run_id, at or step.id, ()) from refusal
             raise AlreadyResumedError(seen.run_id, record.key, answered_at) from refusal
 
     async def _answer(self, run_id: str, step: AnyStep, record: Record, asked: SuspensionRecord, data: object) -> None:

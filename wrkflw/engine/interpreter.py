@@ -252,8 +252,8 @@ class Interpreter:
 
     def _output(self, scope: Scope, step: AnyStep, key: str) -> Flow:
         record = self.drive.journal.records.get(key)
-        if record is None or not record.succeeded:  # it was inserted before what had begun
-            raise DefinitionChangedError(self.drive.run_id, key, scope.definition.id)
+        if record is None or not record.succeeded:
+            raise DefinitionChangedError.put_before(self.drive.run_id, key, scope.definition.id)
         return self.output_of(scope, step, record)
 
     def output_of(self, scope: Scope, step: AnyStep, record: Record) -> Flow:
@@ -266,7 +266,7 @@ class Interpreter:
     def _payload(self, scope: Scope, node: WaitForEvent) -> Flow:
         wait = self.drive.journal.waits.get(scope.key_of(node.id))
         if wait is None:
-            raise DefinitionChangedError(self.drive.run_id, scope.key_of(node.id), scope.definition.id)
+            raise DefinitionChangedError.put_before(self.drive.run_id, scope.key_of(node.id), scope.definition.id)
         if wait.payload is None:
             return Settled(node.default)
         schema = schema_of(node.event.schema)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack, cas
 
 from wrkflw.errors import ForeignAwaitError
 
-from .foreign import Watched, running_frames, told
+from .foreign import Watched, begins_in_no_order, running_frames, told
 
 if TYPE_CHECKING:
     from asyncio import BaseEventLoop as _EventLoop  # has in the stubs what the abstract one leaves open; see _OUTSIDE
@@ -183,6 +183,14 @@ class ProgramLoop(_EventLoop):
             self.foreign = ForeignAwaitError(self.run_id, "", sentence)
         return Outside(sentence)
 
+    def _note_disorder(self) -> None:
+        """Coroutines of the program's own were given to ``asyncio.as_completed``, which makes tasks of a set."""
+        _, where = told(None, running_frames()[:-1])
+        what = f"gives coroutines to asyncio.as_completed() at {where}, which begins them in no order"
+        if self.foreign is None and not self.poisoned:
+            sentence = f"run {self.run_id!r} {what}; give it tasks of asyncio.create_task()"
+            self.foreign = ForeignAwaitError(self.run_id, "", sentence)
+
     # --- calls and timers --------------------------------------------------------------------------
 
     def call_soon(
@@ -239,6 +247,8 @@ class ProgramLoop(_EventLoop):
         **options: Any,
     ) -> asyncio.Task[_T]:
         coroutine = cast("Coroutine[Any, Any, _T]", coro)
+        if begins_in_no_order(coroutine):
+            self._note_disorder()
         if self._closed:
             coroutine.close()
             raise RuntimeError("the loop of a program is closed")

@@ -58,6 +58,14 @@ class DefinitionChangedError(WrkflwError):
         )
         return changed
 
+    @classmethod
+    def put_before(cls, run_id: str, key: str, workflow_id: str) -> Self:
+        """What flows out of a step is needed that was put before what the run had begun, and so never ran."""
+        changed = cls.__new__(cls)
+        what = f"needs the output of {key!r}, which workflow {workflow_id!r} has put before what it had begun"
+        changed._say(run_id, key, workflow_id, f"{what}; deploy the old code, or fork at {key!r}")
+        return changed
+
     def _say(self, run_id: str, key: str, workflow_id: str, what: str) -> None:
         Exception.__init__(self, f"run {run_id!r} {what}")
         self.run_id = run_id

@@ -50,6 +50,15 @@ class NotSuspendedError(WrkflwError):
         self.open = tuple(open)
         super().__init__(f"step {step_id!r} of run {run_id!r} is not suspended; open: {names(self.open) or 'nothing'}")
 
+    @classmethod
+    def moved_on(cls, run_id: str, key: str, open: Iterable[str]) -> Self:
+        """The suspension that was to be answered is over, and another may be open."""
+        error = cls.__new__(cls)
+        cure = "look at what it asks now with run.result(), and answer that"
+        Exception.__init__(error, f"{key!r} of run {run_id!r} no longer waits for this answer; {cure}")
+        error.run_id, error.step_id, error.open = run_id, key, tuple(open)
+        return error
+
 
 class AmbiguousResumeError(WrkflwError):
     """Several calls of the step wait for an answer."""

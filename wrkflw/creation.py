@@ -1,0 +1,53 @@
+"""The first event of a run: its input and first state, checked and as they will be read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .engine.values import stored
+from .errors import InvalidValueError
+from .schemas import plain
+from .world.events import RunCreated
+
+if TYPE_CHECKING:
+    from .engine.definition import Definition
+    from .runtime import Runtime
+
+
+def creation_of(
+    runtime: Runtime,
+    definition: Definition,
+    run_id: str,
+    input_data: object,
+    initial_state: object,
+    *,
+    attributes: Mapping[str, str],
+    idempotency_key: str | None,
+) -> RunCreated:
+    """What creates the run.  Raises InvalidValueError, LimitError."""
+    schema, what = definition.input_schema, f"input of run {run_id}"
+    flow = stored(schema, schema.validate(input_data, what), what, runtime.limits.value_bytes)
+    context = _first_state(runtime, definition, run_id, initial_state)
+    if definition.has_code:
+        context["at"] = runtime.clock.now().isoformat()  # when its code begins, by its own clock
+    return RunCreated(
+        workflow_name=definition.id,
+        input=flow.data,
+        execution_context=context or None,
+        attributes=dict(attributes) or None,
+        definition_hash=definition.fingerprint,
+        idempotency_key=idempotency_key,
+    )
+
+
+def _first_state(runtime: Runtime, definition: Definition, run_id: str, initial_state: object) -> dict[str, Any]:
+    schema, make, what = definition.state_schema, definition.graph.state_schema, f"initial state of run {run_id}"
+    if schema is None or make is None:
+        if initial_state is not None:
+            problem = f"was given, but workflow {definition.id!r} has none"
+            raise InvalidValueError.because(what, problem, cure="declare state_schema=")
+        return {}
+    state = make() if initial_state is None else schema.validate(initial_state, what)
+    flow = stored(schema, state, what, runtime.limits.value_bytes)
+    return {"state": plain(flow.data or b"null")}
