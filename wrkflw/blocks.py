@@ -114,6 +114,9 @@ class Blocks(Chain[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT, StateT])
             DefinitionError: there are fewer than two steps, or more than eight.
             TypeError: one of them is no step.
         """
+        if len(steps) == 1 and isinstance(steps[0], list | tuple):
+            given = type(steps[0]).__name__
+            raise TypeError(f".parallel() got a {given}; write .parallel(a, b) or use .parallel_all([...])")
         if not 2 <= len(steps) <= 8:
             cure = "use .parallel_all()" if len(steps) > 8 else "use .then()"
             raise DefinitionError(f"parallel takes two to eight steps, got {len(steps)}; {cure}")

@@ -146,7 +146,8 @@ class Declaration:
             raise DefinitionError(
                 f"the parameters of step {self._step_id!r} cannot be read; wrap it in a def"
             ) from error
-        taken = [parameter for parameter in parameters if not _is_option(parameter)]
+        first = parameters[:1]
+        taken = [each for each in parameters if not _is_option(each, may_be_input=each in first)]
         if len(taken) > 2:
             raise DefinitionError(f"step {self._step_id!r} has {len(taken)} parameters; {_TAKES}")
         for parameter in taken:
@@ -223,9 +224,11 @@ def _is_context(form: object) -> bool:
     return (get_origin(form) or form) in (StepContext, SuspendContext)
 
 
-def _is_option(parameter: inspect.Parameter) -> bool:
-    """A keyword that has a default is nobody's business but the function's."""
-    return parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+def _is_option(parameter: inspect.Parameter, *, may_be_input: bool) -> bool:
+    """What has a default is nobody's business but the function's: a keyword, or the ``i=i`` of a lambda in a loop."""
+    if parameter.default is parameter.empty:
+        return False
+    return parameter.kind is parameter.KEYWORD_ONLY or (not may_be_input and parameter.annotation is parameter.empty)
 
 
 def _plain(function: Callable[..., object]) -> Callable[..., object]:

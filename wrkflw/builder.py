@@ -15,7 +15,7 @@ from .chains import Draft, check_step
 from .checks import check
 from .context import MapContext
 from .durations import parse_duration
-from .events import Event
+from .events import Event, check_event
 from .graph import Graph
 from .names import check_id, check_options
 from .steps import Step, check_retry
@@ -183,7 +183,7 @@ class WorkflowBuilder(Blocks[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT
         default: object,
         id: str | None,
     ) -> graph.WaitForEvent:
-        _check_is_event(event)
+        check_event("a wait", event)
         limit = None if timeout is None else parse_duration(timeout)
         return graph.WaitForEvent(self._id(id, "wait", graph.WaitForEvent), event, limit, default, function)
 
@@ -244,8 +244,3 @@ def _check_is_time(value: object) -> None:
             raise ValueError(f"sleep_until needs a timezone-aware time, got {value}; add tzinfo")
     elif not callable(value):
         raise TypeError(f"sleep_until takes a datetime or a function, got {value!r}; use .sleep() for a duration")
-
-
-def _check_is_event(value: object) -> None:  # of any object: not all callers are typed
-    if not isinstance(value, Event):
-        raise TypeError(f"a wait takes an Event, got {value!r}; make one with Event(name, schema)")

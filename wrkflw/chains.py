@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
 
-from . import graph
+from . import graph, steps
 from .graph import Graph, Node
 from .names import check_id
-from .steps import Step
 from .workflows import WorkflowOptions
 
 if TYPE_CHECKING:
@@ -55,13 +54,14 @@ class Chain(Generic[InT, OutT, PrevT, StateT]):
         return self._id(id, "sleep", graph.Sleep, graph.SleepUntil)
 
 
-def check_step(method: str, value: object, *, cure: str = "decorate it with @step") -> graph.AnyStep:
+def check_step(method: str, value: object, *, cure: str = steps.DECORATE) -> graph.AnyStep:
     """``value``, when it is a step; on its own line, and of any object: not all callers are typed.
 
     Raises:
-        TypeError: ``value`` is a plain function, or no step at all.
+        TypeError: ``value`` is a plain function, a builder, or no step at all.
     """
-    if isinstance(value, Step):
-        return cast("graph.AnyStep", value)
-    name = getattr(value, "__name__", repr(value))
-    raise TypeError(f"{method} takes a step, got {name}; {cure}")
+    if isinstance(value, Chain):
+        draft: Draft = value._draft  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] -- it is this module's
+        workflow_id = draft.graph.workflow_id
+        raise TypeError(f"{method} takes a step, and {workflow_id!r} is still a builder; end the chain with .commit()")
+    return steps.check_step(method, value, cure=cure)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .engine.definition import Definition
-from .engine.fitting import misfit
 from .engine.journal import Journal
-from .errors import DefinitionChangedError
 from .world.errors import WorkflowRunNotFoundError
 from .world.storage import PageRequest, RunFilter
 
@@ -51,9 +49,9 @@ async def check_runs(runtime: Runtime, workflows: Sequence[WorkflowLike] | None 
     can be checked from a ``Runtime(..., worker=False)`` beside the one that is in use.  Without, all open runs are, by
     the workflows that the runtime knows; those of any other are ``unknown``: nothing here would take them.
 
-    Writes nothing, and calls no code of yours but validators: no step, map or condition.  So it cannot tell whether a
-    map now gives a ``foreach`` other items.  Of a workflow that is written as a function it tells only whether its
-    input can be read: what its code asks for shows when it runs.
+    Writes nothing, and runs no step.  The code of a workflow that is written as a function is run up to where the
+    record ends, for what it asks for shows in no other way.  Of a graph no function is called but validators, so it
+    cannot tell whether a map now gives a ``foreach`` other items.
 
     Raises:
         RuntimeError: the runtime is not open.
@@ -99,7 +97,7 @@ async def _check(runtime: Runtime, run: RunEntity, definition: Definition | None
         return None
     if journal.ended:
         return None
-    changed: DefinitionChangedError | None = misfit(definition, journal)
+    changed = await runtime.driver.misfit(definition, journal)
     if changed is None:
         return RunCheck(run.run_id, definition.id, "fits")
     return RunCheck(run.run_id, definition.id, "breaks", changed.key, str(changed))

@@ -26,3 +26,9 @@ class Event(Generic[EventT]):
 
     def __repr__(self) -> str:
         return f"Event({self.name!r}, {describe(self.schema)})"
+
+
+def check_event(what: str, value: object) -> None:  # of any object: not all callers are typed
+    """Raises TypeError, which says that ``what`` takes an Event, when ``value`` is none."""
+    if not isinstance(value, Event):
+        raise TypeError(f"{what} takes an Event, got {value!r}; make one with Event(name, schema)")

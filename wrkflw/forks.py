@@ -15,6 +15,7 @@ from .engine.forking import Forking, Given
 from .engine.values import stored
 from .errors import InvalidValueError, RunNotFoundError
 from .schemas import plain, schema_of
+from .steps import ITSELF, check_step
 from .world.errors import WorkflowRunNotFoundError
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ class Fork(Generic[WInT, WOutT, StateT]):
 
         Raises:
             InvalidValueError: the value is not what the step gives.
+            TypeError: ``step`` is no step.
             LimitError: it is too large.
         """
+        check_step("with_output()", step, cure=ITSELF)
         schema = schema_of(step.stored_output_schema)
         data = self._stored(schema, value, f"output of step {step.id!r}")
         outputs = {**self._given.outputs, step.id: (cast("AnyStep", step), data)}

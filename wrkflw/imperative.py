@@ -16,7 +16,7 @@ from typing_extensions import ParamSpec, TypeVar, Unpack
 from .bodies import UNDECLARED, Declaration, names_of_caller
 from .durations import parse_duration
 from .errors import DefinitionError, InvalidValueError
-from .events import Event
+from .events import Event, check_event
 from .graph import MISSING, Code, Graph
 from .names import check_id, check_options, describe, id_of_function
 from .retries import Retry
@@ -103,10 +103,14 @@ class StepTools:
     @overload
     def do(
         self, name: str, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, R]: ...
+    ) -> Coroutine[object, object, R]: ...
     @overload
-    def do(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
-    def do(self, name: str, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
+    def do(
+        self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, object, R]: ...
+    def do(
+        self, name: str, fn: Callable[..., object], /, *args: object, **kwargs: object
+    ) -> Coroutine[object, object, Any]:
         """Call a plain function as a step: ``link = await step.do("link", make_link, user.email, days=7)``.
 
         Raises:
@@ -120,7 +124,7 @@ class StepTools:
 
     def run(
         self, step: Step[InputT, OutputT], data: InputT, /, *, name: str | None = None
-    ) -> Coroutine[Any, Any, OutputT]:
+    ) -> Coroutine[object, object, OutputT]:
         """Run a Step object (or a nested Workflow): ``user = await step.run(fetch_user, data)``.
 
         Raises:
@@ -132,19 +136,19 @@ class StepTools:
         _check_step(step)
         name = step.id if name is None else check_id("step", name)
         running = self._program.run(step, data, name, self._retry, self._timeout)
-        return cast("Coroutine[Any, Any, OutputT]", running)
+        return cast("Coroutine[object, object, OutputT]", running)
 
-    def sleep(self, name: str, duration: timedelta | str, /) -> Coroutine[Any, Any, None]:
+    def sleep(self, name: str, duration: timedelta | str, /) -> Coroutine[object, object, None]:
         """Park for a while, which may outlast the process.  Raises ValueError for what is not a duration."""
         return self._program.sleep_for(check_id("sleep", name), parse_duration(duration, "sleep for"))
 
-    def sleep_until(self, name: str, when: datetime, /) -> Coroutine[Any, Any, None]:
+    def sleep_until(self, name: str, when: datetime, /) -> Coroutine[object, object, None]:
         """Park until a time; a past one passes at once.  Raises InvalidValueError when it has no timezone."""
         return self._program.sleep_until(check_id("sleep", name), _checked_time(name, when))
 
     def wait_for_event(
         self, event: Event[PayloadT], /, *, timeout: timedelta | str | None = None, default: PayloadT = _NO_DEFAULT
-    ) -> Coroutine[Any, Any, PayloadT]:
+    ) -> Coroutine[object, object, PayloadT]:
         """The payload of the event, when it comes.  ``default`` is given when ``timeout`` has passed.
 
         Raises:
@@ -152,9 +156,9 @@ class StepTools:
             ValueError: ``timeout`` is not a duration.
             WaitTimeoutError: the time is up, and there is no default.
         """
-        _check_event(event)
+        check_event("a wait", event)
         patience = None if timeout is None else parse_duration(timeout)
-        return cast("Coroutine[Any, Any, PayloadT]", self._program.wait(event, patience, default))
+        return cast("Coroutine[object, object, PayloadT]", self._program.wait(event, patience, default))
 
     def now(self) -> datetime:
         """Deterministic: the time of the last event delivered to this run."""
@@ -335,11 +339,6 @@ def _check_step(step: object) -> None:
         called = _name_of(step)
         raise TypeError(f"step.run() takes a step, got {called}; decorate it with @step, or use step.do()")
     raise TypeError(f"step.run() takes a step, got {step!r}")
-
-
-def _check_event(event: object) -> None:
-    if not isinstance(event, Event):
-        raise TypeError(f"a wait takes an Event, got {event!r}; make one with Event(name, schema)")
 
 
 def _checked_time(name: str, when: object) -> datetime:

@@ -11,6 +11,7 @@ from typing_extensions import TypeAliasType, TypeVar
 
 from .context import ResultAccess, Results
 from .errors import RunFailedError, RunNotFinishedError
+from .schemas import schema_of
 
 if TYPE_CHECKING:
     from .steps import SuspendableStep
@@ -231,6 +232,8 @@ class Suspension:
     payload: object
     token: str
     since: datetime
+    is_plain: bool = False
+    """Whether ``payload`` is plain JSON: only the code of the workflow knows the step, and so its type."""
 
 
 class Suspended(_Base):
@@ -245,9 +248,18 @@ class Suspended(_Base):
         self.suspensions = suspensions
 
     def payload_of(self, step: SuspendableStep[Never, object, Never, PayloadT, Never], /) -> PayloadT | None:
-        """What ``step`` suspended with, typed: of its first open suspension; None where it has none."""
-        payloads = (open.payload for open in self.suspensions if open.step_id == step.id)
-        return cast("PayloadT | None", next(payloads, None))
+        """What ``step`` suspended with, typed: of its first open suspension; None where it has none.
+
+        Raises:
+            InvalidValueError: what was recorded does not fit the type that the step has now.
+        """
+        first = next((open for open in self.suspensions if open.step_id == step.id), None)
+        if first is None:
+            return None
+        payload = first.payload
+        if first.is_plain:
+            payload = schema_of(step.body.suspend).load_tree(payload, f"payload of step {first.key!r}")
+        return cast("PayloadT | None", payload)
 
     def unwrap(self) -> Never:
         """Raises RunNotFinishedError."""

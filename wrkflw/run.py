@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Generator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
@@ -19,17 +20,20 @@ from .engine.views import StepReader, snapshot_of, state_at
 from .errors import (
     AlreadyResumedError,
     InvalidValueError,
+    LimitError,
     RunConflictError,
     RunExistsError,
     RunNotFoundError,
     StoreError,
 )
+from .events import check_event
 from .forks import Fork
 from .lookout import Lookout
 from .results import RunResult, Snapshot, StreamItem
+from .steps import ITSELF, check_step
 from .streams import Place, bytes_of, stream_of
 from .world.entities import Run as RunEntity
-from .world.errors import EntityConflictError
+from .world.errors import EntityConflictError, EventLimitError
 from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
 
 if TYPE_CHECKING:
@@ -54,6 +58,14 @@ class _Within(ResultAccess):
 
     def _results(self) -> Results:
         return self._read
+
+
+def _check_attributes(attributes: Mapping[Any, Any]) -> None:  # of anything: not all callers are typed
+    for name, value in attributes.items():
+        if not isinstance(name, str):
+            raise InvalidValueError.because(f"attribute {name!r}", "has a name that is no str", cure="give it a str")
+        if not isinstance(value, str):
+            raise InvalidValueError.because(f"attribute {name!r}", f"is {value!r}, which is no str", cure="pass a str")
 
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -98,6 +110,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     ) -> Run[Any, Any, Any]:
         """The handle of a run to be, or of the one that holds the key."""
         definition = runtime.define(workflow)
+        _check_attributes(attributes or {})
         if run_id is not None and not _RUN_ID.fullmatch(run_id):
             cure = "use letters, digits, '_' and '-', at most 128"
             raise InvalidValueError.because(f"{run_id[:140]!r}", "cannot be a run id", cure=cure)
@@ -129,7 +142,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         definition = runtime.define(workflow)
         entity = await runtime.runs.entity(run_id)
         if entity.workflow_name != workflow.id:
-            raise RunNotFoundError(run_id)
+            raise RunNotFoundError.of_another(run_id, entity.workflow_name)
         run: Run[Any, Any, Any] = cls(runtime, definition, run_id, exists=True)
         run._journal = runtime.driver.journal_of(entity) or await runtime.runs.journal(run_id)
         return run
@@ -165,7 +178,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     ) -> RunResult[WOutT]:
         """Start the run, and drive it here until it ends or parks.
 
-        Timers due within ``wait`` are waited out; for longer ones the result is Waiting ("0s": for any; None: never).
+        The timers of sleeps and retries that are due within ``wait`` are waited out; for longer ones the result is
+        Waiting ("0s": for any; None: never).
         Once this returns, what the result says is durable.  A run found by its idempotency key is not started again,
         but driven or awaited.
 
@@ -185,6 +199,9 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             begun = self._runtime.driver.begin(self._definition, self._run_id, created)
         try:
             return await self._outcome(patience, begun)
+        except EventLimitError as error:  # its first transaction is more than a log may hold
+            self._exists = False
+            raise LimitError(str(error), limit=error.limit, got=error.limit + 1) from error
         except EntityConflictError as conflict:
             await self._find_by_key(conflict)
             await self._join(created)
@@ -287,7 +304,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         self, patience: timedelta | None, begun: Drive | None = None, *, for_good: bool = False
     ) -> RunResult[WOutT]:
         lookout = Lookout(self._runtime, self._definition, self._run_id, patience, for_good=for_good)
-        seen = await lookout.watch(begun)
+        with self._started():
+            seen = await lookout.watch(begun)
         self._journal = seen.journal
         return cast("RunResult[WOutT]", seen.result)
 
@@ -311,8 +329,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         step; nothing was changed then.
         """
         patience = None if wait is None else parse_duration(wait)
+        check_step("resume()", step, cure=ITSELF)
         try:
-            await self._inbox.answer(self._journal, step, resume_data, at)
+            with self._started():
+                await self._inbox.answer(self._journal, step, resume_data, at)
         except AlreadyResumedError:
             await self.refresh()
             raise
@@ -335,15 +355,29 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         event, RunFinishedError; nothing was recorded then.
         """
         patience = None if wait is None else parse_duration(wait)
-        await self._inbox.send(self._run_id, event, payload, dedupe_id)
+        check_event("send_event()", event)
+        with self._started():
+            await self._inbox.send(self._run_id, event, payload, dedupe_id)
         return await self._outcome(patience)
 
     async def wake(self, id: str | None = None) -> None:
         """End a sleep early, by its key, or all that are open.  Durable when it returns.
 
-        Raises RunFinishedError, and StepNotRunError when the run never came to such a sleep.
+        Raises RunFinishedError, RunNotFoundError when it was never started, and StepNotRunError when the run never came
+        to such a sleep.
         """
-        await self._inbox.wake(self._run_id, id)
+        with self._started():
+            await self._inbox.wake(self._run_id, id)
+
+    @contextmanager
+    def _started(self) -> Generator[None]:
+        """Within: that there is no such run means that it was not started."""
+        try:
+            yield
+        except RunNotFoundError as error:
+            if self._exists:
+                raise
+            raise RunNotFoundError.not_started(self._run_id) from error
 
     @property
     def _inbox(self) -> Inbox:
@@ -360,7 +394,11 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         ``key`` names the call where the step ran several times, ``send[3]``, ``poll#2``, ``enrich/fetch``.  Without
         either, the new run goes on where this one failed, or repeats what is open in it.  Nothing is read or recorded
         before the draft is started.
+
+        Raises TypeError when ``at`` is no step.
         """
+        if at is not None:
+            check_step("fork()", at, cure=ITSELF)
 
         def handle(run_id: str) -> Run[WInT, WOutT, StateT]:
             return Run(self._runtime, self._definition, run_id, exists=True)
@@ -378,7 +416,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         True when the run is now, or was, cancelled; False when it had completed or failed, which changes nothing.
         Raises RunNotFoundError when it was never started.
         """
-        cancelled = await self._runtime.runs.cancel(self._run_id, reason)
+        with self._started():
+            cancelled = await self._runtime.runs.cancel(self._run_id, reason)
         await self.refresh()
         return cancelled
 
@@ -387,14 +426,16 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
         Durable when it returns, and over restarts.  Pausing a paused run does nothing.  Raises RunFinishedError.
         """
-        await self._runtime.runs.record(self._run_id, RunPaused(reason=reason))
+        with self._started():
+            await self._runtime.runs.record(self._run_id, RunPaused(reason=reason))
 
     async def unpause(self) -> None:
         """Let the run go on; what fell due meanwhile happens now.
 
         Durable when it returns.  On a run that is not paused it does nothing.  Raises RunFinishedError.
         """
-        await self._runtime.runs.record(self._run_id, RunResumed())
+        with self._started():
+            await self._runtime.runs.record(self._run_id, RunResumed())
 
     def within(self, key: str) -> ResultAccess:
         """The step results inside a nested workflow, by its key: ``enrich``, ``enrich[3]``, ``outer/inner``.
@@ -406,7 +447,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
     async def snapshot(self) -> Snapshot:
         """The run as its log stands now.  Raises RunNotFoundError when it was never started."""
-        entity: RunEntity = await self._runtime.runs.entity(self._run_id)
+        with self._started():
+            entity: RunEntity = await self._runtime.runs.entity(self._run_id)
         self._journal = await self._runtime.runs.journal(self._run_id)
         return snapshot_of(self._journal, entity, self._definition)
 

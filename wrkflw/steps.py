@@ -6,7 +6,7 @@ import copy
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Protocol, Self, cast, overload
 
 from typing_extensions import TypedDict, TypeForm, TypeVar, Unpack
 
@@ -355,6 +355,22 @@ def create_step(
     if isinstance(input_schema, Undeclared) or isinstance(output_schema, Undeclared):
         raise TypeError(f"create_step(id={id!r}) has no function; pass execute=, or both schemas to decorate with it")
     return TypedStepDecorator[Any, Any](id, input_schema, output_schema, options)
+
+
+DECORATE = "decorate it with @step"
+ITSELF = "pass the step itself"
+
+
+def check_step(method: str, value: object, *, cure: str = DECORATE) -> Step[Never, object, Never]:
+    """``value``, when it is a step; of any object: not all callers are typed.
+
+    Raises:
+        TypeError: it is a plain function, or no step at all.
+    """
+    if isinstance(value, Step):
+        return cast("Step[Never, object, Never]", value)
+    name = getattr(value, "__name__", repr(value))
+    raise TypeError(f"{method} takes a step, got {name}; {cure}")
 
 
 def check_retry(retry: object) -> Retry | None:

@@ -112,7 +112,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         With an idempotency key that is known, the handle is of the run that exists.
 
         Raises:
-            InvalidValueError: ``run_id`` is not 1 to 128 of letters, digits, ``_`` and ``-``.
+            InvalidValueError: ``run_id`` is not 1 to 128 of letters, digits, ``_`` and ``-``, or an attribute no str.
             RunExistsError: the key is known, and ``on_conflict`` is "fail".
         """
         from .run import Run  # noqa: PLC0415  # to define a workflow takes no engine: it is loaded with the first run
@@ -131,7 +131,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         """A handle of a run that exists.
 
         Raises:
-            RunNotFoundError: it does not.
+            RunNotFoundError: it does not, or is another workflow's.
         """
         from .run import Run  # noqa: PLC0415
         from .runtime import current_runtime  # noqa: PLC0415
@@ -143,7 +143,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
     @overload
     async def run(self, input_data: WInT, *, initial_state: StateT | None = None) -> WOutT: ...
     async def run(self, input_data: object = None, *, initial_state: StateT | None = None) -> WOutT:
-        """Create a run, start it, wait for its timers, and give its output.
+        """Create a run, start it, wait for the timers of its sleeps and retries, and give its output.
 
         Raises:
             InvalidValueError: the input or the state does not fit; nothing was recorded.

@@ -346,6 +346,16 @@ def test_open_parts_show_how_far_they_are() -> None:
             "max_iterations must be one or more, got 0",
         ),
         (lambda: loosely().parallel(add_one, small), TypeError, ".parallel() takes a step, got small; decorate it"),
+        (
+            lambda: loosely().parallel([add_one, spell]),
+            TypeError,
+            ".parallel() got a list; write .parallel(a, b) or use .parallel_all([...])",
+        ),
+        (
+            lambda: loosely().then(loosely().then(add_one)),
+            TypeError,
+            ".then() takes a step, and 'sums' is still a builder; end the chain with .commit()",
+        ),
         (lambda: loosely().parallel_all([small]), TypeError, ".parallel_all() takes a step, got small; decorate it"),
         (lambda: loosely().branch().when(add_one, small), TypeError, ".when() takes a step, got small; decorate it"),
         (lambda: loosely().match().case(Number), TypeError, ".case() takes a step, got Number; decorate it"),

@@ -205,6 +205,17 @@ def test_a_keyword_with_a_default_is_the_functions_own() -> None:
     assert create_step(id="resend", execute=resend).body.arity == 1
 
 
+async def test_a_default_without_a_type_is_the_functions_own() -> None:
+    create: Any = create_step  # mypy knows no type for such a lambda
+    steps = [
+        create(id=f"add-{i}", execute=lambda number, i=i: number + i, input_schema=int, output_schema=int)
+        for i in range(3)
+    ]
+
+    assert [await each(10) for each in steps] == [10, 11, 12]
+    assert {(each.body.arity, each.body.context) for each in steps} == {(1, None)}
+
+
 def test_outputs_are_stored_by_the_annotation_when_it_is_more_precise() -> None:
     def register(letter: Letter) -> Registered:
         return Registered(to=letter.to)

@@ -137,9 +137,7 @@ async def test_a_run_that_never_was_cannot_be_cancelled(runtime: Runtime) -> Non
     with pytest.raises(RunNotFoundError) as missing:
         await run.cancel()
 
-    assert str(missing.value) == (
-        "there is no run 'r-17'; look for its id among runs.list(), and at the database in use"
-    )
+    assert str(missing.value) == "run 'r-17' was not started; call start() or enqueue()"
 
 
 async def test_a_sync_body_sees_that_it_should_stop(runtime: Runtime) -> None:

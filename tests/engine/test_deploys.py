@@ -105,7 +105,13 @@ async def test_code_that_fits_again_takes_the_run_up(clock: ManualClock, databas
 async def test_steps_that_changed_places_do_not_fit(clock: ManualClock, database: str) -> None:
     await park(database, clock, fetch, charge)
 
-    assert isinstance(await go_on(database, clock, campaign(charge, fetch)), Paused)
+    result = await go_on(database, clock, campaign(charge, fetch))
+
+    assert isinstance(result, Paused)
+    assert result.reason == (
+        "run 'r-17' recorded 'charge' after 'fetch', but workflow 'campaign' now has it before; "
+        "deploy the old code, or fork at an earlier step"
+    )
 
 
 async def test_a_policy_of_fail_fails_the_run(clock: ManualClock, database: str) -> None:

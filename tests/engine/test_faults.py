@@ -15,6 +15,7 @@ from tests.clocks import ManualClock, settle
 from wrkflw import Runtime, StoreError, Workflow, create_workflow, step
 from wrkflw.current import current_runtime
 from wrkflw.engine.definition import Definition
+from wrkflw.engine.journal import Journal
 from wrkflw.engine.waiters import Waiters
 from wrkflw.engine.worker import SWEEP, Worker
 from wrkflw.world import events as e
@@ -163,6 +164,9 @@ class Broken:
         if run.run_id == "r-1":
             raise StoreError("the log has a hole")
         self.driven.append(run.run_id)
+
+    async def misfit(self, definition: Definition, journal: Journal) -> None:
+        """Everything fits."""
 
 
 async def at_work(world: SqliteWorld, drives: Broken, clock: ManualClock) -> AsyncGenerator[Worker]:

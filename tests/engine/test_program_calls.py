@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import pytest
 from pydantic import BaseModel
 
 from tests.clocks import START, ManualClock, settle
@@ -663,3 +664,46 @@ async def test_what_is_recorded_of_a_call_is_its_name_key_and_input(runtime: Run
     created = [stored.event async for stored in run.events() if isinstance(stored.event, e.StepCreated)]
 
     assert [(event.step_name, event.key, event.input) for event in created] == [("add", "add", b'{"left":1,"right":5}')]
+
+
+# ------------------------------------------------------------------ asked for where it must not be
+@pytest.mark.parametrize("ask", ["do", "run", "sleep", "wait", "patched"])
+@pytest.mark.parametrize("in_a_thread", [False, True])
+async def test_what_a_step_asks_for_inside_a_step_fails_that_step(
+    runtime: Runtime, ask: str, in_a_thread: bool
+) -> None:
+    tries: list[int] = []
+
+    @workflow
+    async def flow(step: StepTools, data: int) -> int:
+        asking: dict[str, Callable[[], Any]] = {
+            "do": lambda: step.do("inner", add, 1),
+            "run": lambda: step.run(increased, 1, name="inner"),
+            "sleep": lambda: step.sleep("inner", "1s"),
+            "wait": lambda: step.wait_for_event(go),
+            "patched": lambda: step.patched("inner"),
+        }
+
+        def in_thread() -> int:
+            tries.append(1)
+            asking[ask]()
+            return 1
+
+        async def on_the_loop() -> int:
+            tries.append(1)
+            await asking[ask]()
+            return 1
+
+        if in_a_thread:
+            return await step.options(retry=Retry(attempts=3, delay="1s")).do("outer", in_thread)
+        return await step.options(retry=Retry(attempts=3, delay="1s")).do("outer", on_the_loop)
+
+    result = await (await flow.create_run()).start(1)
+
+    assert isinstance(result, Failed)
+    cure = "steps cannot call steps, await it in the workflow itself"
+    sentence = f"step {'go' if ask == 'wait' else 'inner'!r} was asked for inside a step; {cure}"
+    if ask == "patched":
+        sentence = "patch 'inner' was asked for inside a step; ask for it in the workflow itself"
+    assert (result.error.key, result.error.type, result.error.message) == ("outer", "FatalError", sentence)
+    assert tries == [1]

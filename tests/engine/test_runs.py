@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.clocks import START, ManualClock, settle
 from wrkflw import (
     Completed,
+    Event,
     InvalidValueError,
     Retry,
     Run,
@@ -20,6 +23,7 @@ from wrkflw import (
     RunNotFoundError,
     Runtime,
     StoreError,
+    SuspendContext,
     Workflow,
     create_workflow,
     step,
@@ -36,6 +40,14 @@ async def double(data: int) -> int:
 @step(retry=Retry(attempts=2, delay="1h", max_delay="1h", jitter=0))
 async def fail(data: int) -> int:
     raise OSError("down")
+
+
+@step
+async def asking(data: int, ctx: SuspendContext[bool, str]) -> int:
+    return data if ctx.suspend("may I?") else 0
+
+
+number = Event("number", int)
 
 
 def doubling(id: str = "doubling") -> Workflow[int, int, None]:
@@ -127,17 +139,55 @@ async def test_get_run_of_what_does_not_exist(runtime: Runtime) -> None:
 async def test_get_run_of_another_workflow(runtime: Runtime) -> None:
     await (await doubling().create_run(run_id="r-17")).start(3)
 
-    with pytest.raises(RunNotFoundError):
+    with pytest.raises(RunNotFoundError) as missing:
         await doubling("other").get_run("r-17")
+    text = "run 'r-17' is a run of workflow 'doubling'; take it with that workflow's get_run()"
+    assert str(missing.value) == text
+    assert missing.value.run_id == "r-17"
 
 
-async def test_result_and_snapshot_of_a_run_that_was_never_started(runtime: Runtime) -> None:
-    run = await doubling().create_run()
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda run: run.result(),
+        lambda run: run.snapshot(),
+        lambda run: run.resume(asking, True),
+        lambda run: run.send_event(number, 1),
+        lambda run: run.wake(),
+        lambda run: run.cancel(),
+        lambda run: run.pause(),
+        lambda run: run.unpause(),
+    ],
+)
+async def test_a_run_that_was_never_started_says_so(
+    runtime: Runtime, ask: Callable[[Run[int, int, None]], Awaitable[object]]
+) -> None:
+    flow = create_workflow(id="flow", input_schema=int, output_schema=int).then(asking).wait_for_event(number).commit()
+    run = await flow.create_run(run_id="r-17")
 
-    with pytest.raises(RunNotFoundError):
-        await run.result()
-    with pytest.raises(RunNotFoundError):
-        await run.snapshot()
+    with pytest.raises(RunNotFoundError) as missing:
+        await ask(run)
+    assert str(missing.value) == "run 'r-17' was not started; call start() or enqueue()"
+
+
+async def test_of_a_run_that_another_handle_started_nothing_of_the_kind_is_said(runtime: Runtime) -> None:
+    workflow = doubling()
+    before = await workflow.create_run(run_id="r-17")
+    await (await workflow.create_run(run_id="r-17")).start(3)
+
+    assert (await before.result()).unwrap() == 6
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ({"tenant": 7}, "attribute 'tenant' is 7, which is no str; pass a str"),
+        ({7: "tenant"}, "attribute 7 has a name that is no str; give it a str"),
+    ],
+)
+async def test_attributes_are_text(runtime: Runtime, attributes: Any, text: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"^{re.escape(text)}$"):
+        await doubling().create_run(attributes=attributes)
 
 
 # --- the collection ------------------------------------------------------------------------------------

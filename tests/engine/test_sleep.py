@@ -272,8 +272,10 @@ async def test_what_does_not_sleep_is_not_woken(runtime: Runtime, desk: Desk) ->
     run = await napping(desk).create_run(run_id="r-17")
     await run.start(1)
 
-    with pytest.raises(StepNotRunError):
+    with pytest.raises(StepNotRunError) as missing:
         await run.wake("sleep-2")
+    assert str(missing.value) == "run 'r-17' never reached a sleep 'sleep-2'; open: 'sleep-1'"
+    assert missing.value.finished == ()
     await run.cancel()
     with pytest.raises(RunFinishedError):
         await run.wake()

@@ -209,3 +209,24 @@ async def test_the_input_of_the_run_is_read_as_another_type(runtime: Runtime) ->
 
     assert isinstance(result, Failed)
     assert result.error.message == "input of run r-17 does not fit list[str]: input should be a valid array"
+
+
+async def test_results_are_asked_for_with_the_step_itself(runtime: Runtime) -> None:
+    flow = create_workflow(id="flow", input_schema=int, output_schema=int).then(only).commit()
+    run: Any = await flow.create_run()
+    result: Any = await run.start(1)
+
+    for ask in (run.get_step_result, result.get_step_result):
+        with pytest.raises(TypeError, match=r"^get_step_result\(\) takes a step, got 'only'; pass the step itself$"):
+            ask("only")
+    with pytest.raises(TypeError, match=r"^get_step_results\(\) takes a step, got print; pass the step itself$"):
+        run.get_step_results(print)
+    with pytest.raises(TypeError, match=r"^fork\(\) takes a step, got 'only'; pass the step itself$"):
+        run.fork(at="only")
+    with pytest.raises(TypeError, match=r"^with_output\(\) takes a step, got 'only'; pass the step itself$"):
+        run.fork().with_output("only", 1)
+
+
+@step
+async def only(data: int) -> int:
+    return data

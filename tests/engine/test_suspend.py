@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, cast
 
 import pytest
@@ -22,10 +23,12 @@ from wrkflw import (
     RunNotFinishedError,
     RunNotFoundError,
     Runtime,
+    StepTools,
     SuspendContext,
     Suspended,
     WaitTimeoutError,
     step,
+    workflow,
 )
 
 from .desk import HOUR, Desk, assert_nothing_moves, chain, open_keys, recorded, statuses, types
@@ -513,3 +516,29 @@ async def test_start_waits_out_short_timers_beside_a_suspension(runtime: Runtime
 
     assert open_keys(await starting) == ["ask"]
     assert desk.calls == ["ask", "nap/x"]
+
+
+async def test_a_payload_in_a_workflow_as_code_is_of_its_type_too(runtime: Runtime) -> None:
+    @workflow
+    async def flow(step: StepTools, data: int) -> str:
+        return await step.run(approve, data)
+
+    result = await (await flow.create_run()).start(1)
+
+    assert isinstance(result, Suspended)
+    assert result.suspensions[0].payload == {"text": "may I? 1"}
+    assert result.payload_of(approve) == Mail(text="may I? 1")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("approve", "resume() takes a step, got 'approve'; pass the step itself"),
+        (suspended, "resume() takes a step, got suspended; pass the step itself"),
+    ],
+)
+async def test_only_a_step_is_answered(runtime: Runtime, given: Any, text: str) -> None:
+    run = await suspended(approval())
+
+    with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
+        await run.resume(given, Approval(approved=True))

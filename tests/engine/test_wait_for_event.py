@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -235,6 +236,25 @@ async def test_a_payload_that_does_not_fit_is_refused_at_the_sender(runtime: Run
         await run.send_event(confirmed, {"by": "ada"})
     assert str(refused.value) == "payload of event 'confirmed' does not fit Approval: approved: field required"
     assert await types(run) == before
+
+
+async def test_an_event_of_that_name_with_another_type_does_not_slip_through(runtime: Runtime) -> None:
+    run = await chain(gives=Approval).wait_for_event(confirmed).commit().create_run()
+    await run.start(1)
+    before = await types(run)
+
+    with pytest.raises(InvalidValueError, match=r"^payload of event 'confirmed' does not fit Approval: "):
+        await run.send_event(Event("confirmed", int), 5)
+    assert await types(run) == before
+
+
+async def test_only_an_event_is_sent(runtime: Runtime, desk: Desk) -> None:
+    run = await waiting(desk).create_run()
+    await run.start(1)
+
+    text = "send_event() takes an Event, got 'number'; make one with Event(name, schema)"
+    with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
+        await run.send_event("number", 1)
 
 
 async def test_an_event_that_nobody_waits_for_is_refused(runtime: Runtime, desk: Desk) -> None:

@@ -185,6 +185,21 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
         ),
         (StepNotRunError.never_reached("r-17", "charge", []), "run 'r-17' never reached 'charge'; start another"),
         (
+            StepNotRunError.no_sleep("r-17", "nap", ["sleep-1", "sleep-2"]),
+            "run 'r-17' never reached a sleep 'nap'; open: 'sleep-1', 'sleep-2'",
+        ),
+        (StepNotRunError.no_sleep("r-17", "nap", []), "run 'r-17' never reached a sleep 'nap'; open: nothing"),
+        (RunNotFoundError.not_started("r-17"), "run 'r-17' was not started; call start() or enqueue()"),
+        (
+            RunNotFoundError.of_another("r-17", "campaign"),
+            "run 'r-17' is a run of workflow 'campaign'; take it with that workflow's get_run()",
+        ),
+        (
+            DefinitionChangedError.reordered("r-17", "charge", "fetch", "campaign"),
+            "run 'r-17' recorded 'charge' after 'fetch', but workflow 'campaign' now has it before; "
+            "deploy the old code, or fork at an earlier step",
+        ),
+        (
             UnknownStepError("campaign", "chrage", ["fetch", "charge"]),
             "workflow 'campaign' has no step 'chrage'; did you mean 'charge'",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from random import Random
 from typing import assert_type
@@ -39,6 +40,26 @@ async def count_words(text: str, /, at_most: int | None = None) -> int:
 
 
 def nothing() -> None: ...
+
+
+def tripled(number: int) -> int:
+    return 3 * number
+
+
+@workflow
+async def beside(step: StepTools, data: UserId) -> int:
+    both = await asyncio.gather(step.run(fetch_user, data), step.do("tripled", tripled, 3))
+    assert_type(both, tuple[User, int])
+    assert_type(await asyncio.gather(step.run(fetch_user, data), step.do("lambda", lambda: 3)), tuple[User, int])
+    rested = await asyncio.gather(step.sleep("nap", "1s"), step.wait_for_event(confirmed))
+    assert_type(rested, tuple[None, Approval])
+    task = asyncio.create_task(step.do("tripled", tripled, 3))
+    assert_type(await task, int)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        fetching = group.create_task(step.run(fetch_user, data))
+    assert_type(fetching.result(), User)
+    assert_type(await asyncio.wait_for(step.run(fetch_user, data), 5), User)
+    return both[1] + await task
 
 
 @workflow

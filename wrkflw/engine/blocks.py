@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from wrkflw.errors import InvalidValueError, LimitError, NondeterminismError
 from wrkflw.graph import AnyStep, Foreach, Parallel
+from wrkflw.schemas import fields_by_name
 
 from . import failures, states
 from .branches import Branches
@@ -185,10 +186,22 @@ def _stands(interpreter: Interpreter, scope: Scope, step: AnyStep) -> bool:
     return states.size_of(begun) == sum(isinstance(record, Record) and record.succeeded for record in begun)
 
 
+def _ordered(value: Any) -> object:
+    """A value with what has no order put into one: sets come out otherwise in every process."""
+    if isinstance(value, list | tuple):
+        return [_ordered(one) for one in cast("Sequence[object]", value)]
+    if isinstance(value, set | frozenset):
+        return sorted(to_json(_ordered(one)) for one in cast("set[object]", value))
+    fields = fields_by_name(value)
+    if isinstance(fields, dict):
+        return {name: _ordered(one) for name, one in cast("dict[Any, object]", fields).items()}
+    return value
+
+
 def _digest(items: Sequence[object]) -> str | None:
     """What tells one list from another; None for items that JSON has not."""
     try:
-        return hashlib.sha256(to_json(items, inf_nan_mode="constants")).hexdigest()[:16]
+        return hashlib.sha256(to_json(_ordered(items), inf_nan_mode="constants")).hexdigest()[:16]
     except (PydanticSerializationError, ValueError, RecursionError):
         return None
 

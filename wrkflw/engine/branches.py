@@ -248,7 +248,7 @@ class Branches:
 
     def _timer(self) -> Timer | None:
         due: datetime | None = None
-        if not self.decided:
+        if not self.decided and self._drive.journal.paused_by is None:
             due = Parked.together(self._parked[number] for number in self._timed).until
         return None if due is None else self._drive.services.clock.call_at(due, self._set_stir)
 

@@ -9,10 +9,18 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from wrkflw.errors import DefinitionChangedError, InvalidValueError, NondeterminismError, RunTimeoutError, StoreError
+from wrkflw.errors import (
+    DefinitionChangedError,
+    InvalidValueError,
+    LimitError,
+    NondeterminismError,
+    RunTimeoutError,
+    StoreError,
+)
 from wrkflw.schemas import Schema
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
+from wrkflw.world.storage import Storage
 
 from . import failures
 from .definition import Definition
@@ -51,17 +59,21 @@ class Drive:
         journal: Journal,
         epoch: int | None,
         on_wait: Callable[[], None],
+        make_recorder: Callable[[Storage, str, Journal, int | None], Recorder] = Recorder,
     ) -> None:
         self.services = services
         self.definition = definition
         self.run_id = journal.run_id
         self.journal = journal
-        self.recorder = Recorder(services.storage, services.owner, journal, epoch)
+        self.recorder = make_recorder(services.storage, services.owner, journal, epoch)
         self.steps = Stepping(self)
         self.bells: set[Callable[[], None]] = set()
         """Who is to be told that somebody else wrote to the run."""
         self.rung = False
         """Whether somebody wrote to the run since it was about to be given up."""
+        self._paused = False
+        self._overslept: list[Callable[[], None]] = []
+        """What fell due in a pause."""
         self.waiting_until: datetime | None = None
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
@@ -69,6 +81,8 @@ class Drive:
         """The keys whose body was called here."""
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
+        self._fits = False
+        """Whether what others have recorded fits the code."""
         self._on_wait = on_wait
         self.chunks = services.chunks(self.recorder)
         self._interpreter = Interpreter(self)
@@ -153,6 +167,20 @@ class Drive:
             self._task.cancel()
         self.services.clock.call_at(self.services.clock.now() + GRACE, self._give_up)
 
+    def pause(self, paused: bool) -> None:
+        """Somebody is known to have paused the run, or unpaused it; the journal may not say so yet."""
+        self._paused = paused
+        if not paused:
+            overslept, self._overslept = self._overslept, []
+            for call in overslept:
+                call()
+
+    def sleeps_over(self, call: Callable[[], None]) -> bool:
+        """Whether the run is paused: then what has fallen due, ``call``, is to happen when it goes on."""
+        if self._paused:
+            self._overslept.append(call)
+        return self._paused
+
     def ring(self) -> None:
         """Somebody else wrote to the run."""
         self.rung = True
@@ -196,6 +224,9 @@ class Drive:
             except LeftError as left:
                 if isinstance(left.standing, Ended):
                     return left.standing
+            except LimitError as error:  # the log is full, and takes only its end
+                self.recorder.discard()
+                self._fail(error, "USER_ERROR")
 
     async def _go_as_far_as_possible(self) -> Standing:
         try:
@@ -210,9 +241,7 @@ class Drive:
         try:
             if self.journal.status == "pending":
                 await self.recorder.write_now(e.RunStarted())
-            check_fits(self.definition, self.journal)
-            scope = Scope(self.definition, "", Later(self._input), self.journal.initial_state, Lane())
-            self._complete(await self._interpreter.run(scope))
+            self._complete(await self.interpret())
         except BailedError as bailed:
             self._complete(bailed.output, {"bail": True})
         except StepEndedError as ended:
@@ -233,6 +262,17 @@ class Drive:
             raise
         except Exception as error:  # noqa: BLE001  # a run that cannot go on must say so, not be tried for ever
             self._fail(error, "RUNTIME_ERROR")
+
+    async def interpret(self) -> Flow:
+        """What the workflow gives.
+
+        Raises DefinitionChangedError or NondeterminismError when the record does not fit it, and as Interpreter.run.
+        """
+        if not self._fits:  # what it records itself does
+            check_fits(self.definition, self.journal)
+            self._fits = True
+        scope = Scope(self.definition, "", Later(self._input), self.journal.initial_state, Lane())
+        return await self._interpreter.run(scope)
 
     def _input(self) -> Flow:
         data = self.journal.input
@@ -336,7 +376,10 @@ class Drive:
             return Ended()
         if self._expired:
             return await self._time_is_up()
-        # Leaving in good order is not a crash: the try does not count as an interruption.
+        return await self._let_go()
+
+    async def _let_go(self) -> Standing:
+        """Give the run up, for now.  Leaving in good order is not a crash: a try does not count as an interruption."""
         for record in self.journal.records.values():
             inner = self.definition.within(scope_of(record.key))
             step = inner.steps.get(record.name) if inner is not None else None
@@ -344,8 +387,9 @@ class Drive:
             if record.status == "running" and not once:
                 self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
         try:
-            await self.recorder.commit()
-            while not await self.recorder.release(parked := Parked(self.services.clock.now())):
+            await self._settle()
+            now = self.services.clock.now()
+            while not await self.recorder.release(parked := Parked(None if self.journal.paused_by else now)):
                 await self.recorder.catch_up()
         except LeftError:
             return Ended()
@@ -356,8 +400,9 @@ class Drive:
         try:
             await self.recorder.commit()
         except LeftError as left:
-            if not isinstance(left.standing, Ended):
-                raise
+            if not isinstance(left.standing, Ended):  # it was paused: what fell due meanwhile happens when it goes on
+                self._expired = False
+                return await self._let_go()
         return Ended()
 
     def _note_timeout(self, waiting_at: str | None = None) -> None:
@@ -375,6 +420,6 @@ class Drive:
         return (self.journal.created_at or self.services.clock.now()) + self.definition.timeout
 
     def _expire(self) -> None:
-        if not self.stopping:
+        if not self.stopping and not self.sleeps_over(self._expire):
             self._expired = True
             self.stop()

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from wrkflw.clock import Clock, Timer, sleep_until
-from wrkflw.errors import StoreError, WrkflwError
+from wrkflw.errors import DefinitionChangedError, NondeterminismError, StoreError, WrkflwError
 from wrkflw.results import RunInfo
 from wrkflw.retries import Retry
 from wrkflw.world import World
@@ -27,9 +27,11 @@ from .chunks import Chunks
 from .definition import Definition
 from .drive import GRACE, Drive
 from .executor import Executor
+from .fitting import misfit
 from .journal import Journal
 from .kept import KeptJournals
 from .limits import Limits
+from .rehearsal import rehearse
 from .services import Services
 from .standing import Ended, Parked, Standing
 from .views import info_of
@@ -42,6 +44,7 @@ WATCH_SECONDS = 0.05
 """How often a process asks whether another has written to the file."""
 _THREADS = 32
 _FROM_OUTSIDE = {"run_paused", "run_resumed", "signal_received", "hook_received"}
+_PAUSES = {"run_paused": True, "run_resumed": False}
 _NEWS = e.RUN_ENDS | _FROM_OUTSIDE | {"run_created", "wait_completed"}
 
 T = TypeVar("T")
@@ -195,9 +198,12 @@ class Driver:
                 del self._delivering[run_id]
         if result.claimed:
             await self._resume_or_give_up(result.run, definition, result.event)
-        else:
+        elif run_id in self._drives:
             self.ring(run_id)
-            self._look_for_more()
+        elif self._worker is not None:
+            self._worker.look()
+        else:  # its drive here has landed meanwhile, or somebody else has it
+            await self._take(run_id, definition)
         return result
 
     def ring(self, run_id: str) -> None:
@@ -219,6 +225,15 @@ class Driver:
         """
         journal = await self._kept.journal_of(run, latest)
         self._launch(Drive(self._services, definition, journal, run.epoch, lambda: self._waiters.tell(run.run_id)))
+
+    async def misfit(
+        self, definition: Definition, journal: Journal
+    ) -> DefinitionChangedError | NondeterminismError | None:
+        """What keeps a run from going on with the code as it is, if something does."""
+        changed = misfit(definition, journal)
+        if changed is not None or not definition.has_code:
+            return changed
+        return await rehearse(self._services, definition, journal)
 
     def journal_of(self, run: Run) -> Journal | None:
         """The journal of a run that was parked here, if it still stands so.  Not to be written to."""
@@ -316,8 +331,8 @@ class Driver:
                     self._take_at(until, run_id, drive.definition)
                 case Parked():
                     pass
-        if self._worker is not None and self.driving + 1 == self._worker.takes:  # it was full until now
-            self._worker.look()
+        if self._worker is not None:
+            self._worker.freed()
         # Why a run never came to be is told to its starter alone: the id may be that of another run.
         self._waiters.tell(run_id, error if drive.recorder.epoch else None)
         self._readers.tell(run_id)
@@ -390,6 +405,8 @@ class Driver:
         if _NEWS.isdisjoint(event_types):
             return
         drive = self._drives.get(run_id)
+        if drive is None and not e.RUN_ENDS.isdisjoint(event_types):
+            self._asked_for.pop(run_id, None)
         if drive is None:
             if run_id in self._delivering:
                 return  # who writes it goes on with the run
@@ -400,6 +417,9 @@ class Driver:
         elif "run_cancelled" in event_types:  # its landing tells
             drive.stop()
         elif not _FROM_OUTSIDE.isdisjoint(event_types):
+            for event_type in event_types:
+                if event_type in _PAUSES:
+                    drive.pause(_PAUSES[event_type])
             drive.ring()
 
     async def _watch(self) -> None:
@@ -419,8 +439,12 @@ class Driver:
             for run in runs:
                 drive = None if run is None else self._drives.get(run.run_id)
                 if run is not None and drive is not None:
+                    drive.pause(run.paused_at is not None)
                     (drive.stop if run.status == "cancelled" else drive.ring)()
             self._look_for_more()
+            for run_id, definition in self._asked_for.items():
+                if run_id not in self._drives and self._waiters.waits_for(run_id):
+                    self.spawn(self._take_again(run_id, definition))
             self._waiters.tell_all()
             self._readers.tell_all()
 

@@ -22,12 +22,14 @@ def check_fits(definition: Definition, journal: Journal) -> None:
             raise DefinitionChangedError(journal.run_id, prefix.removesuffix("/"), definition.id)
         if inner is None or inner.is_code:
             continue
-        last = -1
+        last, before = -1, ""
         for id, found in scope.by_id.items():
             position = inner.positions.get(id, -1)
-            if position < max(last, 0) or not all(_is_of(inner.nodes[position], record) for record in found):
+            if 0 <= position < last:
+                raise DefinitionChangedError.reordered(journal.run_id, found[0].key, before, definition.id)
+            if position < 0 or not all(_is_of(inner.nodes[position], record) for record in found):
                 raise DefinitionChangedError(journal.run_id, found[0].key, definition.id)
-            last = position
+            last, before = position, found[-1].key
 
 
 def misfit(definition: Definition, journal: Journal) -> DefinitionChangedError | None:

@@ -87,7 +87,8 @@ class Inbox:
         definition = self._definition
         if event.name not in definition.events and not definition.has_code:
             raise UnknownEventError(definition.id, event.name, definition.events)
-        what, schema = f"payload of event {event.name!r}", schema_of(event.schema)
+        # The workflow's own: somebody may have made another event of that name.
+        what, schema = f"payload of event {event.name!r}", definition.events.get(event.name, schema_of(event.schema))
         data = stored(schema, schema.validate(payload, what), what, self._limits.value_bytes).data
         signal = e.SignalReceived(signal_type=event.name, payload_data=data)
         try:
@@ -104,7 +105,7 @@ class Inbox:
             raise RunFinishedError(run_id, journal.status)
         sleeps = [wait for wait in journal.waits.values() if wait.kind == "sleep"]
         if key is not None and key not in journal.waits:
-            raise StepNotRunError.never_reached(run_id, key, [wait.key for wait in sleeps])
+            raise StepNotRunError.no_sleep(run_id, key, [wait.key for wait in sleeps if wait.open])
         for wait in sleeps:
             if wait.open and key in (None, wait.key):
                 try:

@@ -153,6 +153,8 @@ class Interpreter:
         return output
 
     def change_state(self, scope: Scope, *records: Record | WaitRecord) -> None:
+        if scope.definition.state_schema is None:
+            return
         for record in records:
             if isinstance(record, Record) and record.delta is not None:
                 scope.state = states.merged(scope.state, record.delta)
@@ -268,7 +270,7 @@ class Interpreter:
         if wait is None:
             raise DefinitionChangedError.put_before(self.drive.run_id, scope.key_of(node.id), scope.definition.id)
         if wait.payload is None:
-            return Settled(node.default)
+            return Settled(Settled(node.default).fresh())
         schema = schema_of(node.event.schema)
         return Settled(self.drive.load(schema, wait.payload, wait.key, "event at"), wait.payload, schema)
 

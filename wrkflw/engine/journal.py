@@ -60,6 +60,15 @@ class Journal:
     def ended(self) -> bool:
         return self.status in ("completed", "failed", "cancelled")
 
+    @property
+    def size(self) -> int:
+        """Bytes of the values it holds."""
+        values = [self.input, self.output]
+        for record in self.records.values():
+            values += (record.input, record.output, *(one.payload for one in record.suspensions))
+        values += (wait.payload for wait in self.waits.values())
+        return sum(len(value) for value in values if value is not None)
+
     def begun(self, prefix: str, id: str) -> list[Record | WaitRecord]:
         """The uses of a step or wait in one scope, in order."""
         scope = self.scopes.get(prefix)

@@ -15,6 +15,7 @@ from .journal import Journal
 
 _MOST = 2_000
 _MOST_EVENTS = 50_000
+_MOST_BYTES = 32 * 1024 * 1024
 
 
 class KeptJournals:
@@ -23,20 +24,22 @@ class KeptJournals:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._kept: OrderedDict[str, tuple[Journal, int]] = OrderedDict()
-        self._events = 0
+        self._events = self._bytes = 0
 
     def keep(self, journal: Journal, epoch: int) -> None:
         """``journal`` holds the log of a run that was driven at ``epoch`` and is given up."""
         self.forget(journal.run_id)
         self._kept[journal.run_id] = journal, epoch
         self._events += journal.last_slot
-        while len(self._kept) > _MOST or self._events > _MOST_EVENTS:
+        self._bytes += journal.size
+        while len(self._kept) > _MOST or self._events > _MOST_EVENTS or self._bytes > _MOST_BYTES:
             self.forget(next(iter(self._kept)))
 
     def forget(self, run_id: str) -> None:
         kept = self._kept.pop(run_id, None)
         if kept is not None:
             self._events -= kept[0].last_slot
+            self._bytes -= kept[0].size
 
     def peek(self, run: Run) -> Journal | None:
         """The journal of a run as it stands, if it is here.  Not to be written to."""

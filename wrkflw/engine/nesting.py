@@ -113,7 +113,12 @@ async def _in_time(interpreter: Interpreter, inside: Scope, record: Record) -> F
     deadline = None if timeout is None else (record.created_at or drive.services.clock.now()) + timeout
     if deadline is not None and timeout is not None and deadline <= drive.services.clock.now():
         raise _out_of_time(interpreter, record, timeout)
-    timer = None if deadline is None else drive.services.clock.call_at(deadline, inside.lane.expire)
+
+    def expire() -> None:
+        if not drive.sleeps_over(expire):
+            inside.lane.expire()
+
+    timer = None if deadline is None else drive.services.clock.call_at(deadline, expire)
     try:
         return await interpreter.run(inside)
     except LeftError as left:

@@ -45,7 +45,7 @@ class Wanted:
         was = _what_was(record)
         if was.kind != self.kind or (self.name and was.name != self.name):
             return was.what
-        if not isinstance(record, Record) or record.input == self.input:
+        if not isinstance(record, Record) or record.input == self.input or record.status == "skipped":
             return None
         if "overridden" in (record.meta or {}):
             return None  # it was taken over by a fork that gave what comes before it another value

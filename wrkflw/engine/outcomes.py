@@ -59,13 +59,14 @@ def _suspension(record: Record, definition: Definition) -> Suspension:
     assert asked is not None
     inner = definition.within(scope_of(record.key))
     step = inner.steps.get(record.name) if inner is not None else None
-    if step is None or step.kind == "workflow":
+    is_plain = step is None or step.kind == "workflow"
+    if step is None or is_plain:
         payload = plain(asked.payload)
     else:
         payload = schema_of(step.body.suspend).load(asked.payload, f"payload of step {record.key!r}")
     since = asked.since
     assert since is not None
-    return Suspension(record.key, record.name, payload, asked.token, since)
+    return Suspension(record.key, record.name, payload, asked.token, since, is_plain)
 
 
 def _waiting(journal: Journal, results: StepReader) -> Waiting | None:

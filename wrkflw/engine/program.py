@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from wrkflw.errors import ForeignAwaitError, NondeterminismError, StepFailedError, WaitTimeoutError
+from wrkflw.errors import FatalError, ForeignAwaitError, NondeterminismError, StepFailedError, WaitTimeoutError
 from wrkflw.world import events as e
 
 from . import failures
@@ -276,10 +276,16 @@ class Program:
         read: Callable[[Any], object],
         timer: asyncio.TimerHandle | None = None,
     ) -> Operation:
-        """The next use of a name.  It begins when somebody waits for it."""
+        """The next use of a name.  It begins when somebody waits for it.  Raises FatalError inside a step."""
+        self.check_outside(f"step {name!r}", "steps cannot call steps, await it in the workflow itself")
         self._asked += 1
         future = self._loop.create_future()
         return Operation(self.key_of(name), self._asked, wanted, begin, read, future, timer)
+
+    def check_outside(self, what: str, cure: str) -> None:
+        """Raises FatalError when it is not the code that asks, but a body, on the real loop or in a thread."""
+        if asyncio._get_running_loop() is not self._loop and not self.is_over:
+            raise FatalError(f"{what} was asked for inside a step; {cure}")
 
     async def result_of(self, operation: Operation) -> Any:
         """Begin an operation, or take it from the record, and wait for it."""

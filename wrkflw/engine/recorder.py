@@ -184,7 +184,8 @@ class Recorder:
             await self._merge({item.slot for item in result.items}, batch)
         self._leave_if_ended()
         for event, refusal in refused:
-            if not isinstance(event, e.WaitCompleted):  # else it was over already, and the journal knows now
+            was_over = isinstance(event, e.WaitCompleted) and not isinstance(refusal, EventLimitError)
+            if not was_over:  # else the journal knows now
                 self._leave_because_of(refusal)
 
     # --- what others wrote -------------------------------------------------------------------------

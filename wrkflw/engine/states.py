@@ -150,7 +150,7 @@ def _reconciled(
 ) -> object:
     """The value of a field that two steps have set."""
     now = _field(after, field)
-    if rule is Merge.SUM:  # also when both came to the same: each has added its part
+    if rule is Merge.SUM and value is not _GONE:  # also when both came to the same: each has added its part
         return _plus(_plus(now, value, 1), _field(before, field), -1)
     if rule is Merge.LAST or now == value:
         return value
@@ -158,15 +158,16 @@ def _reconciled(
 
 
 def _plus(left: object, right: object, sign: int) -> object:
+    left, right = (0 if value is None or value is _GONE else value for value in (left, right))
     if isinstance(left, str) or isinstance(right, str):  # a Decimal, as JSON has it
         return str(Decimal(str(left)) + sign * Decimal(str(right)))
-    return cast("float", left or 0) + sign * cast("float", right or 0)
+    return cast("float", left) + sign * cast("float", right)
 
 
 def _field(state: object, field: str) -> object:
     if field == _WHOLE and not isinstance(state, dict):
         return state
-    return cast("dict[str, object]", state).get(field) if isinstance(state, dict) else None
+    return cast("dict[str, object]", state).get(field, _GONE) if isinstance(state, dict) else _GONE
 
 
 def _with(state: object, field: str, value: object) -> object:
@@ -182,4 +183,11 @@ def index_of_record(record: Record) -> int:
     return int(record.key[record.key.rfind("[") + 1 : -1])
 
 
-_GONE: object = object()
+class _Gone:
+    """A field that was removed."""
+
+    def __repr__(self) -> str:
+        return "removed"
+
+
+_GONE: object = _Gone()

@@ -20,7 +20,7 @@ from .definition import Plan
 from .operations import Kind, Wanted, called, planned
 from .program import PATCH, Program
 from .records import Record, WaitRecord
-from .values import Flow
+from .values import Flow, Settled
 from .waiting import after, begin_wait, wait_on
 
 
@@ -100,7 +100,7 @@ class Tools:
                 return drive.load(schema, wait.payload, wait.key, "event at")
             if default is MISSING:
                 raise WaitTimeoutError(event.name, timeout or timedelta())
-            return default
+            return Settled(default).fresh()
 
         return program.result_of(program.ask(event.name, Wanted("event", event.name), begin, read))
 
@@ -114,6 +114,7 @@ class Tools:
         return UUID(int=self._uuids.getrandbits(128), version=4)
 
     def patched(self, id: str, /) -> bool:
+        self._program.check_outside(f"patch {id!r}", "ask for it in the workflow itself")
         key = self._program.scope.key_of(f"{PATCH}{id}")
         recorder = self._drive.recorder
         if key in self._unpatched:  # a run that was past its first use does not take it later, say in a loop

@@ -8,6 +8,7 @@ from wrkflw.errors import DefinitionChangedError, InvalidValueError, StepNotRunE
 from wrkflw.graph import Parallel
 from wrkflw.results import RunInfo, Snapshot, StepResult
 from wrkflw.schemas import plain, schema_of
+from wrkflw.steps import ITSELF, check_step
 from wrkflw.world.entities import Run as RunEntity
 
 from . import failures
@@ -45,6 +46,7 @@ class StepReader:
         self._position = position
 
     def result_of(self, step: Any, /) -> object:
+        check_step("get_step_result()", step, cure=ITSELF)
         self._check_visible(step)
         calls = self._calls(step)
         if calls and calls[-1].key.endswith("]"):
@@ -57,6 +59,7 @@ class StepReader:
         return self._read(step, found[-1])
 
     def results_of(self, step: Any, /) -> list[object]:
+        check_step("get_step_results()", step, cure=ITSELF)
         self._check_visible(step)
         return [self._read(step, record) for record in self._calls(step) if record.succeeded]
 

@@ -31,6 +31,9 @@ class Waiters:
             if not waiter.done() or waiter.cancelled():  # not told, so still listed
                 self._strike(run_id, waiter)
 
+    def waits_for(self, run_id: str) -> bool:
+        return run_id in self._waiting
+
     def tell(self, run_id: str, error: BaseException | None = None) -> None:
         """There is news of the run; ``error`` ends its drive here, unless somebody else has taken it over."""
         for waiter in self._waiting.pop(run_id, ()):

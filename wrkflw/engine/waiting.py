@@ -83,7 +83,7 @@ async def wait_on(drive: Drive, key: str, event: AnyEvent, timeout: timedelta | 
         return Settled(value, wait.payload, schema)
     if default is MISSING:
         raise WaitTimeoutError(event.name, timeout or timedelta())
-    return Settled(default)
+    return Settled(Settled(default).fresh())
 
 
 def after(drive: Drive, duration: timedelta) -> datetime:

@@ -17,7 +17,6 @@ from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredErro
 from wrkflw.world.storage import PageRequest, RunFence, RunFilter
 
 from .definition import Definition
-from .fitting import fits
 from .journal import Journal
 
 SWEEP = timedelta(seconds=5)
@@ -33,6 +32,7 @@ class Drives(Protocol):
     @property
     def driving(self) -> int: ...
     async def resume(self, run: Run, definition: Definition) -> None: ...
+    async def misfit(self, definition: Definition, journal: Journal) -> Exception | None: ...
 
 
 class Worker:
@@ -47,9 +47,14 @@ class Worker:
         self._drives = drives
         self._clock = clock
         self._looking = asyncio.Event()
+        self._full = False
+        """Whether it took nothing more because as many runs were driven as may be."""
+        self._expected: datetime | None = None
+        """The earliest moment until which a run was given up since it began to look."""
         self._due: datetime | None = None
         """When it looks again by itself, while it waits."""
         self._timer: Timer | None = None
+        self._waits = False
         self._unpause_at: datetime | None = clock.now()
         """When to look for paused runs that fit again; None when all have been seen."""
         self._stranded: list[Run] = []
@@ -59,10 +64,16 @@ class Worker:
         """There may be something to take."""
         self._looking.set()
 
+    def freed(self) -> None:
+        """A run is driven no more."""
+        if self._full:
+            self._looking.set()
+
     async def work(self) -> None:
         """Take what is due, until cancelled."""
         while True:
             self._looking.clear()
+            self._expected = None
             try:
                 await self._release_stranded()
                 if self._unpause_at is not None and self._unpause_at <= self._clock.now():
@@ -77,28 +88,30 @@ class Worker:
     async def _take_due(self) -> datetime | None:
         """Take what may be taken now, and say when the next thing is due."""
         free, names = self.takes - self._drives.driving, list(self._definitions)
-        if free <= 0 or not names:
+        self._full = free <= 0
+        if self._full or not names:
             return None
         runs = self._world.storage.runs
         claimed = await runs.claim_due(owner=self._world.owner, workflow_names=names, limit=free)
-        driven = 0
         for run in claimed:
             try:
                 await self._drives.resume(run, self._definitions[run.workflow_name])
-                driven += 1
             except Exception:  # noqa: BLE001  # one bad log must not keep the others from moving
                 _log.exception("run %s cannot be read; trying again in %s", run.run_id, SWEEP)
                 self._stranded.append(run)
         await self._release_stranded()
-        if driven == free:
-            return None  # full: who lands first will say so
+        self._full = self._drives.driving >= self.takes  # who lands next will say so; some may have landed meanwhile
+        if self._full:
+            return None
         return self._clock.now() if len(claimed) == free else await runs.next_due(names)
 
     async def _wait_until(self, due: datetime | None) -> None:
         self._arm(self._next_look(due))
+        self._waits = True
         try:
             await self._looking.wait()
         finally:
+            self._waits = False
             self._arm(None)
 
     def _next_look(self, due: datetime | None) -> datetime | None:
@@ -106,14 +119,15 @@ class Worker:
 
         A process that is alone with its database hears of everything itself.
         """
-        if self._world.alone and self._unpause_at is None and not self._stranded:
-            return due
-        sweep = self._later()
-        return sweep if due is None else min(due, sweep)
+        moments = [moment for moment in (due, self._expected) if moment is not None]
+        if not self._world.alone or self._unpause_at is not None or self._stranded:
+            moments.append(self._later())
+        return min(moments, default=None)
 
     def expect(self, due: datetime) -> None:
         """A run was given up until ``due``."""
-        if not self._looking.is_set() and (self._due is None or due < self._due):
+        self._expected = due if self._expected is None else min(self._expected, due)
+        if self._waits and (self._due is None or due < self._due):
             self._arm(due)
 
     def _arm(self, due: datetime | None) -> None:
@@ -175,7 +189,7 @@ class Worker:
             return
         try:
             log = (await events.list(run.run_id)).data
-            if self._was_paused_for(definition, run, log):
+            if await self._was_paused_for(definition, run, log):
                 await events.create(run.run_id, e.RunResumed(reason="the code fits again"))
         except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError) as refusal:
             _log.info("run %s was not unpaused: %s", run.run_id, refusal)  # somebody was faster
@@ -185,11 +199,11 @@ class Worker:
         except Exception:  # noqa: BLE001  # one bad log must not keep the others paused
             _log.exception("run %s cannot be read and stays paused", run.run_id)
 
-    def _was_paused_for(self, definition: Definition, run: Run, log: Sequence[e.StoredEvent]) -> bool:
+    async def _was_paused_for(self, definition: Definition, run: Run, log: Sequence[e.StoredEvent]) -> bool:
         """Whether the engine paused the run because the code did not fit, and now it does."""
         try:
             journal = Journal.of(run.run_id, log)
         except StoreError:  # it has a gap, and will have it at every sweep
             _log.exception("run %s stays paused", run.run_id)
             return False
-        return journal.paused_by == "engine" and fits(definition, journal)
+        return journal.paused_by == "engine" and await self._drives.misfit(definition, journal) is None

@@ -46,6 +46,11 @@ class StepNotRunError(WrkflwError, LookupError):
         return cls._saying(step_id, f"run {run_id!r} never reached {step_id!r}; {where}", reached)
 
     @classmethod
+    def no_sleep(cls, run_id: str, key: str, open: Iterable[str]) -> Self:
+        """The run never came to a sleep of this key; ``open`` are those that are not over."""
+        return cls._saying(key, f"run {run_id!r} never reached a sleep {key!r}; open: {names(open) or 'nothing'}")
+
+    @classmethod
     def _saying(cls, step_id: str, sentence: str, finished: Iterable[str] = ()) -> Self:
         error = cls.__new__(cls)
         error._say(step_id, sentence, finished)
@@ -85,5 +90,25 @@ class RunNotFoundError(WrkflwError, LookupError):
     """The database holds no such run."""
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(f"there is no run {run_id!r}; look for its id among runs.list(), and at the database in use")
+        self._say(run_id, f"there is no run {run_id!r}; look for its id among runs.list(), and at the database in use")
+
+    @classmethod
+    def not_started(cls, run_id: str) -> Self:
+        """The handle is of a run that is yet to be."""
+        return cls._saying(run_id, f"run {run_id!r} was not started; call start() or enqueue()")
+
+    @classmethod
+    def of_another(cls, run_id: str, workflow_id: str) -> Self:
+        """The run is one of ``workflow_id``, and another workflow was asked for it."""
+        cure = "take it with that workflow's get_run()"
+        return cls._saying(run_id, f"run {run_id!r} is a run of workflow {workflow_id!r}; {cure}")
+
+    @classmethod
+    def _saying(cls, run_id: str, sentence: str) -> Self:
+        error = cls.__new__(cls)
+        error._say(run_id, sentence)
+        return error
+
+    def _say(self, run_id: str, sentence: str) -> None:
+        Exception.__init__(self, sentence)
         self.run_id = run_id

@@ -59,6 +59,14 @@ class DefinitionChangedError(WrkflwError):
         return changed
 
     @classmethod
+    def reordered(cls, run_id: str, key: str, after: str, workflow_id: str) -> Self:
+        """What the run recorded at ``key``, when it was done with ``after``, now stands before that."""
+        changed = cls.__new__(cls)
+        what = f"recorded {key!r} after {after!r}, but workflow {workflow_id!r} now has it before"
+        changed._say(run_id, key, workflow_id, f"{what}; deploy the old code, or fork at an earlier step")
+        return changed
+
+    @classmethod
     def put_before(cls, run_id: str, key: str, workflow_id: str) -> Self:
         """What flows out of a step is needed that was put before what the run had begun, and so never ran."""
         changed = cls.__new__(cls)
