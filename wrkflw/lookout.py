@@ -65,7 +65,7 @@ class Lookout:
 
     async def _standing(self) -> Seen | None:
         """How a run stands that is not driven here; None while it moves elsewhere, or soon will."""
-        entity = await self._runtime.runs.entity(self._run_id)
+        entity = await self._runtime.runs.located(self._run_id)
         if not entity.ended and entity.paused_at is None:
             if entity.owner is not None:
                 return None

@@ -140,7 +140,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def find(cls, runtime: Runtime, workflow: Workflow[Any, Any, Any], run_id: str) -> Run[Any, Any, Any]:
         """The handle of a run that exists.  Raises RunNotFoundError, also when it is another workflow's."""
         definition = runtime.define(workflow)
-        entity = await runtime.runs.entity(run_id)
+        entity = await runtime.runs.located(run_id)
         if entity.workflow_name != workflow.id:
             raise RunNotFoundError.of_another(run_id, entity.workflow_name)
         run: Run[Any, Any, Any] = cls(runtime, definition, run_id, exists=True)

@@ -113,6 +113,13 @@ class Runs:
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
 
+    async def located(self, run_id: str) -> RunEntity:
+        """Where the run stands, without attributes and detail.  Raises RunNotFoundError."""
+        try:
+            return await self._storage().runs.locate(run_id)
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(run_id) from error
+
     async def journal(self, run_id: str) -> Journal:
         try:
             return Journal.of(run_id, (await self._storage().events.list(run_id)).data)

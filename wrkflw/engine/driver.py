@@ -166,7 +166,7 @@ class Driver:
             self._asked_for[run_id] = definition
         runs = self._services.storage.runs
         try:
-            run = await runs.get(run_id, resolve_data="none")
+            run = await runs.locate(run_id)
             if run.owner is None and run.wake_at is not None and run.wake_at > self._clock.now():
                 self._take_at(run.wake_at, run_id, definition)
                 return False
@@ -361,7 +361,7 @@ class Driver:
         while True:
             later = self._clock.now() + HOLD
             try:
-                seen = (await runs.get(run_id, resolve_data="none")).last_slot
+                seen = (await runs.locate(run_id)).last_slot
                 if await runs.release(run_id, fence, seen_slot=seen, wake_at=later):
                     return self._take_at(later, run_id, definition)
             except (FencedError, WorkflowRunNotFoundError):

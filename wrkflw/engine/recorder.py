@@ -109,7 +109,7 @@ class Recorder:
         self._sending, self._broken = False, None
         await self._storage.settled()
         if self._epoch is None:
-            run = await self._storage.runs.get(self.journal.run_id, resolve_data="none")
+            run = await self._storage.runs.locate(self.journal.run_id)
             self._epoch = run.epoch if run.owner == self._owner else None
         await self._reload()
 

@@ -179,6 +179,13 @@ class Runs(Protocol):
         """Raises WorkflowRunNotFoundError."""
         ...
 
+    async def locate(self, run_id: str) -> Run:
+        """The run without payloads, attributes and detail: where it stands, and who has it.
+
+        Raises WorkflowRunNotFoundError.
+        """
+        ...
+
     async def get_many(self, run_ids: Sequence[str], *, resolve_data: Resolve = "none") -> Sequence[Run | None]: ...
 
     async def find(self, workflow_name: str, idempotency_key: str) -> Run | None:

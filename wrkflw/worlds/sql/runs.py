@@ -66,6 +66,9 @@ class RunReads:
         run_no, run = self.located(run_id, connection)
         return self._resolved(connection or self._read, run_no, run, resolve_data)
 
+    async def locate(self, run_id: str) -> Run:
+        return self.located(run_id)[1]
+
     async def get_many(self, run_ids: Sequence[str], *, resolve_data: Resolve = "none") -> list[Run | None]:
         found: list[Run | None] = []
         for run_id in run_ids:
