@@ -61,9 +61,9 @@ bench: setup ## measure wrkflw beside the raw limit and the installed peers
 bench-compare: setup ## fail when a ratio got worse than benchmarks/baseline.json allows
 	@$(BIN)/python -m benchmarks --compare
 
-soak: setup ## the crash tests, many more of them
-	@echo "==> pytest, crash tests, larger counts"
-	@WRKFLW_SOAK=1 $(BIN)/pytest tests/crash
+soak: setup ## the crash tests and the random graphs and programs, many more of them
+	@echo "==> pytest, crash tests and random graphs, larger counts"
+	@WRKFLW_SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3000 tests/crash tests/engine/graphs
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
