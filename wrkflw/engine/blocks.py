@@ -24,7 +24,7 @@ from .lanes import Lane
 from .records import Record
 from .scopes import Scope
 from .standing import BailedError, Parked, StepEndedError
-from .values import NOTHING, Flow, Later, Settled
+from .values import Flow, Later, Settled
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
@@ -204,6 +204,3 @@ def _digest(items: Sequence[object]) -> str | None:
         return hashlib.sha256(to_json(_ordered(items), inf_nan_mode="constants")).hexdigest()[:16]
     except (PydanticSerializationError, ValueError, RecursionError):
         return None
-
-
-__all__ = ["NOTHING", "foreach", "items_of", "parallel"]

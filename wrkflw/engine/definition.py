@@ -192,18 +192,6 @@ class Definition:
         return schema_of(form)
 
 
-class Before:
-    """The ids of the steps that stand before a position."""
-
-    def __init__(self, positions: dict[str, int], limit: int) -> None:
-        self._positions = positions
-        self._limit = limit
-
-    def __contains__(self, step_id: object) -> bool:
-        position = self._positions.get(step_id) if isinstance(step_id, str) else None
-        return position is not None and position < self._limit
-
-
 def _recorded_ids(nodes: tuple[Node, ...]) -> list[tuple[str, int]]:
     """The ids under which something is recorded, and the positions of their nodes."""
     found: list[tuple[str, int]] = []

@@ -57,11 +57,6 @@ def misfit(definition: Definition, journal: Journal) -> DefinitionChangedError |
     return None
 
 
-def fits(definition: Definition, journal: Journal) -> bool:
-    """Whether the run can go on with this workflow: it has all that was recorded, and can read it."""
-    return misfit(definition, journal) is None
-
-
 def _is_of(node: Node, record: Record | WaitRecord) -> bool:
     """Whether a record of this kind, with a key of this form, can be the node's."""
     part = record.key[record.key.rfind("/") + 1 :]
