@@ -31,7 +31,7 @@ check-fast: setup lint ## the inner loop: no typing tests, no crash tests
 	@echo "==> mypy wrkflw"
 	@$(BIN)/mypy wrkflw
 	@echo "==> pytest, fast tests"
-	@$(BIN)/pytest -q -x --ignore=tests/typing --ignore=tests/crash
+	@$(BIN)/pytest -q -x --ignore=tests/typing --ignore=tests/crash --ignore=tests/faults
 
 format: setup ## format and sort imports
 	@$(BIN)/ruff check --select I --fix --quiet
@@ -63,7 +63,7 @@ bench-compare: setup ## fail when a ratio got worse than benchmarks/baseline.jso
 
 soak: setup ## the crash tests and the random graphs and programs, many more of them
 	@echo "==> pytest, crash tests and random graphs, larger counts"
-	@WRKFLW_SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3000 tests/crash tests/engine/graphs
+	@SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3000 tests/crash tests/faults tests/engine/graphs
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,7 +30,11 @@ class Sizes:
     wakes: int
     """Sleepers that are woken, one by one, in W8."""
     fresh: int
-    """Fresh processes, of each kind, in W8 and W10."""
+    """Fresh processes, of each kind, in W6, W8 and W10."""
+    killed: int
+    """Runs that are in a step when their process is killed, in W6."""
+    shared: int
+    """Runs that two processes share in W9."""
 
 
 FULL = Sizes(
@@ -47,6 +51,8 @@ FULL = Sizes(
     sleepers=100_000,
     wakes=50,
     fresh=5,
+    killed=500,
+    shared=2_000,
 )
 QUICK = Sizes(
     repetitions=3,
@@ -62,6 +68,8 @@ QUICK = Sizes(
     sleepers=5_000,
     wakes=20,
     fresh=2,
+    killed=200,
+    shared=400,
 )
 
 

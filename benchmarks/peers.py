@@ -1,6 +1,6 @@
 """The same workloads on other libraries, where they are installed.
 
-``WRKFLW_BENCH_PEERS`` names a folder with one virtual environment for each: ``venv-burr``, ``venv-dbos``,
+``BENCH_PEERS`` names a folder with one virtual environment for each: ``venv-burr``, ``venv-dbos``,
 ``venv-langgraph``.  Their durability is what they come with; each script says it.
 """
 
@@ -20,7 +20,7 @@ from . import raw
 from .measure import Paired, Sizes, Timed, paired, rates
 from .report import Measured
 
-FOLDER_VARIABLE = "WRKFLW_BENCH_PEERS"
+FOLDER_VARIABLE = "BENCH_PEERS"
 PEERS = ("burr", "dbos", "langgraph")
 _SCRIPTS = Path(__file__).with_name("peer_scripts")
 _REPETITIONS = 3

@@ -6,6 +6,7 @@ An answer is worth two steps of the raw limit: it is durable, and then what come
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from wrkflw import Run, Runtime, SuspendContext, create_workflow, step
 from wrkflw.worlds.sqlite import SqliteWorld
 
 from . import raw
-from .adding import Number, new
+from .adding import Ends, Number, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, paired, timed
 
+_ROOT = Path(__file__).resolve().parent.parent
 _STEPS_AN_ANSWER = 2
 _IDLE = 1.0  # seconds
 _SETTLING = 0.2
@@ -39,6 +41,10 @@ class _Answered:
     idle_statements: int
     suspended: float
     """Runs a second, from nothing to suspended."""
+    elsewhere: list[float]
+    """Seconds from an answer in another process to its result in this one."""
+    idle_cpu: float
+    """Share of a core, in per cent, while the other process is there."""
 
 
 def measure(sizes: Sizes, folder: Path) -> list[Figure]:
@@ -51,6 +57,7 @@ def measure(sizes: Sizes, folder: Path) -> list[Figure]:
     seconds = [pair.measured.seconds for pair in together]
     scaled = [_scaled(pair, raw.GROUP_COMMIT) for pair in together]
     scaled_alone = [1000 * _scaled(pair, raw.CHAIN) for pair in alone]
+    elsewhere = [1000 * median(one.elsewhere) for one in all_of]
     beside = f"as if raw steps/s were {raw.GROUP_COMMIT:,} with, {raw.CHAIN:,} without group commit here"
     return [
         figure(f"{name} answered", "s", seconds),
@@ -63,6 +70,13 @@ def measure(sizes: Sizes, folder: Path) -> list[Figure]:
         figure("raw steps/s", "/s", [pair.raw_rate for pair in alone]),
         figure("one ÷ raw", "x", [pair.ratio for pair in alone], compared=True, note="two raw steps an answer"),
         figure("statements in an idle second", "", [one.idle_statements for one in all_of]),
+        figure("from another process", "ms", elsewhere, note="an answer there to its result here"),
+        figure(
+            "from another process, limit-scaled",
+            "ms",
+            [one * pair.raw_rate / raw.CHAIN for one, pair in zip(elsewhere, alone, strict=True)],
+        ),
+        figure("CPU while idle, two processes", "%", [one.idle_cpu for one in all_of], note="of a core"),
         figure("runs suspended", "/s", [one.suspended for one in all_of], note="all begun at once"),
     ]
 
@@ -74,9 +88,10 @@ def _scaled(pair: Paired, limit: int) -> float:
 
 async def _one(sizes: Sizes, folder: Path) -> _Answered:
     statements: list[str] = []
-    world = SqliteWorld(new(folder) / "wrkflw.db", on_statement=statements.append)
-    async with Runtime(world=world, workflows=[asking]):
-        count = sizes.alone + sizes.suspended
+    here = new(folder)
+    world = SqliteWorld(here / "wrkflw.db", on_statement=statements.append)
+    async with Runtime(world=world, workflows=[asking]) as runtime:
+        count = sizes.alone + sizes.suspended + sizes.alone
         begun = time.perf_counter()
         runs = await asyncio.gather(*(_suspended() for _ in range(count)))
         suspended = count / (time.perf_counter() - begun)
@@ -91,9 +106,13 @@ async def _one(sizes: Sizes, folder: Path) -> _Answered:
         )
         together = await paired(
             lambda: raw.concurrent(new(folder), sizes.concurrent, sizes.in_flight, 10),
-            lambda: timed(_STEPS_AN_ANSWER * sizes.suspended, _answered_together(runs[sizes.alone :])),
+            lambda: timed(
+                _STEPS_AN_ANSWER * sizes.suspended,
+                _answered_together(runs[sizes.alone : sizes.alone + sizes.suspended]),
+            ),
         )
-    return _Answered(alone, together, idle, suspended)
+        elsewhere, idle_cpu = await _answered_elsewhere(runtime, here, runs[sizes.alone + sizes.suspended :])
+    return _Answered(alone, together, idle, suspended, elsewhere, idle_cpu)
 
 
 async def _suspended() -> str:
@@ -123,3 +142,47 @@ async def _answer(run_id: str) -> None:
     run: Run[Number, Number, None] = await asking.get_run(run_id)
     result = await run.resume(ask, Number(n=1))
     assert result.unwrap().n == 2
+
+
+# --- another process ---------------------------------------------------------------------------------
+
+
+async def _answered_elsewhere(runtime: Runtime, folder: Path, runs: list[str]) -> tuple[list[float], float]:
+    """One after another; and what this process costs while there is nothing to do but the other is there."""
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.resume", str(folder),
+        cwd=_ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert other.stdin is not None
+    assert other.stdout is not None
+    await other.stdout.readline()
+    await asyncio.sleep(_SETTLING)
+    cpu = time.process_time()
+    await asyncio.sleep(_IDLE)
+    idle_cpu = 100 * (time.process_time() - cpu) / _IDLE
+    taken: list[float] = []
+    for run_id in runs:
+        run: Run[Number, Number, None] = await asking.get_run(run_id)
+        heard = Ends(runtime, 1)
+        other.stdin.write(f"{run_id}\n".encode())
+        await heard.all()
+        assert (await run.result()).unwrap().n == 2
+        ended = time.perf_counter()
+        taken.append(ended - float(await other.stdout.readline()))
+    other.stdin.close()
+    await other.wait()
+    return taken, idle_cpu
+
+
+async def _answer_what_is_asked(folder: Path) -> None:
+    """When each answer was given, by the clock that all processes share."""
+    async with Runtime(database(folder), workflows=[asking], worker=False):
+        print("ready", flush=True)
+        while run_id := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            begun = time.perf_counter()
+            await _answer(run_id)
+            print(begun, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_answer_what_is_asked(Path(sys.argv[1])))

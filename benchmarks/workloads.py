@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wrkflw import Run, Runtime
 
-from . import cold, fan, raw, replay, resume, sleepers
+from . import cold, fan, multi, raw, recover, replay, resume, sleepers
 from .adding import Adding, Number, adding, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, paired, rates, timed
 
@@ -169,8 +169,10 @@ REGISTRY: dict[str, Workload] = {
     "W3": Workload("long", long),
     "W4": Workload("fan", fan.measure),
     "W5": Workload("resume", resume.measure),
+    "W6": Workload("recover", recover.measure),
     "W7": Workload("cold", cold.measure),
     "W8": Workload("sleepers", sleepers.measure),
+    "W9": Workload("multi", multi.measure),
     "W10": Workload("replay", replay.measure),
 }
 """By number, in the order in which they are measured."""

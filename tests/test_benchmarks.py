@@ -27,6 +27,8 @@ TINY = Sizes(
     sleepers=3,
     wakes=1,
     fresh=1,
+    killed=3,
+    shared=4,
 )
 
 

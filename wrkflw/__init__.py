@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .deploys import RunCheck, check_runs
     from .engine.limits import Limits
     from .forks import Fork
+    from .retention import Collected, gc
     from .run import Run
     from .runs import Runs
     from .runtime import Runtime
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 
 # To define workflows takes no engine and no World: they are loaded when first asked for.
 _ON_DEMAND = {
+    "Collected": "retention",
     "Fork": "forks",
     "Limits": "engine.limits",
     "Run": "run",
@@ -91,6 +93,7 @@ _ON_DEMAND = {
     "Runtime": "runtime",
     "World": "world",
     "check_runs": "deploys",
+    "gc": "retention",
 }
 
 
@@ -108,6 +111,7 @@ __all__ = [
     "Branch",
     "Cancelled",
     "Clock",
+    "Collected",
     "Completed",
     "ConditionError",
     "DefinitionChangedError",
@@ -178,6 +182,7 @@ __all__ = [
     "check_runs",
     "create_step",
     "create_workflow",
+    "gc",
     "step",
     "sync",
     "workflow",

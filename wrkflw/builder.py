@@ -14,7 +14,7 @@ from .branching import Branch, Match
 from .chains import Draft, check_step
 from .checks import check
 from .context import MapContext
-from .durations import parse_duration
+from .durations import parse_duration, parse_retention
 from .events import Event, check_event
 from .graph import Graph
 from .names import check_id, check_options
@@ -232,8 +232,8 @@ def create_workflow(
     """
     check_options(options, WorkflowOptions.__annotations__)
     check_retry(options.get("retry"))
-    for duration in (options.get("timeout", "0s"), options.get("retention", "0s")):
-        parse_duration(duration)
+    parse_duration(options.get("timeout", "0s"))
+    parse_retention(options.get("retention", "0s"))
     drawn = Graph(check_id("workflow", id), input_schema, output_schema, state_schema, ())
     return WorkflowBuilder[Any, Any, Any, Any](Draft(drawn, options))
 

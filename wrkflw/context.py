@@ -245,6 +245,8 @@ class _StepContextBase(ResultAccess, Generic[StateT]):
     ) -> None:
         """Add a chunk to a stream of the run; durable before the step completes.
 
+        A body that writes faster than the disk is made to wait: a function here, a coroutine where it awaits next.
+
         Raises:
             InvalidValueError: the chunk is neither bytes nor anything JSON has, or no stream can be called so.
             LimitError: it is larger than a value may be.

@@ -9,6 +9,7 @@ from .engine.values import stored
 from .errors import InvalidValueError
 from .schemas import plain
 from .world.events import RunCreated
+from .world.retention import RETENTION, stamp
 
 if TYPE_CHECKING:
     from .engine.definition import Definition
@@ -33,12 +34,25 @@ def creation_of(
         context["at"] = runtime.clock.now().isoformat()  # when its code begins, by its own clock
     return RunCreated(
         workflow_name=definition.id,
+        **_deployment_of(runtime),
         input=flow.data,
         execution_context=context or None,
-        attributes=dict(attributes) or None,
+        attributes=_with_retention(definition, attributes) or None,
+        allow_reserved_attributes=definition.workflow.retention is not None,
         definition_hash=definition.fingerprint,
         idempotency_key=idempotency_key,
     )
+
+
+def _with_retention(definition: Definition, attributes: Mapping[str, str]) -> dict[str, str]:
+    retention = definition.workflow.retention
+    return dict(attributes) if retention is None else {**attributes, RETENTION: stamp(retention)}
+
+
+def _deployment_of(runtime: Runtime) -> dict[str, Any]:
+    """The deployment, where it has a name: what need not be said is not written into every run."""
+    name = runtime.world.get_deployment_id()
+    return {} if name == RunCreated.model_fields["deployment_id"].default else {"deployment_id": name}
 
 
 def _first_state(runtime: Runtime, definition: Definition, run_id: str, initial_state: object) -> dict[str, Any]:

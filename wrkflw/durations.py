@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from .suggestions import did_you_mean
 
+FOREVER = timedelta.max
+
 _UNITS = {
     "millisecond": ("ms", timedelta(milliseconds=1)),
     "second": ("s", timedelta(seconds=1)),
@@ -53,6 +55,11 @@ def parse_duration(value: timedelta | str, purpose: str = "wait for") -> timedel
     if duration is None:
         raise ValueError(f"{_EXPECTED}, got {value!r}{_suggestion(text)}")
     return duration
+
+
+def parse_retention(value: timedelta | str) -> timedelta:
+    """How long something is kept, as :func:`parse_duration` reads it; ``"forever"`` is the longest there is."""
+    return FOREVER if value == "forever" else parse_duration(value, "keep anything for")
 
 
 def format_duration(duration: timedelta) -> str:

@@ -6,6 +6,7 @@ Crockford's base 32, so that ids sort by the time they were made.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
 from datetime import datetime
@@ -33,6 +34,11 @@ def system_randomness() -> random.Random:
 def new_ulid(now: datetime, randomness: Randomness) -> str:
     """A ULID of this moment: 26 characters, sortable by time to the millisecond."""
     return _crockford((to_microseconds(now) // 1000) << 80 | randomness.getrandbits(80))
+
+
+def new_token(randomness: Randomness) -> str:
+    """256 random bits for URLs: nobody can guess it, if nobody can predict them."""
+    return base64.urlsafe_b64encode(randomness.getrandbits(256).to_bytes(32)).rstrip(b"=").decode()
 
 
 def correlation_id(kind: str, run_id: str, key: str) -> str:

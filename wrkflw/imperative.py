@@ -14,7 +14,7 @@ from uuid import UUID
 from typing_extensions import ParamSpec, TypeVar, Unpack
 
 from .bodies import UNDECLARED, Declaration, names_of_caller
-from .durations import parse_duration
+from .durations import parse_duration, parse_retention
 from .errors import DefinitionError, InvalidValueError
 from .events import Event, check_event
 from .graph import MISSING, Code, Graph
@@ -210,8 +210,8 @@ def workflow(
     """
     check_options(options, WorkflowOptions.__annotations__)
     check_retry(options.get("retry"))
-    for duration in (options.get("timeout", "0s"), options.get("retention", "0s")):
-        parse_duration(duration)
+    parse_duration(options.get("timeout", "0s"))
+    parse_retention(options.get("retention", "0s"))
     if id is not None:
         check_id("workflow", id)
     if fn is None:

@@ -39,6 +39,8 @@ class Lookout:
         *,
         for_good: bool = False,
     ) -> None:
+        if not runtime.time_passes:  # nobody would ever wake who waits for a timer
+            patience, for_good = timedelta(0), False
         self._runtime = runtime
         self._definition = definition
         self._run_id = run_id

@@ -64,6 +64,9 @@ def _check_attributes(attributes: Mapping[Any, Any]) -> None:  # of anything: no
     for name, value in attributes.items():
         if not isinstance(name, str):
             raise InvalidValueError.because(f"attribute {name!r}", "has a name that is no str", cure="give it a str")
+        if name.startswith("$"):
+            cure = "take another name"
+            raise InvalidValueError.because(f"attribute {name!r}", "begins with '$', which is reserved", cure=cure)
         if not isinstance(value, str):
             raise InvalidValueError.because(f"attribute {name!r}", f"is {value!r}, which is no str", cure="pass a str")
 
@@ -233,7 +236,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         wake_at = None if later is None else self._runtime.clock.now() + later
         events = self._runtime.world.storage.events
         try:
-            await events.create(self._run_id, created, wake_at=wake_at)
+            await events.create(self._run_id, created, wake_at=wake_at, resolve_data="none")
         except EntityConflictError as conflict:
             await self._find_by_key(conflict)
             await self._join(created)

@@ -71,7 +71,7 @@ class Runs:
         Raises RunNotFoundError.
         """
         try:
-            await self._storage().events.create(run_id, RunCancelled(cancel_reason=reason))
+            await self._storage().events.create(run_id, RunCancelled(cancel_reason=reason), resolve_data="none")
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
         except EntityConflictError:
@@ -81,7 +81,7 @@ class Runs:
     async def record(self, run_id: str, event: RunPaused | RunResumed) -> None:
         """Append an event that an open run takes.  Raises RunNotFoundError, RunFinishedError."""
         try:
-            await self._storage().events.create(run_id, event)
+            await self._storage().events.create(run_id, event, resolve_data="none")
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
         except EntityConflictError as error:

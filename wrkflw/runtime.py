@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDic
 
 from . import current
 from .clock import Clock, SystemClock
-from .durations import parse_duration
+from .durations import FOREVER, parse_duration
 from .engine.definition import Definition, WorkflowLike
-from .engine.driver import Driver
+from .engine.driver import THREADS, Driver
+from .engine.executor import Executor
 from .engine.limits import Limits
 from .errors import DefinitionError
 from .ids import new_ulid, system_randomness
 from .runs import Runs
+from .settings import Settings
 from .world import World
 from .world.errors import StoreRefusedError
+from .world.storage import Stamp
 
 if TYPE_CHECKING:
     from .builder import Workflow
     from .retries import Retry
+    from .world.payloads import PayloadCodec
 
     AnyWorkflow: TypeAlias = Workflow[Never, object, Any]
 
-DATABASE_VARIABLE = "WRKFLW_DATABASE_URL"
-DEFAULT_DATABASE = "sqlite:///wrkflw.db"
 _SQLITE = "sqlite:///"
 
 
@@ -36,9 +38,11 @@ class Runtime:
     """Runs of ``workflows`` in one database; producer, worker and timer in one.
 
     ``database`` is a URL such as ``sqlite:///app.db``, or ``:memory:``; without it ``WRKFLW_DATABASE_URL``, else
-    ``sqlite:///wrkflw.db`` in the working directory.  ``worker=False`` drives only the runs started here and takes no
+    ``sqlite:///wrkflw.db`` in the working directory.  What is not given is taken from the environment, see
+    :mod:`wrkflw.settings`.  ``worker=False`` drives only the runs started here and takes no
     others.  ``concurrency`` is how many runs a worker advances at a time, ``retry`` the policy of steps and workflows
-    that name none, ``lease`` how long a process that has stopped keeps its runs from others.
+    that name none, ``lease`` how long a process that has stopped keeps its runs from others.  ``codec`` encodes all
+    that runs take, give and record, for instance ``wrkflw.codecs.AesGcm``.
 
     Use it with ``async with``: inside, it is the current runtime.  Entering raises StoreRefusedError when the database
     cannot be used.
@@ -51,27 +55,38 @@ class Runtime:
         workflows: Sequence[AnyWorkflow] = (),
         world: World | None = None,
         clock: Clock | None = None,
-        worker: bool = True,
-        concurrency: int = 100,
-        durability: Literal["full", "normal"] = "full",
+        worker: bool | None = None,
+        concurrency: int | None = None,
+        durability: Literal["full", "normal"] | None = None,
         retry: Retry | None = None,
-        limits: Limits = Limits(),  # noqa: B008  # it is frozen
-        namespace: str = "default",
-        lease: timedelta | str = "30s",
+        limits: Limits | None = None,
+        namespace: str | None = None,
+        lease: timedelta | str | None = None,
+        codec: PayloadCodec | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._random = system_randomness()
-        self._limits = limits
+        self._settings = settings = Settings.from_environment(os.environ)
+        self._limits = limits or Limits(events=settings.max_events, value_bytes=settings.payload_max)
         self._retry = retry
-        self._worker = worker
-        self._concurrency = concurrency
-        self._world = world or world_at(
-            database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE,
-            namespace=namespace,
-            durability=durability,
+        self._worker = settings.role != "producer" if worker is None else worker
+        self._concurrency = concurrency or settings.worker_concurrency
+        self._world = world or self._new_world(
+            database or settings.database_url,
+            namespace=namespace or settings.namespace,
+            durability=durability or settings.durability,
             clock=self._clock,
-            lease=parse_duration(lease),
-            max_events=limits.events,
+            lease=timedelta(seconds=settings.lease_seconds) if lease is None else parse_duration(lease),
+            poll=timedelta(seconds=settings.poll_seconds),
+            max_events=self._limits.events,
+            max_deliveries=settings.max_deliveries,
+            deployment_id=settings.deployment_id,
+            stamp=Stamp(settings.owner_id, settings.project_id, settings.environment),
+            payload_inline_max=settings.payload_inline_max,
+            payload_max=self._limits.value_bytes,
+            blobs=settings.blob_url,
+            retention=FOREVER if settings.retention_seconds is None else timedelta(seconds=settings.retention_seconds),
+            codec=codec,
         )
         self._definitions: dict[str, Definition] = {}
         self._runs = Runs(lambda: self._world.storage, self._definitions)
@@ -104,6 +119,17 @@ class Runtime:
         return self._world
 
     # --- for the other parts of the package ---------------------------------------------------------
+
+    @property
+    def time_passes(self) -> bool:
+        """Whether time passes by itself, so that one can wait for it; not where a test turns the clock."""
+        return True
+
+    def _new_world(self, url: str, **options: Unpack[WorldOptions]) -> World:
+        return world_at(url, **options)
+
+    def _new_executor(self) -> Executor:
+        return Executor(self._clock, THREADS)
 
     @property
     def is_open(self) -> bool:
@@ -149,7 +175,7 @@ class Runtime:
 
     async def open(self) -> None:
         """Open the database, and begin to work."""
-        await self._world.start()
+        await self._world.start(consume=self._worker, recover=self._settings.recover)
         self._loop = asyncio.get_running_loop()
         self._driver = Driver(
             self._world,
@@ -159,6 +185,7 @@ class Runtime:
             limits=self._limits,
             retry=self._retry,
             takes=self._concurrency if self._worker else 0,
+            executor=self._new_executor(),
         )
         self._driver.start()
 
@@ -179,7 +206,16 @@ class WorldOptions(TypedDict):
     durability: Literal["full", "normal"]
     clock: Clock
     lease: timedelta
+    poll: timedelta
     max_events: int
+    max_deliveries: int
+    deployment_id: str
+    stamp: Stamp
+    payload_inline_max: int
+    payload_max: int
+    blobs: str | None
+    retention: timedelta
+    codec: PayloadCodec | None
 
 
 def world_at(url: str, **options: Unpack[WorldOptions]) -> World:

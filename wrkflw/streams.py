@@ -7,15 +7,17 @@ only says that it is worth reading again.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from .errors import InvalidValueError, RunNotFoundError
 from .ids import correlation_id
 from .results import StreamItem
 from .world import events as e
 from .world.errors import WorkflowRunNotFoundError
+from .world.live import Pages, chunks_of
 from .world.storage import PageRequest
 from .world.streamer import Chunk, Item, Position
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 Until: TypeAlias = Literal["finished", "parked"]
-T = TypeVar("T")
 
 _PAGE = 100
 _LAST_CHUNK = 2**62
@@ -85,42 +86,17 @@ class Watched:
             return True
         return run.owner is None and (run.wake_at is None or run.wake_at > self._runtime.clock.now())
 
-    def pages(self, read: Callable[[], Awaitable[Sequence[T]]], is_over: Callable[[], Awaitable[bool]]) -> Pages[T]:
-        return Pages(self._driver, self.run_id, read, is_over)
+    def listening(self) -> AbstractContextManager[Awaitable[None]]:
+        """To the next thing that is written to it.  Raises StoreError when the runtime is closed meanwhile."""
+        return self._driver.listening(self.run_id)
 
-
-class Pages(Generic[T]):
-    """What ``read`` gives, and then what is new; each time it is asked."""
-
-    def __init__(
-        self,
-        driver: Driver,
-        run_id: str,
-        read: Callable[[], Awaitable[Sequence[T]]],
-        is_over: Callable[[], Awaitable[bool]],
-    ) -> None:
-        self._driver = driver
-        self._run_id = run_id
-        self._read = read
-        self._is_over = is_over
-
-    async def next(self) -> Sequence[T]:
-        """What follows, once there is something; nothing when it is over.
-
-        Raises RunNotFoundError, and StoreError when the runtime is closed meanwhile.
-        """
-        over = False
-        while True:
-            with self._driver.listening(self._run_id) as news:  # first, so that nothing falls between
-                try:
-                    page = await self._read()
-                except WorkflowRunNotFoundError as error:
-                    raise RunNotFoundError(self._run_id) from error
-                if page or over:
-                    return page
-                over = await self._is_over()  # and whatever was written before that is read now
-                if not over:
-                    await news
+    @contextmanager
+    def found(self) -> Generator[None]:
+        """Within: that there is no such run any more is said as everywhere."""
+        try:
+            yield
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(self.run_id) from error
 
 
 # --- events and chunks ---------------------------------------------------------------------------------
@@ -138,9 +114,10 @@ async def stream_of(runtime: Runtime, run_id: str, place: Place, until: Until) -
     created: str | None = None
 
     async def read() -> Sequence[Item]:
-        return await run.streamer.items(run_id, after=at, limit=_PAGE)
+        with run.found():
+            return await run.streamer.items(run_id, after=at, limit=_PAGE)
 
-    pages = run.pages(read, lambda: run.has_stopped(until))
+    pages = Pages(run.listening, read, lambda: run.has_stopped(until))
     while page := await pages.next():
         for item in page:
             if isinstance(item, Chunk):
@@ -196,21 +173,10 @@ async def bytes_of(runtime: Runtime, run_id: str, name: str, start_index: int) -
     """The chunks of one stream from an index on; a negative one counts from the end.  Raises RunNotFoundError."""
     run = Watched(runtime, run_id)
     await run.last_slot()  # there is such a run
-    index = start_index
-    if index < 0:
-        index = max(0, (await run.streamer.info(run_id, name)).tail_index + 1 + index)
-
-    async def read() -> Sequence[Chunk]:
-        return await run.streamer.read(run_id, name, start_index=index, limit=_PAGE)
-
-    async def is_over() -> bool:
-        return (await run.streamer.info(run_id, name)).done
-
-    pages = run.pages(read, is_over)
-    while page := await pages.next():
-        index = page[-1].index + 1
-        for chunk in await _standing(run, page):
-            yield chunk.data
+    with run.found():
+        async for page in chunks_of(run.streamer, run_id, name, start_index, run.listening):
+            for chunk in await _standing(run, page):
+                yield chunk.data
 
 
 async def _standing(run: Watched, page: Sequence[Chunk]) -> list[Chunk]:

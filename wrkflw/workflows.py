@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, o
 from typing_extensions import TypedDict, TypeVar
 
 from .context import StepContext, SuspendContext
-from .durations import parse_duration
+from .durations import parse_duration, parse_retention
 from .graph import Graph
 from .names import describe
 from .portal import sync
@@ -31,8 +31,9 @@ class WorkflowOptions(TypedDict, total=False):
 
     ``retry`` is the policy of its steps that have none; ``timeout`` is from start to end of a run, waiting included;
     ``on_mismatch`` says what happens to a run that no longer fits the code.  ``on_completed`` and ``on_failed`` are
-    called, at most once, after the end of a run is durable.  ``retention`` is how long a finished run is wanted;
-    nothing deletes by age yet, see ``runs.delete``.
+    called, at most once, after the end of a run is durable.  ``retention`` is how long a finished run keeps its values
+    (input, output, state, results, errors, chunks of streams), ``"0s"`` not at all and ``"forever"`` for good; without
+    it, as long as the database keeps those of all runs, which is 30 days.  That it ran, and how, stays known.
     """
 
     description: str
@@ -58,7 +59,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         self.state_schema = graph.state_schema
         self.retry = options.get("retry")
         self.timeout = parse_duration(options["timeout"]) if "timeout" in options else None
-        self.retention = parse_duration(options["retention"]) if "retention" in options else None
+        self.retention = parse_retention(options["retention"]) if "retention" in options else None
         self.on_completed = options.get("on_completed")
         self.on_failed = options.get("on_failed")
         self.on_mismatch: Literal["pause", "fail"] = options.get("on_mismatch", "pause")
@@ -132,6 +133,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
 
         Raises:
             RunNotFoundError: it does not, or is another workflow's.
+            RunExpiredError: what it held was removed, see ``retention=``; ``runs.get`` tells what is left.
         """
         from .run import Run  # noqa: PLC0415
         from .runtime import current_runtime  # noqa: PLC0415

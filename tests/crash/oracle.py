@@ -14,6 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Runs that an answer or an event from outside will wake.
+_WAITING = """
+    SELECT run_no FROM hooks WHERE released_slot IS NULL AND payloads = 0
+    UNION SELECT run_no FROM waits WHERE status = 'waiting' AND matched_slot IS NULL AND signal_type IS NOT NULL
+"""
+
 ENDS = {"run_completed": "completed", "run_failed": "failed", "run_cancelled": "cancelled"}
 
 
@@ -61,28 +67,41 @@ class Database:
 def read(path: Path) -> Database:
     """Everything in the database, and what is wrong with it.  Nobody else may have the file open in this process."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.row_factory = sqlite3.Row
-        violations = [
-            f"integrity_check: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"
-        ]
-        violations += [f"foreign_key_check: {tuple(row)}" for row in connection.execute("PRAGMA foreign_key_check")]
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchall():
-            return Database({}, {}, violations)
-        rows = {row["run_no"]: dict(row) for row in connection.execute("SELECT * FROM runs")}
-        logs: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-        for row in connection.execute("SELECT * FROM events ORDER BY run_no, slot"):
-            logs[row["run_no"]].append(dict(row))
-        steps: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-        for row in connection.execute("SELECT * FROM steps"):
-            steps[row["run_no"]].append(dict(row))
+        return read_from(connection)
+
+
+def read_from(connection: sqlite3.Connection) -> Database:
+    """As :func:`read`, through a connection that exists."""
+    violations = [
+        f"integrity_check: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"
+    ]
+    violations += [f"foreign_key_check: {tuple(row)}" for row in connection.execute("PRAGMA foreign_key_check")]
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchall():
+        return Database({}, {}, violations)
+    rows = {row["run_no"]: row for row in rows_of(connection, "SELECT * FROM runs")}
+    logs: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows_of(connection, "SELECT * FROM events ORDER BY run_no, slot"):
+        logs[row["run_no"]].append(row)
+    steps: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows_of(connection, "SELECT * FROM steps"):
+        steps[row["run_no"]].append(row)
+    waiting = {row["run_no"] for row in rows_of(connection, _WAITING)}
     violations += [f"run_no {number} has events but no row" for number in logs.keys() - rows.keys()]
     runs: dict[str, Run] = {}
     for number, row in rows.items():
         run, found = _fold(row["run_id"], logs[number])
         runs[run.run_id] = run
-        violations += [f"{run.run_id}: {each}" for each in (*found, *_compare(run, row, steps[number]))]
+        compared = _compare(run, row, steps[number], stirred=number in waiting)
+        violations += [f"{run.run_id}: {each}" for each in (*found, *compared)]
     keys = {row["idempotency_key"]: row["run_id"] for row in rows.values() if row["idempotency_key"] is not None}
     return Database(runs, keys, violations)
+
+
+def rows_of(connection: sqlite3.Connection, query: str) -> list[dict[str, Any]]:
+    """Each row by the names of its columns."""
+    cursor = connection.execute(query)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 # --- the log, added up ---------------------------------------------------------------------------------
@@ -141,13 +160,14 @@ def _fold_step(run: Run, event: Mapping[str, Any], data: Mapping[str, Any]) -> I
         step.error_slot = slot if kind == "step_failed" else None
 
 
-def _compare(run: Run, row: Mapping[str, Any], steps: list[dict[str, Any]]) -> Iterator[str]:
+def _compare(run: Run, row: Mapping[str, Any], steps: list[dict[str, Any]], *, stirred: bool) -> Iterator[str]:
+    """``stirred``: something from outside will wake the run, an answer or an event."""
     for name in ("status", "last_slot", "ended_slot", "updated_at"):
         if row[name] != getattr(run, name):
             yield f"the view says {name} = {row[name]!r}, the log {getattr(run, name)!r}"
     if run.ended_slot is not None and (row["owner"] is not None or row["wake_at"] is not None):
         yield "has ended, and is owned or due"
-    if run.ended_slot is None and row["owner"] is None and row["wake_at"] is None and row["paused_at"] is None:
+    if run.ended_slot is None and not stirred and (row["owner"], row["wake_at"], row["paused_at"]) == (None,) * 3:
         yield "is open, and nothing will ever wake it"
     seen = {step["created_slot"]: step for step in steps}
     if seen.keys() != run.steps.keys():

@@ -25,12 +25,12 @@ from .worker import expected
 pytestmark = pytest.mark.crash
 
 ROOT = Path(__file__).resolve().parents[2]
-SOAK = bool(os.environ.get("WRKFLW_SOAK"))
+SOAK = bool(os.environ.get("SOAK"))
 KILLS = 2_000 if SOAK else 200
 RUNS = KILLS // 4
 CHECK_EVERY = 20
-SEED = int(os.environ.get("WRKFLW_KILL_SEED") or random.SystemRandom().randrange(2**32))
-AGAIN = f"WRKFLW_KILL_SEED={SEED} {'WRKFLW_SOAK=1 ' if SOAK else ''}.venv/bin/pytest tests/crash/test_kill.py -k killed"
+SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(2**32))
+AGAIN = f"SOAK_SEED={SEED} {'SOAK=1 ' if SOAK else ''}.venv/bin/pytest tests/crash/test_kill.py -k killed"
 LONGEST = 30  # seconds that anything here may take; nothing is measured
 
 

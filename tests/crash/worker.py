@@ -161,6 +161,15 @@ async def carry(database: str, mode: str) -> None:
         tell("LEFT")
 
 
+async def offer(database: str) -> None:
+    """Leave a run to whoever takes it, and wait for its end."""
+    async with Runtime(database, workflows=[holding], worker=False):
+        ready()
+        run = await (await holding.create_run()).enqueue("now")
+        tell("OFFERED", run=run.run_id)
+        tell("END", run=run.run_id, output=(await run.result()).unwrap())
+
+
 # --- the fork -----------------------------------------------------------------------------------------
 
 
@@ -176,6 +185,8 @@ def execute(database: str, command: list[str]) -> None:
             asyncio.run(drain(database, json.loads(numbers), json.loads(acknowledged)))
         case ["carry", mode]:
             asyncio.run(carry(database, mode))
+        case ["offer"]:
+            asyncio.run(offer(database))
         case _:
             raise ValueError(f"unknown command {command}")
 

@@ -126,6 +126,12 @@ def test_without_options_a_run_that_no_longer_fits_is_paused() -> None:
     assert (sums.retry, sums.timeout, sums.retention, sums.state_schema) == (None, None, None, None)
 
 
+def test_a_run_can_be_kept_for_ever() -> None:
+    sums = create_workflow(id="sums", input_schema=Number, output_schema=Number, retention="forever")
+
+    assert sums.then(add_one).commit().retention == timedelta.max
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [

@@ -301,11 +301,11 @@ class SlowWorld(SqliteWorld):
         self.go_on = asyncio.Event()
         self.failure: Exception | None = None
 
-    async def start(self) -> None:
+    async def start(self, *, consume: bool = True, recover: bool = True) -> None:
         await self.go_on.wait()
         if self.failure is not None:
             raise self.failure
-        await super().start()
+        await super().start(consume=consume, recover=recover)
 
 
 async def test_one_who_stops_waiting_for_the_default_runtime_does_not_stop_it_for_others(clock: ManualClock) -> None:

@@ -17,7 +17,7 @@ from wrkflw.engine.journal import Journal
 from .retelling import RUN, assert_replays, tell
 
 answers = Event("answer", int)
-EXAMPLES = int(os.environ.get("WRKFLW_TREES", "40"))
+EXAMPLES = int(os.environ.get("SOAK_TREES", "40"))
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,7 @@ def test_the_default_runtime_is_named_by_the_environment(tmp_path: Path, how: st
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8 10\n", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "named.db",
+        "named.db.lock",
         "program.py",
     ]  # and it was closed in good order
     assert execute(tmp_path, "count", f"sqlite:///{tmp_path}/named.db").stdout == "2\n"
@@ -234,7 +235,7 @@ def test_without_a_name_the_default_runtime_is_in_the_working_directory(tmp_path
     ended = execute(tmp_path, "sync", None)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8 10\n", "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.py", "wrkflw.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.py", "wrkflw.db", "wrkflw.db.lock"]
 
 
 def test_a_wrong_name_in_the_environment_is_refused(tmp_path: Path) -> None:

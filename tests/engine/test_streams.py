@@ -388,6 +388,7 @@ class Slow:
 
     def __init__(self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go_on = asyncio.Event()
+        self.called = asyncio.Event()
         self.refusals: list[Exception] = []
         self.calls = 0
         self.fences: list[object] = []
@@ -395,6 +396,7 @@ class Slow:
 
         async def write_many(*args: Any, **options: Any) -> int:
             self.calls += 1
+            self.called.set()
             self.fences.append(options["fence"])
             await self.go_on.wait()
             if self.refusals:
@@ -402,6 +404,75 @@ class Slow:
             return await inner(*args, **options)
 
         monkeypatch.setattr(runtime.world.streamer, "write_many", write_many)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_body_that_is_faster_than_the_disk_is_made_to_wait(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    written: list[int] = []
+    paused = threading.Event()
+
+    def write(ctx: StepContext, number: int) -> None:
+        if number == 4:
+            paused.set()
+        ctx.write(b"x" * 1024 * 1024)
+        written.append(number)
+
+    def plain(ctx: StepContext) -> None:
+        for number in range(12):
+            write(ctx, number)
+
+    async def waits(ctx: StepContext) -> None:
+        for number in range(12):
+            write(ctx, number)
+            await asyncio.sleep(0)
+
+    slow = Slow(runtime, monkeypatch)
+    run = await flow(waits if is_async else plain).create_run()
+    starting = asyncio.ensure_future(run.start())
+    await asyncio.to_thread(paused.wait, 0 if is_async else 20)
+    await settle()
+    before = len(written)
+    slow.go_on.set()
+    await starting
+
+    assert before == 4  # mebibytes
+    assert written == [*range(12)]
+    assert len(await chunks_of(runtime, run.run_id)) == 12
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_body_that_waits_for_the_disk_can_be_cancelled(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    left: list[str] = []
+
+    def plain(ctx: StepContext) -> None:
+        while True:
+            ctx.write(b"x" * 1024 * 1024)
+
+    async def waits(ctx: StepContext) -> None:
+        try:
+            while True:
+                ctx.write(b"x" * 1024 * 1024)
+                await asyncio.sleep(0)
+        finally:
+            left.append("cleaned up")
+
+    async with Runtime(":memory:", clock=clock) as runtime:
+        slow = Slow(runtime, monkeypatch)
+        run = await flow(waits if is_async else plain, timeout="1m", retry=Retry(attempts=1)).create_run()
+        starting = asyncio.ensure_future(run.start())
+        await slow.called.wait()
+        await settle()
+        clock.turn("1m")
+        slow.go_on.set()
+        result = await starting
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "StepTimeoutError"
+    assert left == (["cleaned up"] if is_async else [])
 
 
 @pytest.mark.parametrize("how", ["returns", "fails", "retries", "suspends", "bails"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import get_args
 
@@ -12,8 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from tests.clocks import START, ManualClock
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
+from wrkflw.world.fold import fold
 from wrkflw.world.storage import RunFence
 from wrkflw.worlds.sql.log import event_columns, event_from
+from wrkflw.worlds.sql.sealing import Part, Reading, Sealing
 from wrkflw.worlds.sqlite import SqliteWorld
 
 from .looks import log_of, new_run_id
@@ -53,11 +56,14 @@ EVERY_FIELD: list[e.NewEvent] = [
         metadata=BYTES,
         token_retention_until=RETENTION,
         is_system=True,
+        owner_id="own_7",
+        project_id="shop",
+        environment="staging",
     ),
     e.StepRetrying(
         correlation_id="step_1", error=BYTES, retry_after=START, reason="suspended", hook_id="hook_1", meta=META
     ),
-    e.HookReceived(correlation_id="hook_1", token="invoice-17 \x00é", payload_data=BYTES),
+    e.HookReceived(correlation_id="hook_1", token="invoice-17 \x00é", payload_data=BYTES, resume_digest="sha-1"),
     e.StepStarted(correlation_id="step_1"),
     e.StepCompleted(correlation_id="step_1", result=BYTES, meta=META),
     e.StepCreated(correlation_id="step_2", step_name="b", key="b"),
@@ -65,7 +71,7 @@ EVERY_FIELD: list[e.NewEvent] = [
     e.WaitCreated(
         correlation_id="wait_1", kind="signal", key="until paid", resume_at=RETENTION, signal_type="paid", meta=META
     ),
-    e.SignalReceived(signal_type="paid", payload_data=BYTES),
+    e.SignalReceived(signal_type="paid", payload_data=BYTES, resume_digest="sha-2"),
     e.WaitCompleted(correlation_id="wait_1", cause="woken"),
     e.HookDisposed(correlation_id="hook_1", token="invoice-17 \x00é"),
     e.AttrSet(
@@ -106,11 +112,15 @@ async def test_every_field_of_every_event_comes_back_as_it_was_written(world: Sq
 
 
 def test_no_event_and_no_field_is_left_out_of_that() -> None:
-    events = [*EVERY_FIELD, FAILED, CANCELLED, CONFLICT]
+    events = [*EVERY_FIELD, FAILED, CANCELLED, CONFLICT, e.Noop(sealed=True)]
     for cls in get_args(get_args(e.NewEvent)[0]):
         written = {name for event in events if type(event) is cls for name in event.model_dump(exclude_defaults=True)}
         left = cls.model_fields.keys() - written - {"event_type"}
         assert left == (LAZY if cls is e.StepStarted else {"creation"} if cls is e.RunStarted else set()), cls
+
+
+def _nothing_large(name: str, part: Part) -> bytes:
+    raise LookupError(name)
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
@@ -123,7 +133,8 @@ def test_no_event_and_no_field_is_left_out_of_that() -> None:
 def test_whatever_stands_in_an_event_survives_its_row(event: e.NewEvent) -> None:
     data, payload = event_columns(event)
 
-    read = event_from("wrun_1", (1, event.event_type, None, data, payload, None, 0), payloads=True)
+    row = (1, event.event_type, None, data, payload, None, None, None, 0)
+    read = event_from("wrun_1", row, Reading(Sealing("default", None), _nothing_large))
 
     assert read.event == event
 
@@ -181,7 +192,7 @@ async def test_times_do_not_go_back_within_a_run_even_when_the_clock_does(
     assert [logged.created_at for logged in await log_of(world, run_id)] == [START, START]
 
 
-@pytest.mark.parametrize("kind", ["noop", "lock_created", "lock_acquired", "lock_released", "step_skipped", ""])
+@pytest.mark.parametrize("kind", ["lock_created", "lock_acquired", "lock_released", "step_skipped", ""])
 def test_reserved_and_unknown_events_cannot_be_made(kind: str) -> None:
     adapter: TypeAdapter[e.NewEvent] = TypeAdapter(e.NewEvent)
 
@@ -206,9 +217,69 @@ def test_moments_have_a_time_zone() -> None:
         e.WaitCreated(correlation_id="wait_1", resume_at=datetime(2026, 3, 1))  # noqa: DTZ001  # that is the point
 
 
-async def test_only_the_world_records_a_hook_conflict(world: SqliteWorld, clock: ManualClock) -> None:
+@pytest.mark.parametrize("event", [CONFLICT, e.Noop()], ids=lambda event: str(event.event_type))
+async def test_no_caller_writes_what_is_the_worlds_own(
+    event: e.NewEvent, world: SqliteWorld, clock: ManualClock
+) -> None:
     run_id = new_run_id(clock.now())
     await world.storage.events.create(run_id, EVERY_FIELD[0])
 
-    with pytest.raises(WorldError, match="'hook_conflict' is written by the World alone; create the hook"):
-        await world.storage.events.create(run_id, CONFLICT)
+    with pytest.raises(WorldError, match=f"'{event.event_type}' is written by the World alone") as refused:
+        await world.storage.events.create(run_id, event)
+
+    assert refused.value.status == 400
+
+
+async def test_what_is_no_event_is_refused_in_words(world: SqliteWorld, clock: ManualClock) -> None:
+    run_id = new_run_id(clock.now())
+    await world.storage.events.create(run_id, EVERY_FIELD[0])
+    unknown = EVERY_FIELD[1].model_copy(update={"event_type": "workflow_started"})
+
+    with pytest.raises(WorldError, match="'workflow_started' is no type of event"):
+        await world.storage.events.create(run_id, unknown)
+    with pytest.raises(WorldError, match="'dict' is no type of event"):
+        await world.storage.events.create(run_id, {"event_type": "run_started"})  # type: ignore[arg-type]  # a mistake
+
+    assert len(await log_of(world, run_id)) == 1
+
+
+async def test_a_noop_is_listed_numbered_past_and_says_nothing(world: SqliteWorld, clock: ManualClock) -> None:
+    run_id = new_run_id(clock.now())
+    await world.storage.events.create(run_id, e.RunCreated(workflow_name="greet"))
+    driver = world._write
+    assert driver is not None
+    driver.text("INSERT INTO events (run_no, slot, event_type, created_at) VALUES (1, 2, 'noop', 1)")
+    driver.text("UPDATE runs SET last_slot = 2")
+
+    await world.storage.events.create(run_id, e.RunStarted())
+
+    log = await log_of(world, run_id)
+    assert [(logged.slot, logged.event_type) for logged in log] == [(1, "run_created"), (2, "noop"), (3, "run_started")]
+    assert fold(run_id, log).run == replace(await world.storage.runs.get(run_id), owner=None, wake_at=None)
+
+
+@pytest.mark.parametrize("depth", [65, 180, 250, 3000])
+async def test_small_json_is_kept_if_it_can_be_read_back(depth: int, world: SqliteWorld, clock: ManualClock) -> None:
+    run_id = new_run_id(clock.now())
+    nested: object = 'a "bracket" [ in a text'
+    for _ in range(depth):
+        nested = [nested]
+    context = e.RunCreated.model_construct(workflow_name="greet", execution_context={"nested": nested})
+
+    if depth < 190:
+        await world.storage.events.create(run_id, context)
+        assert (await world.storage.runs.get(run_id)).execution_context == {"nested": nested}
+    else:
+        with pytest.raises(WorldError, match="what 'run_created' holds is nested more than 190 deep"):
+            await world.storage.events.create(run_id, context)
+        with pytest.raises(WorldError, match="was not found"):
+            await world.storage.runs.get(run_id)
+
+
+async def test_brackets_in_a_text_are_no_nesting(world: SqliteWorld) -> None:
+    paused = e.RunPaused(detail={"text": '[{"' * 1000})
+    run = (await world.storage.events.create(None, e.RunCreated(workflow_name="greet"))).run
+
+    await world.storage.events.create(run.run_id, paused)
+
+    assert (await log_of(world, run.run_id))[-1].event == paused

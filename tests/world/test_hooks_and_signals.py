@@ -9,6 +9,7 @@ import pytest
 from tests.clocks import START, ManualClock
 from wrkflw.world import events as e
 from wrkflw.world.errors import EntityConflictError, HookNotFoundError, TooEarlyError, WorldError
+from wrkflw.world.storage import Claim, Stamp
 from wrkflw.worlds.sqlite import SqliteWorld
 
 from .looks import assert_the_views_are_the_fold, log_of, new_run_id, outcome, views_of
@@ -49,7 +50,35 @@ async def test_a_hook_is_found_by_its_token(world: SqliteWorld) -> None:
 
     assert found == await world.storage.hooks.get("hook_1", run_id=run_id)
     assert (found.run_id, found.metadata, found.created_at, found.payloads) == (run_id, b"\x00who", START, 0)
-    assert await world.storage.hooks.list(run_id) == [found]
+    assert (await world.storage.hooks.list(run_id, resolve_data="all")).data == [found]
+
+
+async def test_a_hook_is_found_by_its_id_where_no_other_run_has_it(world: SqliteWorld) -> None:
+    one = await new_run(world, hook())
+    assert (await world.storage.hooks.get("hook_1")).run_id == one
+    await new_run(world, hook(token="other"))
+
+    with pytest.raises(WorldError, match="several runs have a hook 'hook_1'; say which with run_id=") as ambiguous:
+        await world.storage.hooks.get("hook_1")
+    assert ambiguous.value.status == 400
+
+    await world.storage.hooks.dispose("hook_1", run_id=one)
+    assert (await world.storage.hooks.get("hook_1")).token == "other"
+    with pytest.raises(HookNotFoundError):
+        await world.storage.hooks.get("hook_1", run_id=one)
+    assert (await world.storage.hooks.list(one)).data == []
+
+
+async def test_hooks_say_whose_they_are(clock: ManualClock) -> None:
+    world = SqliteWorld(":memory:", clock=clock, stamp=Stamp("team-a", "shop", "staging"))
+    await world.start()
+    run_id = await new_run(world, hook())
+
+    found = await world.storage.hooks.get_by_token("invoice-17")
+
+    assert (found.owner_id, found.project_id, found.environment) == ("team-a", "shop", "staging")
+    await assert_the_views_are_the_fold(world, run_id)
+    await world.close()
 
 
 async def test_unknown_tokens_and_hooks_give_the_same_answer(world: SqliteWorld) -> None:
@@ -70,7 +99,7 @@ async def test_the_second_run_to_ask_for_a_token_is_told_who_holds_it(world: Sql
     assert answer.event is not None
     assert answer.event.event == conflict
     assert answer.hook is None
-    assert await world.storage.hooks.list(loser) == []
+    assert (await world.storage.hooks.list(loser)).data == []
     await assert_the_views_are_the_fold(world, loser)
 
 
@@ -133,6 +162,78 @@ async def test_namespaces_do_not_share_tokens_keys_or_runs(clock: ManualClock, t
     await one.close()
 
 
+# --- tokens that outlast their run -------------------------------------------------------------------
+
+KEPT = hook().model_copy(update={"token_retention_until": START + 2 * HOUR})
+COMPLETED = e.RunCompleted()
+
+
+@pytest.mark.parametrize("end", [COMPLETED, e.RunCancelled()], ids=lambda event: str(event.event_type))
+async def test_a_token_that_is_kept_outlasts_its_run(end: e.NewEvent, world: SqliteWorld, clock: ManualClock) -> None:
+    first, second = await new_run(world, KEPT, end), await new_run(world)
+    clock.turn(2 * HOUR - timedelta(microseconds=1))
+
+    kept = await world.storage.hooks.get_by_token("invoice-17")
+    conflict = await world.storage.events.create(second, hook())
+
+    assert (kept.run_id, kept.released_slot) == (first, 3)
+    assert kept == await world.storage.hooks.get("hook_1") == await world.storage.hooks.get("hook_1", run_id=first)
+    assert (await world.storage.hooks.list(first, resolve_data="all")).data == [kept]
+    assert conflict.event is not None
+    assert conflict.event.event_type == "hook_conflict"
+    assert await outcome(world.storage.events.create(first, received())) == "410"
+    assert await outcome(world.storage.events.create(first, e.HookDisposed(correlation_id="hook_1"))) == "404"
+
+
+async def test_a_kept_token_is_given_up_to_who_asks_after_its_time(world: SqliteWorld, clock: ManualClock) -> None:
+    first = await new_run(world, KEPT, COMPLETED)
+    clock.turn(2 * HOUR)
+
+    with pytest.raises(HookNotFoundError):
+        await world.storage.hooks.get_by_token("invoice-17")
+    with pytest.raises(HookNotFoundError):
+        await world.storage.hooks.get("hook_1", run_id=first)
+    assert (await world.storage.hooks.list()).data == []
+    second = await new_run(world, hook())
+
+    assert (await world.storage.hooks.get_by_token("invoice-17")).run_id == second
+    await assert_the_views_are_the_fold(world, first)
+    await assert_the_views_are_the_fold(world, second)
+
+
+async def test_a_run_that_goes_on_past_its_time_keeps_its_token_until_its_end(
+    world: SqliteWorld, clock: ManualClock
+) -> None:
+    run_id = await new_run(world, KEPT)
+    clock.turn(3 * HOUR)
+    assert (await world.storage.hooks.get_by_token("invoice-17")).run_id == run_id
+
+    await world.storage.events.create(run_id, COMPLETED)
+
+    with pytest.raises(HookNotFoundError):
+        await world.storage.hooks.get_by_token("invoice-17")
+    assert (await new_run(world, hook())) == (await world.storage.hooks.get_by_token("invoice-17")).run_id
+
+
+async def test_a_token_that_is_kept_may_be_taken_and_kept_in_the_transaction_of_its_end(
+    world: SqliteWorld, clock: ManualClock
+) -> None:
+    run_id = new_run_id(clock.now())
+    born_and_ended: list[e.NewEvent] = [e.RunCreated(workflow_name="greet"), e.RunStarted(), KEPT, COMPLETED]
+
+    await world.storage.events.create_batch(run_id, born_and_ended, claim=Claim(world.owner))
+
+    assert (await world.storage.hooks.get_by_token("invoice-17")).run_id == run_id
+
+
+async def test_disposing_of_a_hook_frees_a_token_that_was_to_be_kept(world: SqliteWorld) -> None:
+    await new_run(world, KEPT, e.HookDisposed(correlation_id="hook_1"))
+
+    second = await new_run(world, hook())
+
+    assert (await world.storage.hooks.get_by_token("invoice-17")).run_id == second
+
+
 async def test_a_token_is_not_kept_for_more_than_thirty_days(world: SqliteWorld) -> None:
     run_id = await new_run(world)
     too_long = hook().model_copy(update={"token_retention_until": START + timedelta(days=30, microseconds=1)})
@@ -158,7 +259,7 @@ async def test_a_hook_takes_many_payloads_and_one_for_a_suspended_step_takes_one
         await world.storage.events.create(run_id, received(name="hook_2"))
     await world.storage.events.create(run_id, start)
 
-    assert [found.payloads for found in await world.storage.hooks.list(run_id)] == [2, 1]
+    assert [found.payloads for found in (await world.storage.hooks.list(run_id)).data] == [2, 1]
     await assert_the_views_are_the_fold(world, run_id)
 
 
@@ -184,6 +285,33 @@ async def test_a_resume_id_used_for_something_else_is_a_conflict(other: e.NewEve
 
     with pytest.raises(EntityConflictError, match=f"resume id 'mail-1' of {run_id} was used for something else"):
         await world.storage.events.create(run_id, other, resume_id="mail-1")
+
+
+async def test_a_digest_says_what_is_the_same_in_place_of_the_payload(world: SqliteWorld) -> None:
+    run_id = await new_run(world, hook())
+    create = world.storage.events.create
+
+    first = await create(run_id, received(b"at 12:00"), resume_id="mail-1", resume_digest="a")
+    again = await create(run_id, received(b"at 12:01"), resume_id="mail-1", resume_digest="a")
+    await create(run_id, e.HookDisposed(correlation_id="hook_1"))
+    when_it_is_gone = await create(run_id, received(b"at 12:02"), resume_id="mail-1", resume_digest="a")
+    await create(run_id, e.RunCompleted())
+    after_the_end = await create(run_id, received(b"at 12:00"), resume_id="mail-1")
+
+    assert first.event == again.event == when_it_is_gone.event == after_the_end.event
+    for digest, payload in (("b", b"at 12:00"), (None, b"at 12:01")):
+        with pytest.raises(EntityConflictError, match="was used for something else"):
+            await create(run_id, received(payload), resume_id="mail-1", resume_digest=digest)
+
+
+@pytest.mark.parametrize("resume_id", ["", "x" * 1025])
+async def test_a_resume_id_is_a_text_of_some_length(resume_id: str, world: SqliteWorld) -> None:
+    run_id = await new_run(world, hook())
+
+    with pytest.raises(WorldError, match="a resume id has 1 to 1024 bytes"):
+        await world.storage.events.create(run_id, received(), resume_id=resume_id)
+    with pytest.raises(WorldError, match="resume_digest is about a resume id; give both"):
+        await world.storage.events.create(run_id, received(), resume_digest="a")
 
 
 async def test_only_what_comes_from_outside_takes_a_resume_id(world: SqliteWorld) -> None:

@@ -146,6 +146,51 @@ async def test_who_executes_a_step_may_write_nothing_else(event: e.NewEvent, wor
         await world.storage.events.create(run_id, event, fence=StepFence("step_1", 1))
 
 
+async def test_who_executes_a_step_may_report_many_things_at_once(world: SqliteWorld, run_id: str) -> None:
+    for event in (STEP_CREATED, STEP_STARTED):
+        await world.storage.events.create(run_id, event)
+    await world.storage.runs.claim(run_id, owner=world.owner)
+    put_off = e.StepRetrying(correlation_id="step_1", error=b"no")
+
+    with pytest.raises(FencedError):
+        await world.storage.events.create_batch(run_id, [put_off], fence=StepFence("step_1", 2))
+    done = await world.storage.events.create_batch(run_id, [put_off, STEP_COMPLETED], fence=StepFence("step_1", 1))
+
+    assert [item.slot for item in done.items] == [4, 5]
+    asks = e.HookCreated(correlation_id="hook_1", token="t", step_id="step_1")
+    with pytest.raises(WorldError, match="'hook_created' cannot be part of a batch"):
+        await world.storage.events.create_batch(run_id, [asks], fence=StepFence("step_1", 1))
+
+
+async def test_a_step_that_another_executes_is_not_started_while_that_one_lives(
+    world: SqliteWorld, run_id: str
+) -> None:
+    create, mine = world.storage.events.create, STEP_STARTED.model_copy(update={"owner": world.owner})
+    await create(run_id, STEP_CREATED)
+    started = await create(run_id, mine)
+    assert started.step is not None
+    assert started.step.lease_owner == world.owner
+
+    for other in (STEP_STARTED, STEP_STARTED.model_copy(update={"owner": "own_other"})):
+        with pytest.raises(EntityConflictError, match=f"step 'charge' of {run_id} is being executed by {world.owner}"):
+            await create(run_id, other)
+    again = await create(run_id, mine)
+
+    assert again.step is not None
+    assert again.step.attempt == 2
+
+
+async def test_a_step_that_one_who_is_gone_executed_may_be_started_by_another(world: SqliteWorld, run_id: str) -> None:
+    await world.storage.events.create(run_id, STEP_CREATED)
+    await world.storage.events.create(run_id, STEP_STARTED.model_copy(update={"owner": "own_gone"}))
+
+    await world.storage.events.create(run_id, STEP_STARTED)
+    await world.storage.events.create(run_id, STEP_COMPLETED)
+
+    step = await world.storage.steps.get(run_id, "step_1")
+    assert (step.attempt, step.status, step.lease_owner) == (2, "completed", None)
+
+
 async def test_a_run_is_released_only_by_who_has_seen_its_last_event(
     world: SqliteWorld, run_id: str, clock: ManualClock
 ) -> None:

@@ -258,6 +258,46 @@ async def test_a_key_with_another_input_is_a_conflict(world: SqliteWorld) -> Non
         await world.storage.events.create(None, KEYED.model_copy(update={"input": b"2"}), on_conflict="use_existing")
 
 
+async def test_a_key_may_pass_to_a_new_run_once_the_old_one_has_ended(world: SqliteWorld) -> None:
+    create, other = world.storage.events.create, KEYED.model_copy(update={"input": b"2"})
+    first = (await create(None, KEYED)).run.run_id
+
+    with pytest.raises(KeyTakenError):
+        await create(None, other, on_conflict="allow_if_finished")
+    await create(first, e.RunCompleted())
+    second = await create(None, other, on_conflict="allow_if_finished")
+
+    assert second.event is not None
+    holder = await world.storage.runs.find("greet", "order-17")
+    assert holder is not None
+    assert holder.run_id == second.run.run_id
+    assert (await log_of(world, first))[0].event == KEYED, "the key stays in the log"
+    assert (await world.storage.runs.get(first)).idempotency_key is None
+
+
+async def test_a_key_may_be_taken_from_a_run_that_is_ended_for_it(world: SqliteWorld) -> None:
+    first = (await world.storage.events.create(None, KEYED)).run.run_id
+    await world.storage.runs.claim(first, owner=world.owner)
+    await world.storage.events.create_batch(first, [created("step_b")], fence=RunFence(1))
+
+    second = await world.storage.events.create(None, KEYED, on_conflict="terminate_existing")
+    third = await world.storage.events.create(None, KEYED, on_conflict="terminate_existing")
+
+    ended = await world.storage.runs.get(first)
+    assert (ended.status, ended.cancel_reason) == (
+        "cancelled", f"{second.run.run_id} has taken its idempotency key",
+    )  # fmt: skip
+    assert (await world.storage.runs.get(second.run.run_id)).status == "cancelled"
+    assert (third.run.status, third.run.idempotency_key) == ("pending", "order-17")
+    late = await world.storage.events.create_batch(first, [created("step_a")], fence=RunFence(1))
+    assert late.refused
+
+
+async def test_an_empty_key_is_none(world: SqliteWorld) -> None:
+    with pytest.raises(WorldError, match="an idempotency key is not empty"):
+        await world.storage.events.create(None, KEYED.model_copy(update={"idempotency_key": ""}))
+
+
 async def test_a_key_belongs_to_one_workflow(world: SqliteWorld) -> None:
     await world.storage.events.create(None, KEYED)
 

@@ -34,6 +34,7 @@ RETRY = e.StepRetrying(correlation_id="step_1", retry_after=LATER)
         ([SLEEP, e.WaitCompleted(correlation_id="wait_1", cause="woken")], None),
         ([STEP, RETRY], "sleeping"),
         ([SLEEP, SIGNAL], "waiting"),
+        ([e.SignalReceived(signal_type="paid"), SIGNAL, SLEEP], "sleeping"),
         ([SLEEP, CHILD], "waiting"),
         ([SLEEP, HOOK], "waiting"),
         ([HOOK, e.HookDisposed(correlation_id="hook_2")], None),

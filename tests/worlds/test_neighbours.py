@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,9 @@ def seen() -> Seen:
 async def here(tmp_path: Path, clock: ManualClock, seen: Seen) -> AsyncIterator[SqliteWorld]:
     world = SqliteWorld(tmp_path / "shared.db", clock=clock, lease=LEASE, on_statement=seen.append)
     await world.start()
+    settle(tmp_path)
+    assert not alone(world)  # it has only just come itself
+    clock.turn(2 * LEASE)
     yield world
     await world.close()
 
@@ -47,7 +50,7 @@ def alone(world: SqliteWorld) -> bool:
 
 def settle(path: Path) -> None:
     """As if the folder had been as it is for some time."""
-    moment = time.time() - 10
+    moment = 1_000_000_000
     os.utime(path / "shared.db-owners", (moment, moment))
 
 
@@ -149,7 +152,6 @@ async def test_who_has_died_is_company_until_its_runs_are_taken_over(
     taken = await here.storage.runs.claim_due(owner=here.owner, workflow_names=["greet"], limit=9)
 
     assert [run.run_id for run in taken] == [run_id]
-    clock.turn(2 * LEASE)
     assert not alone(here)  # it has only just been seen that the other is gone
     clock.turn(2 * LEASE)
     assert alone(here)
@@ -162,14 +164,14 @@ async def test_the_file_of_one_who_died_unannounced_is_removed_by_the_next_to_st
 
     await there.start()
 
-    assert set(os.listdir(tmp_path / "shared.db-owners")) == {here.owner, there.owner}
+    files = {here.owner, f"{here.owner}.bell", there.owner, f"{there.owner}.bell"}
+    assert set(os.listdir(tmp_path / "shared.db-owners")) == files
 
 
 async def test_without_the_folder_the_database_is_asked(here: SqliteWorld, tmp_path: Path, seen: Seen) -> None:
     settle(tmp_path)
     here.written_elsewhere()
-    (tmp_path / "shared.db-owners" / here.owner).unlink()
-    (tmp_path / "shared.db-owners").rmdir()
+    shutil.rmtree(tmp_path / "shared.db-owners")
     seen.clear()
 
     for _ in range(3):

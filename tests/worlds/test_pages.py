@@ -31,7 +31,7 @@ class Shelf:
         return [self.name(item) for item in page.data], page.cursor, page.has_more
 
 
-@pytest.fixture(params=["runs", "steps", "events", "events of a step"])
+@pytest.fixture(params=["runs", "steps", "hooks", "hooks of a run", "events", "events of a step"])
 async def shelf(request: pytest.FixtureRequest, world: SqliteWorld, clock: ManualClock) -> Shelf:
     """Each with five things in it.  The clock stands still, so that times alone do not tell them apart."""
     storage = world.storage
@@ -43,6 +43,9 @@ async def shelf(request: pytest.FixtureRequest, world: SqliteWorld, clock: Manua
     async def add_step(number: int) -> object:
         step = e.StepCreated(correlation_id=f"step_{number}", step_name="a", key=str(number))
         return await storage.events.create(run_id, step)
+
+    async def add_hook(number: int) -> object:
+        return await storage.hooks.create(run_id, {"token": str(number)})
 
     async def add_signal(number: int) -> object:
         if number == 0:
@@ -71,6 +74,15 @@ async def shelf(request: pytest.FixtureRequest, world: SqliteWorld, clock: Manua
                 add_step,
                 lambda step: int(step.key),
                 newest_first=True,
+            )
+        case "hooks" | "hooks of a run":
+            await storage.events.create(run_id, e.RunCreated(workflow_name="greet"))
+            of = None if request.param == "hooks" else run_id
+            made = Shelf(
+                lambda page: storage.hooks.list(of, page=page),
+                add_hook,
+                lambda hook: int(hook.token),
+                newest_first=False,
             )
         case "events":
             made = Shelf(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from wrkflw.world import events as e
 from wrkflw.world.errors import EntityConflictError, FencedError
 from wrkflw.world.storage import RunFence
 from wrkflw.worlds import presence
+from wrkflw.worlds.locks import WriteLock
 from wrkflw.worlds.presence import Presence
 from wrkflw.worlds.sql import compiled as sql
 from wrkflw.worlds.sql.database import Connection
@@ -108,7 +108,7 @@ async def test_a_process_that_comes_back_is_announced_again(
     await taken_by(here)  # declares it dead
     assert connection.one(sql.OWNER_BY_NAME, owner=there.owner) is None
 
-    there.beat(connection, threading.Lock())
+    there.beat(connection, WriteLock())
 
     run_id = await a_run_of(there.owner, here)
     assert await taken_by(here) == []
@@ -127,7 +127,7 @@ async def test_a_lock_that_somebody_tidied_away_is_taken_again(
 ) -> None:
     (tmp_path / "shared.db-owners" / there.owner).unlink()
 
-    there.beat(connection, threading.Lock())
+    there.beat(connection, WriteLock())
 
     await a_run_of(there.owner, here)
     assert await taken_by(here) == []
@@ -136,7 +136,7 @@ async def test_a_lock_that_somebody_tidied_away_is_taken_again(
 async def test_a_beat_moves_the_lease_on(there: Presence, connection: Connection, clock: ManualClock) -> None:
     clock.turn(LEASE / 3)
 
-    assert there.beat(connection, threading.Lock())
+    assert there.beat(connection, WriteLock())
 
     assert connection.one(sql.OWNER_BY_NAME, owner=there.owner) == (to_microseconds(clock.now() + LEASE),)
 
@@ -154,9 +154,9 @@ async def test_a_busy_database_is_tried_again_at_the_next_beat(
     connection = Connection(driver, refuse_once)
     clock.turn(LEASE / 3)
 
-    assert not there.beat(connection, threading.Lock())
+    assert not there.beat(connection, WriteLock())
     assert not connection.in_transaction
-    assert there.beat(connection, threading.Lock())
+    assert there.beat(connection, WriteLock())
 
     assert connection.one(sql.OWNER_BY_NAME, owner=there.owner) == (to_microseconds(clock.now() + LEASE),)
     driver.close()
@@ -175,7 +175,7 @@ async def test_a_world_that_closes_gives_up_its_runs_and_leaves_nothing_behind(
     assert await two.storage.runs.next_due(["greet"]) == clock.now()
     assert await taken_by(two) == [(run_id, 2)]
     await two.close()
-    assert os.listdir(tmp_path) == ["shared.db"]
+    assert set(os.listdir(tmp_path)) == {"shared.db", "shared.db.lock"}
 
 
 async def test_what_another_world_wrote_is_seen_by_its_owner(tmp_path: Path, clock: ManualClock) -> None:

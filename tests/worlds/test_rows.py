@@ -48,16 +48,6 @@ async def test_what_is_empty_is_not_absent(world: SqliteWorld, clock: ManualCloc
     await assert_the_views_are_the_fold(world, run_id)
 
 
-async def test_an_empty_resume_id_is_one(world: SqliteWorld, clock: ManualClock) -> None:
-    run_id = await born(world, clock)
-    signal = e.SignalReceived(signal_type="paid")
-
-    first = await world.storage.events.create(run_id, signal, resume_id="")
-    again = await world.storage.events.create(run_id, signal, resume_id="")
-
-    assert first.event == again.event
-
-
 async def test_a_step_is_inserted_before_it_is_moved_on_when_one_commit_has_both(clock: ManualClock) -> None:
     texts: list[str] = []
     world = SqliteWorld(":memory:", clock=clock, on_statement=texts.append)

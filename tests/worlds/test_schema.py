@@ -29,10 +29,10 @@ def prepare(path: Path) -> None:
 
 
 def everything_in(path: Path) -> dict[str, str]:
-    """Every table and index of the database as it was written down, blanks evened out."""
+    """Every table and index of the database as it was written down; blanks, and quotes round names, evened out."""
     with closing(sqlite3.connect(path)) as driver:
         rows = driver.execute("SELECT name, sql FROM sqlite_master").fetchall()
-    return {name: " ".join((sql or "").split()) for name, sql in rows}
+    return {name: " ".join((sql or "").replace('"', "").split()) for name, sql in rows}
 
 
 def version_of(path: Path) -> list[tuple[str]]:

@@ -65,7 +65,7 @@ async def test_every_connection_has_the_settings_that_durability_rests_on(
 ) -> None:
     world = SqliteWorld(tmp_path / "a.db", durability="full" if durability == "full" else "normal")
     await world.start()
-    connections = [world._write, world._read, world._connect()]
+    connections = [world._write, world._read, world._file.connect()]
 
     for connection in connections:
         assert connection is not None
@@ -73,6 +73,7 @@ async def test_every_connection_has_the_settings_that_durability_rests_on(
         assert connection.text("PRAGMA synchronous") == [(synchronous,)]
         assert connection.text("PRAGMA foreign_keys") == [(1,)]
         assert connection.text("PRAGMA busy_timeout") == [(5000,)]
+        assert connection.text("PRAGMA wal_autocheckpoint") == [(0,)]
 
     assert connections[-1] is not None
     connections[-1].close()
@@ -83,7 +84,7 @@ def test_a_database_that_keeps_another_setting_is_refused(tmp_path: Path) -> Non
     """One in memory, which has no log to write ahead, stands for a file system that cannot have one."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(":memory:")) as driver, pytest.raises(StoreRefusedError) as refused:
-        SqliteWorld(path)._configure(Connection(driver))
+        SqliteWorld(path)._file.configure(Connection(driver))
 
     assert str(refused.value) == (
         f"{path} keeps journal_mode = memory where wal is needed; use a local disk that can be written"
@@ -103,7 +104,9 @@ async def test_only_the_owner_can_read_the_files_whatever_the_umask(tmp_path: Pa
     finally:
         os.umask(before)
 
-    assert modes == {"a.db": 0o600, "a.db-owners": 0o700, "a.db-shm": 0o600, "a.db-wal": 0o600, owner: 0o600}
+    assert modes.pop("a.db-owners") == 0o700
+    assert set(modes) == {"a.db", "a.db-shm", "a.db-wal", "a.db.lock", owner, f"{owner}.bell"}
+    assert set(modes.values()) == {0o600}
 
 
 async def test_runs_outlive_the_world_they_were_made_in(tmp_path: Path) -> None:
@@ -259,7 +262,7 @@ async def test_a_world_that_could_not_be_announced_is_closed(tmp_path: Path) -> 
 
     with pytest.raises(StoreError, match="could not commit: database or disk is full"):
         await world.start()
-    assert [found.name for found in files_in(tmp_path)] == ["a.db"]
+    assert [found.name for found in files_in(tmp_path)] == ["a.db", "a.db.lock"]
 
     await world.start()
     await world.close()

@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from wrkflw.errors import StoreError
 from wrkflw.world.errors import EntityConflictError, StoreBusyError
+from wrkflw.worlds.locks import WriteLock
 from wrkflw.worlds.sql.database import Connection, Notice
 from wrkflw.worlds.sql.statement import Statement
 from wrkflw.worlds.writer import FAST_COMMIT, SLOW_COMMIT, Work, Writer
@@ -25,6 +26,9 @@ class Disk:
         self.threads: list[str] = []
         self.failures: dict[str, list[BaseException]] = {}
         self.cost = 0.0
+        self.gate, self.at_gate = threading.Event(), threading.Event()
+        """Closed, it keeps whoever commits waiting."""
+        self.gate.set()
         self._time = 0.0
         self.connection = Connection(sqlite3.connect(path, isolation_level=None, check_same_thread=False), self._hear)
         self._look = sqlite3.connect(path, isolation_level=None)
@@ -32,6 +36,8 @@ class Disk:
 
     def _hear(self, text: str) -> None:
         if text == "COMMIT":
+            self.at_gate.set()
+            self.gate.wait()
             self._time += self.cost
             self.threads.append(threading.current_thread().name)
         if failures := self.failures.get(text):
@@ -66,7 +72,7 @@ def told() -> list[Notice]:
 
 @pytest.fixture
 async def writer(disk: Disk, told: list[Notice]) -> Writer:
-    return Writer(disk.connection, lock=threading.Lock(), notify=told.extend, threads=True, measure=disk.measure)
+    return Writer(disk.connection, lock=WriteLock(), notify=told.extend, threads=True, measure=disk.measure)
 
 
 def note(text: str, then: BaseException | None = None) -> Work[str]:
@@ -206,7 +212,7 @@ async def test_a_fast_disk_is_written_on_the_event_loop(writer: Writer, disk: Di
 
 
 async def test_a_slow_disk_moves_to_a_thread_and_back_when_it_is_fast_again(writer: Writer, disk: Disk) -> None:
-    loop, thread = threading.current_thread().name, "wrkflw-writer_0"
+    loop, thread = threading.current_thread().name, "wrkflw-writer"
 
     disk.cost = 2 * SLOW_COMMIT
     for number in range(10):
@@ -229,9 +235,12 @@ async def test_what_arrives_while_the_thread_commits_gathers_for_the_next(writer
     disk.cost = 1.0
     await writer.submit(note("slow"))
 
+    disk.gate.clear()
+    disk.at_gate.clear()
     first = writer.submit(note("first"))
-    await asyncio.sleep(0)  # it is on its way
+    await asyncio.to_thread(disk.at_gate.wait)
     rest = [writer.submit(note(str(number))) for number in range(10)]
+    disk.gate.set()
     await asyncio.gather(first, *rest)
 
     assert disk.commits == 3
@@ -261,4 +270,72 @@ async def test_a_writer_that_is_stopped_leaves_what_was_not_committed(writer: Wr
     assert future.cancelled()
     with pytest.raises(StoreError, match="the process was stopped"):
         await writer.submit(note("b"))
+    assert disk.notes() == []
+
+
+# --- other processes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[WriteLock]:
+    """The lock as another process has it."""
+    lock = WriteLock(tmp_path / "notes.lock")
+    lock.open()
+    yield lock
+    lock.close()
+
+
+@pytest.fixture
+async def sharing(disk: Disk, told: list[Notice], tmp_path: Path) -> AsyncIterator[Writer]:
+    lock = WriteLock(tmp_path / "notes.lock")
+    lock.open()
+    writer = Writer(disk.connection, lock=lock, notify=told.extend, threads=True, measure=disk.measure, patience=0.01)
+    yield writer
+    await writer.close()
+    lock.close()
+
+
+async def test_while_another_process_writes_the_loop_goes_on_and_work_gathers(
+    sharing: Writer, disk: Disk, elsewhere: WriteLock
+) -> None:
+    sharing._patience = 30
+    elsewhere.acquire()
+    first = sharing.submit(note("first"))
+    await asyncio.sleep(0)  # it stands in line
+    rest = [sharing.submit(note(str(number))) for number in range(10)]
+    await asyncio.sleep(0)
+    assert disk.texts == []
+
+    elsewhere.release()
+    await asyncio.gather(first, *rest)
+
+    assert disk.commits == 1
+    assert disk.notes() == ["first", *map(str, range(10))]
+
+
+async def test_when_another_process_hangs_callers_are_told_to_try_again(
+    sharing: Writer, disk: Disk, elsewhere: WriteLock
+) -> None:
+    elsewhere.acquire()
+    for text in ("a", "b"):
+        with pytest.raises(StoreBusyError, match="another process holds the database; try again"):
+            await sharing.submit(note(text))
+    elsewhere.release()
+    sharing._patience = 30
+
+    assert await sharing.submit(note("c")) == "C"
+    assert disk.notes() == ["c"], "what was refused is not written later"
+
+
+async def test_a_process_that_hangs_keeps_nobody_from_closing(
+    sharing: Writer, disk: Disk, elsewhere: WriteLock
+) -> None:
+    elsewhere.acquire()
+    future = sharing.submit(note("a"))
+
+    await sharing.close()
+
+    with pytest.raises(StoreBusyError):
+        await future
+    elsewhere.release()
     assert disk.notes() == []

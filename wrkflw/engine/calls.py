@@ -108,6 +108,15 @@ class StepCall:
     def write(self, chunk: object, stream: str, /) -> None:
         self._drive.chunks.write(self, chunk, stream)
 
+    @property
+    def is_too_fast(self) -> bool:
+        """Whether it has written more than is to be on its way to the store."""
+        return self.written > 0 and self._drive.chunks.full
+
+    async def room(self) -> None:
+        """Wait until it may go on."""
+        await self._drive.chunks.room()
+
     # --- leaving the body --------------------------------------------------------------------------
 
     def bail(self, output: object, /) -> Never:

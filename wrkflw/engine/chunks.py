@@ -1,7 +1,8 @@
 """What the bodies of a run write to its streams, on its way to the store.
 
 A body writes and goes on, from the loop or from its thread.  What gathers until the loop turns goes to the store
-together, and a try is not over before all that it wrote is there.
+together, and a try is not over before all that it wrote is there.  Where bodies are faster than the disk, they are made
+to wait: a thread where it writes, and a coroutine where it awaits the next time.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from .recorder import Recorder
 
 _MOST_AT_ONCE = 1000
+_ROOM = 4 * 1024 * 1024
+"""How much of one run may be on its way to the store before its bodies wait."""
+_WEIGHT = 256
+"""What a chunk takes besides its bytes."""
+_LOOP_LIVES = 1.0
+"""Seconds after which a thread that waits makes sure that there is still a loop to write for it."""
 
 
 class NotWrittenError(Exception):
@@ -41,7 +48,10 @@ class Chunks:
         self._recorder = recorder
         self._limit = limit
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
+        self._thread = threading.get_ident()
+        self._lock = threading.Condition()
+        self._weight = 0
+        """What is on its way, in bytes."""
         self._waiting: deque[tuple[StepCall, NewChunk]] = deque()
         self._taken = self._settled = 0
         """How many chunks were taken from bodies, and of how many it is known what became of them."""
@@ -49,6 +59,8 @@ class Chunks:
         """Whether what waits is on its way."""
         self._task: asyncio.Task[None] | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._slowed: list[asyncio.Future[None]] = []
+        """Coroutines that wait for room."""
         self._broken: BaseException | None = None
         self._ended = False
         """Whether somebody ended the run, whose streams take nothing more."""
@@ -56,7 +68,7 @@ class Chunks:
     # --- what a body does ----------------------------------------------------------------------------
 
     def write(self, call: StepCall, chunk: object, stream: str) -> None:
-        """Take a chunk.  From any thread, and in the order of each.
+        """Take a chunk.  From any thread, and in the order of each; a thread waits until there is room.
 
         Raises InvalidValueError, LimitError, RuntimeError when the try is over, and what kept the chunks before it
         from being written.
@@ -66,6 +78,8 @@ class Chunks:
             raise InvalidValueError.because(f"{stream[:80]!r}", "cannot be the name of a stream", cure=cure)
         data = self._bytes_of(call, chunk)
         with self._lock:
+            if threading.get_ident() != self._thread:
+                self._wait_for_room(call)
             if call.left:
                 raise RuntimeError(f"step {call.key!r} wrote a chunk when it was over; await what it starts")
             if (error := call.not_written or self._broken) is not None:
@@ -73,6 +87,7 @@ class Chunks:
             if not data or self._ended:
                 return
             self._taken += 1
+            self._weight += len(data) + _WEIGHT
             call.written = self._taken
             self._waiting.append((call, NewChunk(stream, data, call.key, call.attempt)))
             begin, self._writes = not self._writes, True
@@ -83,7 +98,25 @@ class Chunks:
         """The try is over, and writes no more.  Whether it has written."""
         with self._lock:
             call.left = True
+            self._lock.notify_all()
         return call.written > 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the bodies are to wait."""
+        return self._weight > _ROOM and not self._ended and self._broken is None
+
+    async def room(self) -> None:
+        """Wait until the bodies may go on."""
+        while self.full:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._slowed.append(waiter)
+            await waiter
+
+    def _wait_for_room(self, call: StepCall) -> None:
+        while self.full and not call.left:
+            if not self._lock.wait(_LOOP_LIVES) and self._loop.is_closed():
+                raise RuntimeError(f"step {call.key!r} wrote a chunk when the event loop was closed; end its thread")
 
     async def settled(self, call: StepCall) -> None:
         """Wait until what a call has written is durable; or dropped, because somebody ended the run.
@@ -126,7 +159,18 @@ class Chunks:
     def _done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # the loop ends
             self._broken = self._broken or asyncio.CancelledError()
+            self._make_room(())
         self._tell()
+
+    def _make_room(self, batch: Sequence[tuple[StepCall, NewChunk]]) -> None:
+        """These are on their way no more."""
+        with self._lock:
+            self._weight -= sum(len(chunk.data) + _WEIGHT for _, chunk in batch)
+            self._lock.notify_all()
+        slowed, self._slowed = self._slowed, []
+        for waiter in slowed:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _write_all(self) -> None:
         """Write what waits, and what gathers meanwhile."""
@@ -137,8 +181,10 @@ class Chunks:
                 self._ended = True
             except Exception as error:  # noqa: BLE001  # whatever it is, the bodies wait for it
                 self._broken = error
+                self._make_room(batch)
                 return
             self._settled += len(batch)
+            self._make_room(batch)
             self._tell()
 
     def _next(self) -> list[tuple[StepCall, NewChunk]]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from random import Random
@@ -15,22 +14,26 @@ from typing import Any, TypeVar
 
 from wrkflw.clock import Clock, Timer, sleep_until
 from wrkflw.errors import DefinitionChangedError, NondeterminismError, StoreError, WrkflwError
+from wrkflw.ids import new_token
 from wrkflw.results import RunInfo
 from wrkflw.retries import Retry
 from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
-from wrkflw.world.storage import Claim, EventResult, RunFence
+from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Claim, EventResult, RunFence
 
 from .chunks import Chunks
+from .damage import pause_if_damaged
 from .definition import Definition
 from .drive import GRACE, Drive
 from .executor import Executor
+from .expiry import Expiry
 from .fitting import misfit
 from .journal import Journal
 from .kept import KeptJournals
 from .limits import Limits
+from .messages import Receiver
 from .rehearsal import rehearse
 from .services import Services
 from .standing import Ended, Parked, Standing
@@ -40,12 +43,12 @@ from .worker import Worker
 
 HOLD = timedelta(seconds=5)
 """Timers up to here are waited out with the run in memory."""
-WATCH_SECONDS = 0.05
-"""How often a process asks whether another has written to the file."""
-_THREADS = 32
+THREADS = 32
+"""How many sync bodies run at once."""
 _FROM_OUTSIDE = {"run_paused", "run_resumed", "signal_received", "hook_received"}
 _PAUSES = {"run_paused": True, "run_resumed": False}
-_NEWS = e.RUN_ENDS | _FROM_OUTSIDE | {"run_created", "wait_completed"}
+_MAKES_DUE = _FROM_OUTSIDE | {"run_created", "wait_completed", RUN_DUE}
+_NEWS = e.RUN_ENDS | _MAKES_DUE | {RUN_PARKED}
 
 T = TypeVar("T")
 
@@ -65,10 +68,11 @@ class Driver:
         limits: Limits,
         retry: Retry | None,
         takes: int,
+        executor: Executor,
     ) -> None:
         self._world = world
         self._clock = clock
-        self._executor = Executor(clock, _THREADS)
+        self._executor = executor
         self._services = Services(
             storage=world.storage,
             owner=world.owner,
@@ -79,7 +83,7 @@ class Driver:
             retry=retry,
             hold=HOLD,
             leaving=lambda: self.leaving,
-            new_token=lambda: secrets.token_urlsafe(32),
+            new_token=lambda: new_token(random),
             chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes),
         )
         self._kept = KeptJournals(world.storage)
@@ -91,6 +95,9 @@ class Driver:
         self._readers = Waiters()
         """Who wants to hear of every event and chunk of a run."""
         self._worker = Worker(world, definitions, self, clock, takes) if takes else None
+        self._expiry = Expiry(world.storage.retention, definitions, clock) if takes else None
+        self._receiver = Receiver(world.storage, definitions, self)
+        self._end_consuming: Callable[[], Awaitable[None]] | None = None
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
         self._sentinel: asyncio.Task[None] | None = None
@@ -104,9 +111,10 @@ class Driver:
     def start(self) -> None:
         self._sentinel = self._spawned(_for_ever())
         if self._worker is not None:
+            self._end_consuming = self._world.queue.consume(self._receiver)
             self.spawn(self._worker.work())
-        if self._world.written_elsewhere() is not None:
-            self.spawn(self._watch())
+        if self._expiry is not None:
+            self.spawn(self._expiry.work())
 
     async def close(self) -> None:
         """Stop taking runs, interrupt those that are being driven, and release them."""
@@ -115,12 +123,30 @@ class Driver:
         for timer in self._parked.values():
             timer.cancel()
         try:
+            if self._end_consuming is not None:
+                await self._end_consuming()
             for tasks in (self._background, set(self._tasks.values())):
                 await _ended(tasks)
         finally:
             self._executor.close()
             self._waiters.tell_all()
             self._readers.tell_all()
+
+    def abandon(self, error: BaseException) -> set[asyncio.Task[Any]]:
+        """As when the process dies here: nothing is released, and whoever waits hears ``error``.
+
+        For tests; what is returned is still about to end.
+        """
+        self._closing = True
+        self._unsubscribe()
+        for timer in self._parked.values():
+            timer.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+        self._executor.close()
+        self._waiters.tell_all(error)
+        self._readers.tell_all(error)
+        return self._background | set(self._tasks.values())
 
     # --- what others ask for -----------------------------------------------------------------------
 
@@ -206,6 +232,11 @@ class Driver:
             await self._take(run_id, definition)
         return result
 
+    def stir(self, run_id: str) -> None:
+        """The run may have something to do, here or for a worker."""
+        self.ring(run_id)
+        self._look_for_more()
+
     def ring(self, run_id: str) -> None:
         """Somebody wrote to the run."""
         if (drive := self._drives.get(run_id)) is not None:
@@ -214,7 +245,8 @@ class Driver:
     async def _resume_or_give_up(self, run: Run, definition: Definition, latest: e.StoredEvent | None = None) -> None:
         try:
             await self.resume(run, definition, latest)
-        except Exception:
+        except Exception as error:
+            await pause_if_damaged(self._services.storage, run.run_id, error)
             self.spawn(self._give_up(run.run_id, RunFence(run.epoch), definition))
             raise
 
@@ -400,17 +432,23 @@ class Driver:
     # --- hearing -----------------------------------------------------------------------------------
 
     def _hear(self, run_id: str, event_types: Sequence[str]) -> None:
-        """What this process wrote."""
+        """What was written, by this process or another."""
+        if not run_id:
+            self._hear_of_anything()
+            return
         self._readers.tell(run_id)
         if _NEWS.isdisjoint(event_types):
             return
+        if self._expiry is not None and not e.RUN_ENDS.isdisjoint(event_types):
+            self._expiry.run_ended()
         drive = self._drives.get(run_id)
         if drive is None and not e.RUN_ENDS.isdisjoint(event_types):
             self._asked_for.pop(run_id, None)
         if drive is None:
             if run_id in self._delivering:
                 return  # who writes it goes on with the run
-            self._look_for_more()
+            if not _MAKES_DUE.isdisjoint(event_types) and "run_started" not in event_types:
+                self._look_for_more()
             self._waiters.tell(run_id)
             if not _FROM_OUTSIDE.isdisjoint(event_types) and (definition := self._asked_for.get(run_id)) is not None:
                 self.spawn(self._take_again(run_id, definition))
@@ -422,31 +460,34 @@ class Driver:
                     drive.pause(_PAUSES[event_type])
             drive.ring()
 
-    async def _watch(self) -> None:
-        """What other processes write: the file says that it changed, the log says what."""
-        seen = self._world.written_elsewhere()
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            mark = self._world.written_elsewhere()
-            if mark == seen:
-                continue
-            try:
-                runs = await self._services.storage.runs.get_many(list(self._drives))
-            except WrkflwError:
-                _log.exception("the database could not be read; looking again")
-                continue
-            seen = mark
-            for run in runs:
-                drive = None if run is None else self._drives.get(run.run_id)
-                if run is not None and drive is not None:
-                    drive.pause(run.paused_at is not None)
-                    (drive.stop if run.status == "cancelled" else drive.ring)()
-            self._look_for_more()
-            for run_id, definition in self._asked_for.items():
-                if run_id not in self._drives and self._waiters.waits_for(run_id):
-                    self.spawn(self._take_again(run_id, definition))
-            self._waiters.tell_all()
-            self._readers.tell_all()
+    def _hear_of_anything(self) -> None:
+        """Somebody has written something, or a process has come or gone."""
+        if self._closing:
+            return
+        self._look_for_more()
+        if self._expiry is not None:
+            self._expiry.run_ended()
+        for run_id, definition in self._asked_for.items():
+            if run_id not in self._drives and self._waiters.waits_for(run_id):
+                self.spawn(self._take_again(run_id, definition))
+        self._waiters.tell_all()
+        self._readers.tell_all()
+        if self._drives:
+            self.spawn(self._look_at_drives())
+
+    async def _look_at_drives(self) -> None:
+        """What others may have written to the runs that are driven here: the log says what."""
+        try:
+            runs = await self._services.storage.runs.get_many(list(self._drives))
+        except WrkflwError:
+            _log.exception("the database could not be read; looking again")
+            await sleep_until(self._clock, self._clock.now() + HOLD)
+            return await self._look_at_drives()
+        for run in runs:
+            drive = None if run is None else self._drives.get(run.run_id)
+            if run is not None and drive is not None:
+                drive.pause(run.paused_at is not None)
+                (drive.stop if run.status == "cancelled" else drive.ring)()
 
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:

@@ -7,9 +7,10 @@ import contextvars
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import coroutine
 from typing import Protocol, cast
 
 from wrkflw.clock import Clock
@@ -23,6 +24,9 @@ class Executable(Call, Protocol):
 
     @property
     def run_was_cancelled(self) -> bool: ...
+    @property
+    def is_too_fast(self) -> bool: ...
+    async def room(self) -> None: ...
 
 
 class Executor:
@@ -41,10 +45,10 @@ class Executor:
         and never does when the try is given up meanwhile.
         """
         given = arguments(body, value, call)
-        if body.is_async and timeout is None:
-            return await cast("Awaitable[object]", body.function(*given))
         if body.is_async:
-            return await _Limit(self._clock, timeout, call).on(cast("Awaitable[object]", body.function(*given)))
+            begin = cast("Callable[[], Awaitable[object]]", functools.partial(body.function, *given))
+            running = _paced(begin, call) if body.arity == 2 else begin()  # with a context it can write
+            return await (running if timeout is None else _Limit(self._clock, timeout, call).on(running))
         work = functools.partial(contextvars.copy_context().run, body.function, *given)
         async with self._free:  # until the thread is done, or given up: then another may take its place
             limit = _Limit(self._clock, timeout, call)
@@ -74,6 +78,25 @@ class Executor:
                 return await running
             running.cancel()  # nobody listens any more
             raise
+
+
+@coroutine
+def _paced(begin: Callable[[], Awaitable[object]], call: Executable) -> Generator[object, None, object]:
+    """What the body gives; from what it awaits it goes on only when there is room for what it writes."""
+    steps = cast("Generator[object, None, object]", begin().__await__())
+    go_on: Callable[[], object] = steps.__next__
+    while True:
+        try:
+            awaited = go_on()
+        except StopIteration as end:
+            return end.value
+        try:
+            yield awaited
+            if call.is_too_fast:
+                yield from call.room().__await__()
+            go_on = steps.__next__
+        except BaseException as error:  # noqa: BLE001  # a cancellation, which is the body's to hear
+            go_on = functools.partial(steps.throw, error)
 
 
 class _Limit:

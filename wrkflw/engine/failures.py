@@ -57,6 +57,29 @@ def load(data: bytes | None) -> StepError | None:
     return error
 
 
+def of_run(data: bytes | None, code: str | None) -> StepError:
+    """How a run failed: as the engine recorded it, or in the words of whoever else ended it."""
+    try:
+        error = load(data)
+    except InvalidValueError:
+        error = None
+    if error is not None:
+        return error
+    return StepError(
+        key="", step_id="", type=code or "RUNTIME_ERROR", module="wrkflw.world", message=_words(data), attempts=0
+    )
+
+
+def _words(data: bytes | None) -> str:
+    if data is None:
+        return ""
+    try:
+        given: object = from_json(data)
+    except ValueError:
+        given = None
+    return (given if isinstance(given, str) else data.decode(errors="backslashreplace"))[:_MOST_TEXT]
+
+
 @cache
 def _schema() -> Schema:
     return schema_of(StepError)

@@ -30,6 +30,7 @@ class Journal:
     input: bytes | None = None
     output: bytes | None = None
     error: bytes | None = None
+    error_code: str | None = None
     bailed: bool = False
     """Whether the output is that of a step which ended the run early."""
     cancel_reason: str | None = None
@@ -285,7 +286,7 @@ class Journal:
                 self.status, self.output = "completed", event.output
                 self.bailed = "bail" in (event.meta or {})
             case e.RunFailed():
-                self.status, self.error = "failed", event.error
+                self.status, self.error, self.error_code = "failed", event.error, event.error_code
             case e.RunCancelled():
                 self.status, self.cancel_reason = "cancelled", event.cancel_reason
             case e.RunPaused():

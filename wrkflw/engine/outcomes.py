@@ -27,8 +27,7 @@ def result_of(journal: Journal, definition: Definition) -> RunResult[Any] | None
         case "completed":
             return Completed(run_id, results, output_of(journal, definition))
         case "failed":
-            error = failures.load(journal.error)
-            assert error is not None
+            error = failures.of_run(journal.error, journal.error_code)
             return Failed(run_id, results, error, _errors(journal, error))
         case "cancelled":
             return Cancelled(run_id, results, journal.cancel_reason)

@@ -81,8 +81,7 @@ class Point:
         journal = self._journal
         if journal.status == "completed":
             raise RunFinishedError(self._journal.run_id, journal.status, "pass at= to fork it before one of its steps")
-        error = failures.load(journal.error)
-        failed = None if error is None else journal.records.get(error.key)
+        failed = journal.records.get(failures.of_run(journal.error, journal.error_code).key)
         unfinished = [failed] if failed is not None and failed.status == "failed" else self._unfinished()
         if not unfinished:
             return ""

@@ -13,8 +13,8 @@ from datetime import datetime
 
 from wrkflw.errors import LimitError
 from wrkflw.world import events as e
-from wrkflw.world.errors import EventLimitError, RunPausedError, WorldError
-from wrkflw.world.storage import Claim, RunFence, Storage
+from wrkflw.world.errors import EventLimitError, PayloadTooLargeError, RunPausedError, WorldError
+from wrkflw.world.storage import BatchResult, Claim, RunFence, Storage
 
 from .journal import Journal
 from .standing import Ended, LeftError, Parked
@@ -93,7 +93,9 @@ class Recorder:
         """Append one event that is not allowed in a batch.  Raises as :meth:`commit` does."""
         await self.commit()
         try:
-            await self._storage.events.create(self.journal.run_id, event, fence=self.fence)
+            await self._storage.events.create(
+                self.journal.run_id, event, fence=self.fence, resolve_data="none", skip_preload=True
+            )
         except WorldError as refusal:
             await self._reload()
             self._leave_if_ended()
@@ -167,7 +169,7 @@ class Recorder:
             result = await events.create_batch(run_id, batch, claim=Claim(self._owner))
             self._epoch = result.epoch
         else:
-            result = await events.create_batch(run_id, batch, fence=self.fence)
+            result = await self._append(batch)
         self._durable = upto
         for event in batch:
             if event.event_type in _STAMPED:
@@ -187,6 +189,14 @@ class Recorder:
             was_over = isinstance(event, e.WaitCompleted) and not isinstance(refusal, EventLimitError)
             if not was_over:  # else the journal knows now
                 self._leave_because_of(refusal)
+
+    async def _append(self, batch: Sequence[e.NewEvent]) -> BatchResult:
+        """Raises LimitError for a value that is larger than the World takes; nothing of the batch is recorded then."""
+        try:
+            return await self._storage.events.create_batch(self.journal.run_id, batch, fence=self.fence)
+        except PayloadTooLargeError as refusal:
+            await self._reload()
+            raise LimitError(str(refusal), limit=refusal.limit, got=refusal.got) from refusal
 
     # --- what others wrote -------------------------------------------------------------------------
 

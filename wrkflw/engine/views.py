@@ -144,7 +144,7 @@ def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None)
         step_results={key: _step_result(record, definition) for key, record in steps.items()},
         state=state_at(journal, definition),
         result=output_of(journal, definition),
-        error=failures.load(journal.error),
+        error=failures.of_run(journal.error, journal.error_code) if journal.status == "failed" else None,
     )
 
 

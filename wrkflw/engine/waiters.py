@@ -44,9 +44,9 @@ class Waiters:
             else:
                 waiter.set_exception(error)
 
-    def tell_all(self) -> None:
+    def tell_all(self, error: BaseException | None = None) -> None:
         for run_id in list(self._waiting):
-            self.tell(run_id)
+            self.tell(run_id, error)
 
     def _strike(self, run_id: str, waiter: asyncio.Future[None]) -> None:
         waiting = self._waiting.get(run_id, [])

@@ -13,9 +13,16 @@ from wrkflw.errors import StoreError
 from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
+from wrkflw.world.errors import (
+    DamagedPayloadError,
+    EntityConflictError,
+    FencedError,
+    RunExpiredError,
+    WorkflowRunNotFoundError,
+)
 from wrkflw.world.storage import PageRequest, RunFence, RunFilter
 
+from .damage import pause_if_damaged
 from .definition import Definition
 from .journal import Journal
 
@@ -96,9 +103,10 @@ class Worker:
         for run in claimed:
             try:
                 await self._drives.resume(run, self._definitions[run.workflow_name])
-            except Exception:  # noqa: BLE001  # one bad log must not keep the others from moving
+            except Exception as error:  # noqa: BLE001  # one bad log must not keep the others from moving
                 _log.exception("run %s cannot be read; trying again in %s", run.run_id, SWEEP)
                 self._stranded.append(run)
+                await pause_if_damaged(self._world.storage, run.run_id, error)
         await self._release_stranded()
         self._full = self._drives.driving >= self.takes  # who lands next will say so; some may have landed meanwhile
         if self._full:
@@ -190,9 +198,11 @@ class Worker:
         try:
             log = (await events.list(run.run_id)).data
             if await self._was_paused_for(definition, run, log):
-                await events.create(run.run_id, e.RunResumed(reason="the code fits again"))
+                await events.create(run.run_id, e.RunResumed(reason="the code fits again"), resolve_data="none")
         except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError) as refusal:
             _log.info("run %s was not unpaused: %s", run.run_id, refusal)  # somebody was faster
+        except DamagedPayloadError as damaged:
+            _log.error("run %s stays paused: %s", run.run_id, damaged)
         except StoreError:
             _log.exception("run %s could not be unpaused; trying again in %s", run.run_id, SWEEP)
             self._unpause_at = self._later()

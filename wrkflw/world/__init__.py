@@ -7,8 +7,10 @@ A World is an event log with its entities.  :mod:`~wrkflw.world.events` says wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from .queue import Queue
 from .storage import Storage
 from .streamer import Streamer
 
@@ -19,11 +21,39 @@ SPEC_VERSION = 1
 Listener: TypeAlias = Callable[[str, Sequence[str]], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a World can do beyond what every World must.  What is not named here it cannot."""
+
+    batch: bool = False
+    """Append many events in one transaction."""
+    transactional_enqueue: bool = False
+    """Queue messages in the transaction of the events that they belong to."""
+    hook_retention: bool = False
+    """Keep a token reserved beyond its hook."""
+    resume_dedupe: bool = False
+    """Record what comes from outside once for a ``resume_id``."""
+    locks: bool = False
+    search: bool = False
+    """Find runs by their attributes."""
+
+
 class World(Protocol):
-    """Storage and streams, and the life of the process that uses them."""
+    """Storage, queue and streams, and the life of the process that uses them."""
+
+    @property
+    def spec_version(self) -> int:
+        """The newest format of the log that it can read, and the one that it writes."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     @property
     def storage(self) -> Storage: ...
+
+    @property
+    def queue(self) -> Queue: ...
 
     @property
     def streamer(self) -> Streamer: ...
@@ -34,15 +64,13 @@ class World(Protocol):
         ...
 
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
-        """Call ``listener(run_id, event_types)`` after each commit of this process; the answer ends it.
+        """Call ``listener(run_id, event_types)`` after each commit, of this process or another; the answer ends it.
 
-        Chunks of streams are told as ``chunk_written`` and ``stream_closed``.  A hint for those who wait; the log is
-        the record.
+        Chunks of streams are told as ``chunk_written`` and ``stream_closed``, that a run was given up as ``run_due`` or
+        ``run_parked``, messages as ``message_queued``.  Of the steps in another process only the run is told.  An empty
+        ``run_id`` says that anything may have been written anywhere, or that the World was closed.  A hint for those
+        who wait; the log is the record.
         """
-        ...
-
-    def written_elsewhere(self) -> object:
-        """A mark that changes when another process has committed; None where there are no others."""
         ...
 
     @property
@@ -50,10 +78,18 @@ class World(Protocol):
         """Nobody else uses the store, nor has of late: there is nobody's work to take over.  Costs no statement."""
         ...
 
-    async def start(self) -> None:
-        """Open the store and announce this process.  Raises StoreRefusedError when it cannot be used."""
+    def get_deployment_id(self) -> str:
+        """The deployment that this process belongs to."""
+        ...
+
+    async def start(self, *, consume: bool = True, recover: bool = True) -> None:
+        """Open the store and announce this process.  Raises StoreRefusedError when it cannot be used.
+
+        Without ``consume`` it only produces: no message is delivered here.  Without ``recover`` it leaves to others
+        the runs of processes that died, when it takes what is due.  Idempotent: what a World was started as, it stays.
+        """
         ...
 
     async def close(self) -> None:
-        """Finish what is being written, give up what this process owns, and close.  Idempotent."""
+        """Deliver no more, finish what is being written, give up what this process owns, and close.  Idempotent."""
         ...

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from .events import Meta
+
 RunStatus: TypeAlias = Literal["pending", "running", "completed", "failed", "cancelled"]
 StepStatus: TypeAlias = Literal["pending", "running", "completed", "failed"]
 WaitStatus: TypeAlias = Literal["waiting", "completed"]
@@ -18,7 +20,11 @@ Detail: TypeAlias = Literal["paused", "suspended", "waiting", "sleeping"]
 
 @dataclass(slots=True)
 class Run:
-    """One execution of a workflow.  ``epoch``, ``owner`` and ``wake_at`` are operational: not part of the log."""
+    """One execution of a workflow.
+
+    ``epoch``, ``owner``, ``wake_at`` and ``seen_slot`` are operational: not part of the log.  So is the claim on
+    ``idempotency_key``, which a later run can take over; the key itself stays in ``run_created``.
+    """
 
     run_id: str
     workflow_name: str
@@ -47,6 +53,10 @@ class Run:
     error: bytes | None = None
     error_code: str | None = None
     cancel_reason: str | None = None
+    expired_at: datetime | None = None
+    """When its payloads began to be removed, after the time for which they were to be kept."""
+    execution_context: Meta | None = None
+    """Looked up with the payloads, as it may be as large."""
 
     @property
     def ended(self) -> bool:
@@ -74,6 +84,8 @@ class Step:
     hook_id: str | None = None
     """The hook whose payload it waits for, once it has suspended."""
     retry_after: datetime | None = None
+    lease_owner: str | None = None
+    """Who executes it while it runs, where that is not the owner of the run; looked up when it is read."""
     created_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -100,6 +112,13 @@ class Hook:
     is_system: bool = False
     created_at: datetime | None = None
     metadata: bytes | None = None
+    owner_id: str | None = None
+    project_id: str | None = None
+    environment: str | None = None
+
+    def outlasts(self, end: datetime) -> bool:
+        """Whether it keeps its token when its run ends at this moment: it can be read then, but not answered."""
+        return self.retention_until is not None and self.retention_until > end
 
 
 @dataclass(slots=True)

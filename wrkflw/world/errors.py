@@ -11,18 +11,22 @@
     ├── WorkflowRunNotFoundError     404
     ├── HookNotFoundError            404
     ├── HookConflictError            409  the token is another run's
-    ├── RunExpiredError              410  the run has ended, or its data was purged
+    ├── PayloadTooLargeError         413
+    ├── RunExpiredError              410  the run has ended, or its payloads were removed
+    │   └── StreamExpiredError       410  the chunks of its streams were
     ├── PreconditionFailedError      412
     ├── TooEarlyError                425  .retry_after
     ├── ThrottleError                429  .retry_after
     │   └── StoreBusyError(StoreError)
     └── RunNotSupportedError         400  written by a newer version
     StoreRefusedError                the store cannot be opened as it is
+    DamagedPayloadError              what is stored is not what was written
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Self
 
 from wrkflw.errors import StoreError, WrkflwError
 
@@ -100,11 +104,27 @@ class HookConflictError(WorldError):
 
 
 class RunExpiredError(WorldError):
+    """The run has ended; or what was to be read of it was removed, at ``expired_at``."""
+
     status = 410
+    expired_at: datetime | None = None
 
     def __init__(self, run_id: str, run_status: str, event_type: str) -> None:
         super().__init__(f"cannot record {event_type!r} on {run_id}: it is already {run_status!r}")
         self.run_id, self.run_status = run_id, run_status
+
+    @classmethod
+    def purged(cls, run_id: str, run_status: str, expired_at: datetime) -> Self:
+        """Its payloads were removed, as long after its end as they were to be kept."""
+        error = cls.__new__(cls)
+        when = expired_at.isoformat(" ", "seconds")
+        Exception.__init__(error, f"what run {run_id!r} held was removed on {when}; keep runs longer with retention=")
+        error.run_id, error.run_status, error.expired_at = run_id, run_status, expired_at
+        return error
+
+
+class StreamExpiredError(RunExpiredError):
+    """The chunks of the stream were removed with the payloads of the run."""
 
 
 class PreconditionFailedError(WorldError):
@@ -113,6 +133,17 @@ class PreconditionFailedError(WorldError):
     def __init__(self, run_id: str, expected: int, last_slot: int) -> None:
         super().__init__(f"{run_id} is at slot {last_slot}, not {expected}; read the log again")
         self.run_id, self.expected, self.last_slot = run_id, expected, last_slot
+
+
+class PayloadTooLargeError(WorldError):
+    status = 413
+
+    def __init__(self, run_id: str, field: str, got: int, limit: int) -> None:
+        super().__init__(
+            f"{field!r} for {run_id} has {got:,} bytes, the limit is {limit:,}; store it elsewhere and pass a "
+            "reference, or raise payload_max"
+        )
+        self.run_id, self.got, self.limit = run_id, got, limit
 
 
 class TooEarlyError(WorldError):
@@ -143,3 +174,11 @@ class RunNotSupportedError(WorldError):
 
 class StoreRefusedError(StoreError):
     """The store cannot be used as it is; the text says why and what to do."""
+
+
+class DamagedPayloadError(StoreError):
+    """A payload is missing, or is not what was written there: nobody can go on with the run before it is restored."""
+
+    def __init__(self, run_id: str, part: str, why: str) -> None:
+        super().__init__(f"{part} of run {run_id!r} cannot be read: {why}; restore it from a backup")
+        self.run_id, self.part = run_id, part

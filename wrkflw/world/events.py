@@ -16,6 +16,8 @@ WorkflowName: TypeAlias = Annotated[str, StringConstraints(max_length=256, patte
 StepName: TypeAlias = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f#/]+$")]
 Key: TypeAlias = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Token: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+ResumeDigest: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+"""What the caller took its request for the same by, when that is not the payload."""
 Meta: TypeAlias = dict[str, JsonValue]
 
 Subject: TypeAlias = Literal["run", "step", "hook", "wait", "attribute"]
@@ -187,6 +189,11 @@ class StepRetrying(OfStep):
 
 
 class HookCreated(OfHook):
+    """The run holds ``token``; past its end too, until ``token_retention_until``, when that is later.
+
+    The World says whose it is: ``owner_id``, ``project_id`` and ``environment`` are its own.
+    """
+
     payload = "metadata"
     event_type: Literal["hook_created"] = "hook_created"
     token: Token
@@ -195,6 +202,9 @@ class HookCreated(OfHook):
     metadata: bytes | None = None
     token_retention_until: AwareDatetime | None = None
     is_system: bool = False
+    owner_id: str = "local"
+    project_id: str = "default"
+    environment: str = "development"
 
 
 class HookConflict(OfHook):
@@ -210,6 +220,7 @@ class HookReceived(OfHook):
     event_type: Literal["hook_received"] = "hook_received"
     token: Token | None = None
     payload_data: bytes | None = None
+    resume_digest: ResumeDigest | None = None
 
 
 class HookDisposed(OfHook):
@@ -222,6 +233,7 @@ class SignalReceived(_Event):
     event_type: Literal["signal_received"] = "signal_received"
     signal_type: StepName
     payload_data: bytes | None = None
+    resume_digest: ResumeDigest | None = None
 
 
 # --- waits -------------------------------------------------------------------------------------------
@@ -241,6 +253,16 @@ class WaitCompleted(OfWait):
     cause: Literal["elapsed", "timeout", "woken", "cancelled"] = "elapsed"
 
 
+# --- reserved ----------------------------------------------------------------------------------------
+
+
+class Noop(_Event):
+    """A place in the log that says nothing.  Never created here; who reads one goes on to the next."""
+
+    event_type: Literal["noop"] = "noop"
+    sealed: bool = False
+
+
 RunEvent: TypeAlias = (
     RunCreated
     | RunStarted
@@ -251,20 +273,23 @@ RunEvent: TypeAlias = (
     | RunResumed
     | AttrSet
     | SignalReceived
+    | Noop
 )
 StepEvent: TypeAlias = StepCreated | StepStarted | StepCompleted | StepFailed | StepRetrying
 HookEvent: TypeAlias = HookCreated | HookConflict | HookReceived | HookDisposed
 WaitEvent: TypeAlias = WaitCreated | WaitCompleted
 NewEvent: TypeAlias = Annotated[RunEvent | StepEvent | HookEvent | WaitEvent, Field(discriminator="event_type")]
-"""Any event.  ``lock_*`` and ``noop`` are reserved and cannot be created."""
+"""Any event.  ``lock_*`` is reserved; of ``RESERVED`` none is created by a caller."""
 
 EventType: TypeAlias = Literal[
     "run_created", "run_started", "run_completed", "run_failed", "run_cancelled", "run_paused", "run_resumed",
     "attr_set", "step_created", "step_started", "step_completed", "step_failed", "step_retrying",
     "hook_created", "hook_conflict", "hook_received", "hook_disposed", "signal_received",
-    "wait_created", "wait_completed",
+    "wait_created", "wait_completed", "noop",
 ]  # fmt: skip
 
+RESERVED: frozenset[str] = frozenset({"hook_conflict", "noop"})
+"""Events that may stand in a log, but are not for callers to write."""
 RUN_ENDS: frozenset[str] = frozenset({"run_completed", "run_failed", "run_cancelled"})
 STEP_EVENTS: frozenset[str] = frozenset({
     "step_created", "step_started", "step_completed", "step_failed", "step_retrying",

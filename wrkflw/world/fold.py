@@ -186,8 +186,8 @@ def _dispose(image: Image, event: e.HookDisposed, slot: int, _at: datetime) -> N
     image.hooks[event.correlation_id].released_slot = slot
 
 
-def _change_nothing(_image: Image, _event: e.HookConflict, _slot: int, _at: datetime) -> None:
-    """A conflict is only told."""
+def _change_nothing(_image: Image, _event: e.HookConflict | e.Noop, _slot: int, _at: datetime) -> None:
+    """A conflict is only told, and a noop says nothing."""
 
 
 # --- signals and waits -------------------------------------------------------------------------------
@@ -260,4 +260,5 @@ _EFFECTS: dict[str, Callable[[Image, Any, int, datetime], None]] = {
     "signal_received": _receive_signal,
     "wait_created": _create_wait,
     "wait_completed": _complete_wait,
+    "noop": _change_nothing,
 }

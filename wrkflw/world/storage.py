@@ -8,21 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
 from .entities import Detail, Hook, Run, RunStatus, Step, Wait
 from .errors import WorldError
 from .events import NewEvent, StoredEvent
+from .payloads import Payloads
+from .retention import Retention
+from .writers import HookWriters, RunWriters, StepWriters
+
+if TYPE_CHECKING:
+    from .queue import NewMessage
 
 T = TypeVar("T")
 
 Resolve: TypeAlias = Literal["all", "none"]
 """Whether payloads are read as well."""
-OnConflict: TypeAlias = Literal["use_existing", "fail"]
-"""What a known idempotency key gives."""
+OnConflict: TypeAlias = Literal["use_existing", "fail", "terminate_existing", "allow_if_finished"]
+"""What a known idempotency key gives: its run, a refusal, or its key to a new run, and then an end to it if need be."""
+
+
+RUN_DUE: Literal["run_due"] = "run_due"
+"""What listeners are told, in place of an event type, when a run was given up and may be taken at once."""
+RUN_PARKED: Literal["run_parked"] = "run_parked"
+"""The same of one that waits for a time, or for something from outside."""
+
+
+class Stamp(NamedTuple):
+    """Whose a World is: what it marks its hooks with."""
+
+    owner_id: str = "local"
+    project_id: str = "default"
+    environment: str = "development"
 
 
 class RunFence(NamedTuple):
@@ -76,6 +96,13 @@ class EventResult:
     step_created: bool = False
     claimed: bool = False
     """Whether this write has claimed the run, at the epoch that ``run`` has."""
+    max_events: int = 0
+    """How many events the run may have."""
+    events: Sequence[StoredEvent] = ()
+    """What ``event_count`` or ``since`` asked for; after ``run_started`` the log, unless ``skip_preload``."""
+    cursor: str | None = None
+    has_more: bool = False
+    """Whether there are more of ``events`` than these."""
 
 
 class BatchItem(NamedTuple):
@@ -128,17 +155,35 @@ class Events(Protocol):
         claim: Claim | None = None,
         expect_slot: int | None = None,
         resume_id: str | None = None,
+        resume_digest: str | None = None,
         wake_at: datetime | None = None,
         on_conflict: OnConflict = "fail",
+        event_count: int | None = None,
+        since: str | None = None,
+        resolve_data: Resolve = "all",
+        skip_preload: bool = False,
+        messages: Sequence[NewMessage] = (),
     ) -> EventResult:
         """Append one event.  ``run_id`` may be None for ``run_created``: the World mints one.
 
         ``wake_at`` is when a created run should first be taken; now, when it is None.  ``on_conflict`` says what a
-        known idempotency key gives: the existing run, without an event, or EntityConflictError.
+        known idempotency key gives: ``use_existing`` the existing run, without an event, if its input is the same;
+        ``fail`` KeyTakenError, as ``allow_if_finished`` does while that run is open; ``terminate_existing`` cancels
+        it.  The last two hand its key on in the transaction of the creation.
+
+        ``resume_id`` makes ``hook_received`` and ``signal_received`` idempotent: the same again, by ``resume_digest``
+        if that is given and else by payload, is answered with the event that stands in the log, even when the hook
+        or run is gone; anything else under the id is EntityConflictError.
+
+        A write is never refused for what its writer has not seen.  ``event_count``, how many events it holds, has the
+        result tell the others; ``since``, a cursor of ``list``, what follows it, the new event included.  With
+        ``resolve_data="none"`` the result has no payloads.
 
         With ``claim`` what comes from outside (``hook_received``, ``signal_received``, ``wait_completed``,
         ``run_resumed``) also claims the run for its writer, if something was appended and nobody alive has the run, it
         is open, not paused and not to start later; ``claimed`` of the result tells.
+
+        ``messages`` are queued in the same transaction, if the event is not refused.
         """
         ...
 
@@ -147,15 +192,18 @@ class Events(Protocol):
         run_id: str,
         events: Sequence[NewEvent],
         *,
-        fence: RunFence | None = None,
+        fence: Fence | None = None,
         claim: Claim | None = None,
         expect_slot: int | None = None,
+        messages: Sequence[NewMessage] = (),
     ) -> BatchResult:
         """Append many in one transaction, judged in order; one that is refused takes no slot and stops no other.
 
+        ``messages`` are queued in the same transaction, if anything was appended.
+
         With ``claim`` instead of ``fence`` the batch begins with ``run_created`` and the run is born owned, at the
         epoch of the result; then the first refusal is raised and nothing is written.  Hooks are created and disposed
-        only with one of the two, and ``signal_received`` is copied only with a claim.
+        only by the run's owner or with a claim, and ``signal_received`` is copied only with a claim.
         """
         ...
 
@@ -172,7 +220,7 @@ class Events(Protocol):
     ) -> Page[StoredEvent]: ...
 
 
-class Runs(Protocol):
+class Runs(RunWriters, Protocol):
     """Runs, and who owns them."""
 
     async def get(self, run_id: str, *, resolve_data: Resolve = "all") -> Run:
@@ -186,7 +234,9 @@ class Runs(Protocol):
         """
         ...
 
-    async def get_many(self, run_ids: Sequence[str], *, resolve_data: Resolve = "none") -> Sequence[Run | None]: ...
+    async def get_many(self, run_ids: Sequence[str], *, resolve_data: Resolve = "none") -> Sequence[Run | None]:
+        """One for each id, in their order; None for a run that there is not."""
+        ...
 
     async def find(self, workflow_name: str, idempotency_key: str) -> Run | None:
         """The run that holds the key."""
@@ -195,7 +245,11 @@ class Runs(Protocol):
     async def list(
         self, where: RunFilter | None = None, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
     ) -> Page[Run]:
-        """Newest first."""
+        """Newest first.  Raises WorldError (400) for more than eight attributes."""
+        ...
+
+    async def wait_for_terminal(self, run_id: str, *, timeout: timedelta) -> Run:
+        """The run once it has ended, or as it stands after ``timeout``.  Raises WorkflowRunNotFoundError."""
         ...
 
     async def claim(self, run_id: str, *, owner: str) -> Run:
@@ -220,12 +274,19 @@ class Runs(Protocol):
         """When the next unowned run has something to do."""
         ...
 
+    async def wake(self, run_id: str) -> bool:
+        """Make a run that waits due now.  False when there is nothing to wake: it is owned, paused, ended or unknown.
+
+        A run that is to start later starts then.
+        """
+        ...
+
     async def delete(self, run_id: str) -> None:
         """Remove an ended run and all that belongs to it.  Raises EntityConflictError while it is open."""
         ...
 
 
-class Steps(Protocol):
+class Steps(StepWriters, Protocol):
     async def get(self, run_id: str, step_id: str, *, resolve_data: Resolve = "all") -> Step: ...
 
     async def list(self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none") -> Page[Step]:
@@ -233,12 +294,22 @@ class Steps(Protocol):
         ...
 
 
-class Hooks(Protocol):
-    async def get(self, hook_id: str, *, run_id: str) -> Hook: ...
+class Hooks(HookWriters, Protocol):
+    """Hooks that are live, or keep their token past the end of their run; of the others only the log tells."""
 
-    async def get_by_token(self, token: str) -> Hook: ...
+    async def get(self, hook_id: str, *, run_id: str | None = None, resolve_data: Resolve = "all") -> Hook:
+        """Raises HookNotFoundError; WorldError (400) without ``run_id`` when several runs have a hook of this id."""
+        ...
 
-    async def list(self, run_id: str) -> Sequence[Hook]: ...
+    async def get_by_token(self, token: str, *, resolve_data: Resolve = "all") -> Hook:
+        """Raises HookNotFoundError."""
+        ...
+
+    async def list(
+        self, run_id: str | None = None, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
+    ) -> Page[Hook]:
+        """Oldest first; those of one run, or of all."""
+        ...
 
 
 class Storage(Protocol):
@@ -254,3 +325,7 @@ class Storage(Protocol):
     def events(self) -> Events: ...
     @property
     def hooks(self) -> Hooks: ...
+    @property
+    def payloads(self) -> Payloads: ...
+    @property
+    def retention(self) -> Retention: ...

@@ -6,13 +6,13 @@ the event that was the last when it was written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from .events import StoredEvent
-from .storage import RunFence
+from .storage import Fence
 
 CHUNK_WRITTEN: Literal["chunk_written"] = "chunk_written"
 """What listeners are told of chunks, in place of an event type."""
@@ -77,26 +77,61 @@ class StreamInfo(NamedTuple):
     done: bool
 
 
+class ChunkPage(NamedTuple):
+    """``cursor`` gives what follows, also what is yet to be written; once it is ``done`` and has no more, none does."""
+
+    data: list[Chunk]
+    cursor: str
+    has_more: bool
+    done: bool
+
+
 class Streamer(Protocol):
-    """The streams of runs.  Every call raises WorkflowRunNotFoundError for an unknown run."""
+    """The streams of runs, each known by its name within its run.
 
-    async def write_many(self, run_id: str, chunks: Sequence[NewChunk], *, fence: RunFence | None = None) -> int:
-        """Append chunks, all or none, in one transaction; the number of the last chunk of the run then.
+    Every call raises WorkflowRunNotFoundError for an unknown run.  Who writes owns the run, or executes the step that a
+    StepFence names; without a fence nobody alive may own the run.  What was written is durable when a write returns.
+    """
 
-        Empty ones are left out.  Raises FencedError for who does not own the run, RunExpiredError once it has ended,
-        EntityConflictError once a stream is closed.
+    async def write(self, run_id: str, name: str, chunk: bytes | str, *, fence: Fence | None = None) -> int:
+        """Append a chunk, text as UTF-8; its index.  An empty one is left out, and gives the index of the next.
+
+        Refused as :meth:`write_many` is.
         """
         ...
 
-    async def close(self, run_id: str, stream: str, *, fence: RunFence | None = None) -> None:
+    async def write_many(self, run_id: str, chunks: Sequence[NewChunk], *, fence: Fence | None = None) -> int:
+        """Append chunks, all or none, in one transaction; the number of the last chunk of the run then.
+
+        Empty ones are left out.  Raises FencedError for who does not own the run, or is at another attempt of the step,
+        RunExpiredError once the run has ended, EntityConflictError once a stream is closed or the step is over.
+        """
+        ...
+
+    async def close(self, run_id: str, name: str, *, fence: Fence | None = None) -> None:
         """End a stream, which need not have a chunk.  Refused as a chunk is; closing again changes nothing."""
         ...
 
-    async def read(self, run_id: str, stream: str, *, start_index: int = 0, limit: int = 100) -> list[Chunk]:
-        """Chunks from ``start_index`` on; a negative one counts from the end."""
+    def read(self, run_id: str, name: str, *, start_index: int = 0) -> AsyncIterator[bytes]:
+        """The chunks from ``start_index`` on, live, whichever process writes them; ends when the stream does.
+
+        A stream ends when it is closed, and with its run.  A negative index counts from the end, and begins at 0 where
+        there are fewer; beyond the end nothing comes before that index is written.  Leaving it leaves nothing behind.
+
+        Raises StreamExpiredError when the chunks were removed, StoreError when the World is closed meanwhile.
+        """
         ...
 
-    async def info(self, run_id: str, stream: str) -> StreamInfo: ...
+    async def get_chunks(
+        self, run_id: str, name: str, *, limit: int = 100, cursor: str | None = None, start_index: int = 0
+    ) -> ChunkPage:
+        """Up to ``limit`` chunks, at most 1,000: what follows ``cursor``, else from ``start_index`` as :meth:`read`.
+
+        A cursor that is none of this stream begins again at 0.  Raises StreamExpiredError when they were removed.
+        """
+        ...
+
+    async def info(self, run_id: str, name: str) -> StreamInfo: ...
 
     async def list(self, run_id: str) -> list[str]:
         """The names of its streams."""

@@ -71,6 +71,7 @@ RUN_GUARDS: dict[str, tuple[Verdict, ...]] = {
     "signal_received":          (ABSENT,  OK,       OK,       OK,       GONE,     GONE),
     "wait_created":             (ABSENT,  OK,       OK,       PAUSED,   CONFLICT, CONFLICT),
     "wait_completed":           (ABSENT,  OK,       OK,       OK,       ABSENT,   ABSENT),
+    "noop":                     (ABSENT,  OK,       OK,       OK,       OK,       OK),
 }  # fmt: skip
 
 StepColumn: TypeAlias = Literal["absent", "pending", "too early", "running", "ended"]

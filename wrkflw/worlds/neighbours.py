@@ -12,6 +12,8 @@ from pathlib import Path
 
 from wrkflw.clock import Clock
 
+from .bells import is_bell
+
 _TICK = 100_000_000
 """Nanoseconds; more than the step in which file systems count time, within which a change leaves no trace."""
 
@@ -51,6 +53,13 @@ class Neighbours:
         self._look()
         return self._unasked or bool(self._names)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Who else is here."""
+        if self._folder is not None:
+            self._look()
+        return self._names or frozenset()
+
     def asked(self) -> None:
         """The database has told what others wrote until now."""
         self._unasked = False
@@ -61,7 +70,7 @@ class Neighbours:
             changed = os.stat(self._folder).st_mtime_ns
             if self._settled and changed == self._changed:
                 return
-            names = frozenset(os.listdir(self._folder)) - {self._owner}
+            names = frozenset(name for name in os.listdir(self._folder) if not is_bell(name)) - {self._owner}
         except FileNotFoundError:  # somebody tidies up; a lock file will make it again
             changed, names = 0, self._names or frozenset()
         if self._names is not None and (changed != self._changed or names != self._names):

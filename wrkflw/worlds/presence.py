@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,29 +19,19 @@ from pathlib import Path
 from wrkflw.clock import Clock, to_microseconds
 from wrkflw.errors import StoreError
 
+from .bells import bell_of, is_bell
+from .locks import HAS_FLOCK, WriteLock, flock
 from .sql import compiled as sql
 from .sql.database import Connection
 
-_HAS_LOCKS = sys.platform != "win32"
 
-if sys.platform == "win32":
-
-    def _lock(descriptor: int) -> bool:
-        return False  # every lock counts as held: leases alone decide
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> bool:
-        """False when another process, or another World of this one, holds it."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+def _lock(descriptor: int) -> bool:
+    """False when another process, or another World of this one, holds it."""
+    return flock(descriptor, wait=False)
 
 
 _PROBE_SECONDS = 0.001  # far more than a probe takes
+_PATIENCE = 1.0  # seconds
 
 
 class Presence:
@@ -78,14 +67,14 @@ class Presence:
         if owner == self.owner:
             return True
         # The lock first, in any case: who has died left the file behind, which is removed here.
-        if self._folder is not None and not self._holds_its_lock(self._folder / owner):
+        if self._folder is None or not self._holds_its_lock(self._folder / owner):
             return False
         row = connection.one(sql.OWNER_BY_NAME, owner=owner)
         return row is not None and row[0] > to_microseconds(self._clock.now())
 
     # --- staying alive -----------------------------------------------------------------------------
 
-    def keep_alive(self, open_connection: Callable[[], Connection], lock: threading.Lock) -> None:
+    def keep_alive(self, open_connection: Callable[[], Connection], lock: WriteLock) -> None:
         """Renew the lease from a thread until :meth:`rest`: a blocked event loop must not lose it."""
 
         def run() -> None:
@@ -103,11 +92,13 @@ class Presence:
         self._thread = threading.Thread(target=run, name="wrkflw-lease", daemon=True)
         self._thread.start()
 
-    def beat(self, connection: Connection, lock: threading.Lock) -> bool:
+    def beat(self, connection: Connection, lock: WriteLock) -> bool:
         """Renew the lease in a transaction of its own.  False when that failed: the next beat may succeed."""
         try:
             self._hold_lock()
             with lock:
+                if self._stop.is_set():
+                    return False  # it may have waited long for its turn
                 try:
                     connection.text("BEGIN IMMEDIATE")
                     self.renew(connection)
@@ -124,8 +115,13 @@ class Presence:
         """End the thread: the lease moves on no more."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_PATIENCE)  # it may stand behind a process that hangs, and then does nothing in its turn
             self._thread = None
+
+    def resign(self) -> None:
+        """Count as dead from now on: others take over, although this process goes on."""
+        self._stop.set()
+        self.drop()
 
     # --- the lock ----------------------------------------------------------------------------------
 
@@ -133,7 +129,7 @@ class Presence:
         """Take the lock file away, which tells the others that this process is gone and writes no more."""
         if self._descriptor is None or self._folder is None:
             return
-        (self._folder / self.owner).unlink(missing_ok=True)
+        _remove(self._folder / self.owner)
         self.drop()
         with contextlib.suppress(OSError):  # not empty: others are at work
             self._folder.rmdir()
@@ -149,7 +145,7 @@ class Presence:
         if self._folder is None:
             return
         for name in set(os.listdir(self._folder)) - {self.owner}:
-            if connection.one(sql.OWNER_BY_NAME, owner=name) is None:
+            if not is_bell(name) and connection.one(sql.OWNER_BY_NAME, owner=name) is None:
                 self._holds_its_lock(self._folder / name)
 
     def _hold_lock(self) -> None:
@@ -165,7 +161,7 @@ class Presence:
         while self._descriptor is None:
             descriptor = _open_in(self._folder, path)
             # Whoever probes the file just now holds its lock, and removes it.
-            if (_lock(descriptor) or not _HAS_LOCKS) and _is_at(path, descriptor):
+            if (_lock(descriptor) or not HAS_FLOCK) and _is_at(path, descriptor):
                 self._descriptor = descriptor
             else:
                 os.close(descriptor)
@@ -181,7 +177,7 @@ class Presence:
                 if not _lock(descriptor):
                     return True
                 if _is_at(path, descriptor):  # else somebody removed it, and its owner may have made another
-                    path.unlink(missing_ok=True)
+                    _remove(path)
                     return False
             finally:
                 os.close(descriptor)
@@ -193,6 +189,12 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def _remove(path: Path) -> None:
+    """The lock file last: as long as it is there, somebody will come to tidy up."""
+    bell_of(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _open_in(folder: Path, path: Path) -> int:

@@ -1,8 +1,4 @@
-"""A World in one SQLite file, or in memory: no server.
-
-Every setting that durability rests on is set and read back on every connection; a database that answers otherwise is
-refused.
-"""
+"""A World in one SQLite file, or in memory: no server."""
 
 from __future__ import annotations
 
@@ -10,39 +6,54 @@ import asyncio
 import itertools
 import os
 import sqlite3
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from wrkflw.clock import Clock, SystemClock
 from wrkflw.ids import Randomness, new_ulid, system_randomness
-from wrkflw.world import Listener
+from wrkflw.world import SPEC_VERSION, Capabilities, Listener
 from wrkflw.world.errors import StoreRefusedError
-from wrkflw.world.storage import Storage
+from wrkflw.world.payloads import INLINE_MAX, PAYLOAD_MAX, BlobStore, PayloadCodec
+from wrkflw.world.queue import Queue
+from wrkflw.world.retention import DEFAULT_RETENTION
+from wrkflw.world.storage import Stamp, Storage
 from wrkflw.world.streamer import Streamer
 
+from . import places
+from .blobs import blobs_at
+from .children import belongs_here
+from .database_file import DatabaseFile, Durability, create
+from .locks import WriteLock
 from .neighbours import Neighbours
 from .presence import Presence
-from .sql import schema
-from .sql.database import Connection, Notice, OnStatement
+from .sql.database import Connection, Notice, OnStatement, WordedReads, forked
+from .sql.mailbox import Mailbox
+from .sql.payloads import PayloadOptions
+from .sql.queue import SqlQueue
 from .sql.storage import SqlStorage
-from .writer import Writer
+from .wal import Wal
+from .watch import Watch
+from .writer import PATIENCE, Writer
 
-Durability: TypeAlias = Literal["full", "normal"]
-
-_BUSY_SECONDS = 5
-_SYNCHRONOUS = {"full": 2, "normal": 1}
 _DATABASE_VERSION = "PRAGMA data_version"
+
+__all__ = ["Durability", "SqliteWorld"]
 
 
 class SqliteWorld:
     """Runs in the SQLite file at ``path``, which is made if need be; ``":memory:"`` keeps them in this process.
 
     ``durability="full"`` puts every commit on the disk before it is acknowledged; ``"normal"`` may lose the last ones
-    when the power fails, never when the process dies.  ``lease`` is how long a process that stopped keeps its runs.
-    ``on_statement`` is called with each SQL text before it is executed.
+    when the power fails, never when the process dies.  ``lease`` is how long a process that stopped keeps its runs,
+    ``poll`` how often it is looked whether others have written, should they have died before they could tell.
+    Payloads of more than ``payload_inline_max`` bytes are kept once each: in ``blobs``, a store or the URL of one
+    (``file:///…``, ``s3://…``), else in the file; more than ``payload_max`` are refused.  ``codec`` encodes payloads.
+    ``retention`` is how long the payloads of ended runs are kept that do not say so themselves.
+    ``max_deliveries`` is how many failures of a message, or deaths of a run's processes in a row, are one too many.
+    ``stamp`` is what hooks are marked with.
+    ``on_statement`` is called with each SQL text before it is executed; ``image`` is what a database in memory begins
+    with, as :meth:`abandon` left it.
     """
 
     def __init__(
@@ -54,28 +65,75 @@ class SqliteWorld:
         clock: Clock | None = None,
         randomness: Randomness | None = None,
         lease: timedelta = timedelta(seconds=30),
+        poll: timedelta = timedelta(seconds=5),
         max_events: int = 25_000,
+        max_deliveries: int = 48,
+        retention: timedelta = DEFAULT_RETENTION,
+        deployment_id: str = "dpl_local",
+        stamp: Stamp = Stamp(),  # noqa: B008  # a tuple
+        payload_inline_max: int = INLINE_MAX,
+        payload_max: int = PAYLOAD_MAX,
+        codec: PayloadCodec | None = None,
+        blobs: BlobStore | str | None = None,
         on_statement: OnStatement | None = None,
+        image: bytes | None = None,
     ) -> None:
-        self._path = None if str(path) == ":memory:" else Path(path).absolute()
+        # By the name that SQLite gives its own files, whatever links lead to it.
+        self._path = None if str(path) == ":memory:" else Path(os.path.realpath(path))
         self._namespace = namespace
-        self._durability: Durability = durability
         self._clock = clock or SystemClock()
         self._randomness = randomness or system_randomness()
         self._max_events = max_events
-        self._on_statement = on_statement
+        self._max_deliveries = max_deliveries
+        self._deployment_id = deployment_id
+        self._stamp = stamp
+        self._retention = retention
+        store = blobs_at(blobs) if isinstance(blobs, str) else blobs
+        self._payloads = PayloadOptions(payload_inline_max, payload_max, codec, store)
+        self._file = DatabaseFile(self._path, durability, on_statement, image)
         folder = None if self._path is None else self._path.with_name(self._path.name + "-owners")
         owner = f"own_{new_ulid(self._clock.now(), self._randomness)}"
         self._presence = Presence(owner, self._clock, lease, folder)
         self._neighbours = Neighbours(folder, owner, self._clock, lease)
+        self._watch: Watch | None = None
+        if folder is not None:
+            self._watch = Watch(
+                folder,
+                owner,
+                self._neighbours,
+                clock=self._clock,
+                poll=poll,
+                mark=self.written_elsewhere,
+                heard=self._heard,
+            )
         self._listeners: dict[int, Listener] = {}
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
+        self._lock = WriteLock(None if self._path is None else self._path.with_name(self._path.name + ".lock"))
         self._storage: SqlStorage | None = None
+        self._queue: SqlQueue | None = None
         self._writer: Writer | None = None
         self._write: Connection | None = None
         self._read: Connection | None = None
         self._seen_version: object = 0
+
+    @property
+    def spec_version(self) -> int:
+        return SPEC_VERSION
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            batch=True, transactional_enqueue=True, hook_retention=True, resume_dedupe=True, search=True
+        )
+
+    def get_deployment_id(self) -> str:
+        return self._deployment_id
+
+    @property
+    def queue(self) -> Queue:
+        if self._storage is None or self._queue is None:
+            raise _not_open()
+        return self._queue
 
     @property
     def storage(self) -> Storage:
@@ -102,19 +160,27 @@ class SqliteWorld:
 
         return end
 
-    async def start(self) -> None:
+    async def start(self, *, consume: bool = True, recover: bool = True) -> None:
         if self._storage is not None:
             return
-        self._write = self._connect()
-        try:
-            self._prepare(self._write)
-            # A database in memory belongs to its one connection.
-            self._read = self._write if self._path is None else self._connect()
-        except BaseException:
-            self._write.close()
-            raise
-        self._writer = Writer(self._write, lock=self._lock, notify=self._notify, threads=self._path is not None)
+        self._write, self._read = self._opened()
+        belongs_here(self)
+        self._writer = Writer(
+            self._write,
+            lock=self._lock,
+            notify=self._notify,
+            threads=self._path is not None,
+            wal=None if self._path is None else Wal(self._path),
+        )
+        self._writer.on_lost = self._presence.resign
+        mailbox = self._new_mailbox()
+        self._queue = SqlQueue(
+            self._writer, WordedReads(self._read), mailbox, self._namespace, self._clock,
+            subscribe=self.subscribe, alone=lambda: self.alone, consumes=consume,
+        )  # fmt: skip
         self._storage = SqlStorage(
+            mailbox=mailbox,
+            recovers=recover,
             writer=self._writer,
             read=self._read,
             namespace=self._namespace,
@@ -122,6 +188,10 @@ class SqliteWorld:
             randomness=self._randomness,
             owner_is_live=self._presence.is_live,
             max_events=self._max_events,
+            stamp=self._stamp,
+            payloads=self._payloads,
+            subscribe=self.subscribe,
+            retention=self._retention,
         )
         try:
             await self._writer.submit(self._presence.announce)
@@ -129,40 +199,73 @@ class SqliteWorld:
             await self._give_up()
             raise
         if self._path is not None:
-            self._presence.keep_alive(self._connect, self._lock)
+            self._presence.keep_alive(self._file.connect, self._lock)
+        if self._watch is not None:
+            self._watch.begin()
 
     async def close(self) -> None:
         if self._storage is None or self._writer is None:
             return
+        if self._queue is not None:
+            await self._queue.close()
         self._presence.rest()
         try:
             await self._writer.submit(self._presence.retire)
         finally:  # others free what could not be given up, once the lock is gone
             await self._give_up()
 
-    def abandon(self) -> None:
+    def abandon(self) -> bytes | None:
         """Leave as a process leaves that is killed: nothing more is written, and nothing is given up.
 
-        For tests of what others then find.
+        For tests of what others then find; they find what was in memory in the image that this returns.
         """
+        left = self._write.image() if self._path is None and self._write is not None else None
         self._storage = None
+        if self._queue is not None:
+            self._queue.abandon()
         self._presence.rest()
         if self._read is not None and self._read is not self._write:
             self._read.close()
         if self._writer is not None:
             self._writer.stop()
         self._presence.drop()
+        if self._watch is not None:
+            self._watch.end()
+        self._lock.close()
+        return left
+
+    def in_child(self) -> None:
+        """Everything here is the parent's, who goes on with it."""
+        if self._writer is not None:
+            self._writer.refuse(forked())
+        self._presence.drop()
+        if self._watch is not None:
+            self._watch.drop()
+        self._lock.close()
+
+    def _new_mailbox(self) -> Mailbox:
+        return Mailbox(
+            namespace=self._namespace,
+            owner=self.owner,
+            clock=self._clock,
+            randomness=self._randomness,
+            max_deliveries=self._max_deliveries,
+            owner_is_live=self._presence.is_live,
+            others_wrote=lambda: None if self._neighbours.may_have_written else self._seen_version,
+        )
 
     async def _give_up(self) -> None:
         assert self._writer is not None
         assert self._read is not None
         self._storage = None
         try:
-            await self._writer.close()
+            await self._writer.close(() if self._read is self._write else (self._read,))
         finally:
             self._presence.let_go()
-            if self._read is not self._write:
-                self._read.close()
+            if self._watch is not None:
+                self._watch.end()
+            self._lock.close()
+            self._notify([("", ())])  # who reads along hears that it is over
 
     def written_elsewhere(self) -> object:
         """A mark that changes when another process has committed to the file.
@@ -174,14 +277,14 @@ class SqliteWorld:
         if not self._neighbours.may_have_written:
             return self._seen_version
         # Asked of the writing connection, whose own commits do not count; while its thread commits, the last answer.
-        if self._lock.acquire(blocking=False):
+        if self._lock.threads.acquire(blocking=False):
             try:
                 self._seen_version = self._write.text(_DATABASE_VERSION)[0][0]
                 self._neighbours.asked()
             except sqlite3.Error:  # asked again soon; who reads then hears what is wrong
                 pass
             finally:
-                self._lock.release()
+                self._lock.threads.release()
         return self._seen_version
 
     @property
@@ -189,6 +292,17 @@ class SqliteWorld:
         return self._neighbours.alone
 
     def _notify(self, notices: list[Notice]) -> None:
+        """What this process has committed."""
+        self._tell(notices)
+        if self._watch is not None:
+            self._watch.tell(notices)
+
+    def _heard(self, run_id: str, event_types: Sequence[str]) -> None:
+        """What another process has committed."""
+        if self._storage is not None:
+            self._tell([(run_id, event_types)])
+
+    def _tell(self, notices: list[Notice]) -> None:
         for listener in tuple(self._listeners.values()):
             for run_id, event_types in notices:
                 try:
@@ -199,84 +313,31 @@ class SqliteWorld:
 
     # --- connections -------------------------------------------------------------------------------
 
-    def _connect(self) -> Connection:
-        if self._path is None:
-            return Connection(_driver(":memory:"), self._on_statement)
-        _create(self._path)
+    def _opened(self) -> tuple[Connection, Connection]:
+        """To write and to read.  Making the file, and recovering it, are writes too."""
+        if self._path is not None:
+            places.check(self._path)
+            create(self._path)
+        self._lock.open()
+        if not self._lock.acquire_within(PATIENCE):
+            self._lock.close()
+            raise self._file.held()
+        opened: list[Connection] = []
         try:
-            driver = _driver(str(self._path))
-        except sqlite3.OperationalError as error:
-            raise StoreRefusedError(
-                f"{self._path} cannot be opened: {error}; check its folder and permissions"
-            ) from error
-        connection = Connection(driver, self._on_statement)
-        try:
-            self._configure(connection)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise self._refusal(error) from error
+            opened.append(self._file.connect())
+            self._file.prepare(opened[0])
+            # A database in memory belongs to its one connection.
+            opened.append(opened[0] if self._path is None else self._file.connect())
         except BaseException:
-            connection.close()
+            for connection in opened:
+                connection.close()
             raise
-        return connection
-
-    def _prepare(self, connection: Connection) -> None:
-        try:
-            schema.prepare(connection, self._path)
-        except sqlite3.DatabaseError as error:
-            raise self._refusal(error) from error
-
-    def _configure(self, connection: Connection) -> None:
-        settings: dict[str, object] = {
-            "busy_timeout": _BUSY_SECONDS * 1000,
-            "journal_mode": "wal",
-            "synchronous": _SYNCHRONOUS[self._durability],
-            "foreign_keys": 1,
-        }
-        for name, wanted in settings.items():
-            connection.text(f"PRAGMA {name} = {wanted}")
-            got = connection.text(f"PRAGMA {name}")[0][0]
-            if got != wanted:
-                raise StoreRefusedError(
-                    f"{self._path} keeps {name} = {got} where {wanted} is needed; use a local disk that can be written"
-                )
-
-    def _refusal(self, error: sqlite3.DatabaseError) -> StoreRefusedError:
-        text = str(error)
-        if "not a database" in text:
-            return StoreRefusedError(f"{self._path} is not a SQLite database; give wrkflw a file of its own")
-        if "readonly" in text:
-            return _read_only(self._path)
-        if "locked" in text:
-            return StoreRefusedError(f"{self._path} is held by another process; try again when it is done")
-        return StoreRefusedError(f"{self._path} cannot be used: {text}; run PRAGMA integrity_check on a copy")
+        finally:
+            self._lock.release()
+            if len(opened) < 2:
+                self._lock.close()
+        return opened[0], opened[1]
 
 
 def _not_open() -> StoreRefusedError:
     return StoreRefusedError("the world is not open; call start(), or use 'async with Runtime(...)'")
-
-
-def _driver(path: str) -> sqlite3.Connection:
-    # The writer's connection moves between the loop and its thread, never in use by both.
-    return sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS, cached_statements=256
-    )
-
-
-def _create(path: Path) -> None:
-    """Make the file readable by its owner alone.  SQLite gives its side files the same mode."""
-    if not path.parent.is_dir():
-        raise StoreRefusedError(f"{path.parent} is not a folder; make it, or put the database elsewhere")
-    try:  # never opened once it exists: closing it would drop SQLite's locks
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        if not os.access(path, os.W_OK):
-            raise _read_only(path) from None
-    except OSError as error:
-        raise StoreRefusedError(
-            f"{path} cannot be made: {error.strerror}; make its folder writable for this user, or use another file"
-        ) from error
-
-
-def _read_only(path: Path | None) -> StoreRefusedError:
-    return StoreRefusedError(f"{path} is read-only; make it writable for this user, or use another file")

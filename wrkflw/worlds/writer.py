@@ -1,26 +1,29 @@
 """The one writer of a process: whatever has gathered becomes one transaction.
 
 Callers hand in work and await its result, which they get only once the transaction is on disk.  While commits are fast
-they happen on the event loop, where a hop to a thread would cost more than the commit; when the disk is slow they move
-to a thread, and what arrives meanwhile gathers for the next.
+they happen on the event loop, where a hop to a thread would cost more than the commit.  When the disk is slow, or
+another process is writing, they move to a thread, which waits its turn; what arrives meanwhile is committed with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar, cast
 
 from wrkflw.errors import StoreError
-from wrkflw.world.errors import WorldError
+from wrkflw.world.errors import StoreBusyError, WorldError
 
+from .hand import Hand
+from .locks import WriteLock
 from .sql.database import Connection, Notice, worded
+from .wal import LogLostError, Wal
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Connection], T]
@@ -28,6 +31,8 @@ Work: TypeAlias = Callable[[Connection], T]
 
 SLOW_COMMIT = 0.010
 FAST_COMMIT = 0.002
+PATIENCE = 5.0
+"""Seconds that callers wait for a process that holds the database."""
 _MEMORY = 0.8  # weight of the past in the running mean of commit times
 _MOST_AT_ONCE = 1000
 
@@ -50,33 +55,43 @@ class _Committed:
 class Writer:
     """Runs work in transactions, in the order it was submitted; made and used on one event loop.
 
-    ``lock`` keeps other writers of this process out (the thread that renews leases).  ``notify`` is told of every
-    commit, after those who wait for it.  ``measure`` is the watch, in seconds, by which a disk is slow.
+    ``lock`` keeps all others who write out.  ``notify`` is told of every commit, after those who wait for it.  ``wal``
+    is looked at after every commit, and emptied here.  ``measure`` is the watch, in seconds, by which a disk is slow.
     """
 
     def __init__(
         self,
         connection: Connection,
         *,
-        lock: threading.Lock,
+        lock: WriteLock,
         notify: Callable[[list[Notice]], None],
         threads: bool,
+        wal: Wal | None = None,
         measure: Callable[[], float] = time.perf_counter,
+        patience: float = PATIENCE,
     ) -> None:
         self._connection = connection
         self._lock = lock
         self._notify = notify
         self._threads = threads
+        self._wal = wal
         self._measure = measure
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._pending: list[_Request] = []
+        self._pending: deque[_Request] = deque()
         self._scheduled = False
-        self._executor: ThreadPoolExecutor | None = None
-        self._in_thread: asyncio.Future[_Committed] | None = None
+        self._hand = Hand("wrkflw-writer")
+        self._in_thread: asyncio.Future[Any] | None = None
+        self._has_turn = False
+        """Whether the thread is past waiting for others."""
+        self._patience_ends: asyncio.TimerHandle | None = None
+        self._slow = False
         self._mean = 0.0
         self._closed: BaseException | None = None
         self.on_rollback: Callable[[], None] = _nothing
         """Called when a transaction was undone: what was remembered from it is not true."""
+        self.on_lost: Callable[[], None] = _nothing
+        """Called, on whatever thread, when nothing can be written any more."""
 
     def submit(self, work: Work[T]) -> asyncio.Future[T]:
         """A future of the result of ``work``, done when its transaction is durable.
@@ -94,25 +109,40 @@ class Writer:
             self._loop.call_soon(self._flush)
         return future
 
-    async def close(self) -> None:
-        """Commit what was submitted, then refuse more."""
+    async def close(self, beside: Sequence[Connection] = ()) -> None:
+        """Commit what was submitted, then refuse more, and close the connections."""
         while self._pending or self._in_thread is not None:
-            if self._in_thread is not None:
-                await asyncio.wait([self._in_thread])
-            else:
+            if self._in_thread is None:
                 await asyncio.sleep(0)
-        self._closed = StoreError("the database is closed; open a Runtime again")
-        if self._executor is not None:
-            self._executor.shutdown()
-        self._connection.close()
+                continue
+            done, _ = await asyncio.wait([self._in_thread], timeout=self._patience)
+            if not done and not self._has_turn:
+                self._refuse_pending(_busy())
+                break
+        self.refuse(StoreError("the database is closed; open a Runtime again"))
+        if self._lock.acquire(wait=False):
+            try:
+                self._close_all(beside)
+            finally:
+                self._lock.release()
+        else:
+            await self._loop.run_in_executor(None, self._close_in_turn, beside)
 
     def stop(self) -> None:
         """As when the process dies here: nothing more is written, and the connection goes with what it held."""
-        self._closed = StoreError("the process was stopped")
+        self.refuse(StoreError("the process was stopped"))
         for request in self._pending:
             request.future.cancel()
         self._pending.clear()
+        # SQLite must not be closed under the thread that commits: then it is as if the process died a moment later.
+        at_rest = self._lock.threads.acquire(timeout=self._patience)
         self._connection.close()
+        if at_rest:
+            self._lock.threads.release()
+
+    def refuse(self, error: StoreError) -> None:
+        """From now on, ``error`` is the answer to everything."""
+        self._closed = error
 
     # --- one flush ---------------------------------------------------------------------------------
 
@@ -120,52 +150,94 @@ class Writer:
         self._scheduled = False
         if self._in_thread is not None or not self._pending:
             return
-        batch, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
         if self._closed is not None:
-            self._refuse(batch, self._closed)
-        elif self._threads and self._is_slow() and self._commit_in_thread(batch):
+            self._refuse_pending(self._closed)
+        elif self._threads and self._is_slow() and self._begin(self._take_turn, self._took_turn):
             return
-        else:
-            self._settle(self._commit(batch))
-        if self._pending and not self._scheduled:
+        elif self._lock.acquire(wait=False):
+            try:
+                committed = self._commit(self._gathered())
+            finally:
+                self._lock.release()
+            self._settle(committed)
+        elif self._begin(self._take_turn, self._took_turn):
+            self._patience_ends = self._loop.call_later(self._patience, self._lose_patience)
+            return
+        else:  # the interpreter is ending, and takes no more work for threads
+            self._settle(self._take_turn())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._in_thread is None and self._wal is not None and self._wal.is_full:
+            self._begin(self._empty_wal, self._emptied_wal)
+        if self._pending and not self._scheduled and self._in_thread is None:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def _commit_in_thread(self, batch: list[_Request]) -> bool:
-        """Hand the batch to the thread.  False when the interpreter is ending, and takes no more work for threads."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="wrkflw-writer")
+    def _gathered(self) -> list[_Request]:
+        """Also called on the thread, while others are added."""
+        return [self._pending.popleft() for _ in range(min(len(self._pending), _MOST_AT_ONCE))]
+
+    def _begin(self, work: Callable[[], T], then: Callable[[asyncio.Future[T]], None]) -> bool:
+        """Do it in the thread.  False when the interpreter is ending, and makes no more threads."""
         try:
-            # A future and not a task: a loop that ends cancels its tasks, and those who wait would never hear.
-            self._in_thread = self._loop.run_in_executor(self._executor, self._commit, batch)
+            future = self._hand.do(work)
         except RuntimeError:
             return False
-        self._in_thread.add_done_callback(self._committed_in_thread)
+        self._in_thread = future
+        future.add_done_callback(then)
         return True
 
-    def _committed_in_thread(self, committed: asyncio.Future[_Committed]) -> None:
+    def _take_turn(self) -> _Committed:
+        with self._turn():
+            return self._commit(self._gathered())
+
+    @contextmanager
+    def _turn(self) -> Generator[None]:
+        with self._lock:
+            self._has_turn = True
+            try:
+                yield
+            finally:
+                self._has_turn = False
+
+    def _took_turn(self, taken: asyncio.Future[_Committed]) -> None:
         self._in_thread = None
-        self._settle(committed.result())
-        if self._pending:
-            self._flush()
+        if self._patience_ends is not None:
+            self._patience_ends.cancel()
+            self._patience_ends = None
+        self._settle(taken.result())
+        self._go_on()
+
+    def _lose_patience(self) -> None:
+        """Whoever waits is told; the thread waits on, because only so will its turn come."""
+        self._patience_ends = self._loop.call_later(self._patience, self._lose_patience)
+        if not self._has_turn:
+            self._refuse_pending(_busy())
+
+    def _empty_wal(self) -> None:
+        assert self._wal is not None
+        with self._turn():
+            if self._closed is None:
+                self._wal.empty(self._connection)
+
+    def _emptied_wal(self, _: asyncio.Future[None]) -> None:
+        self._in_thread = None
+        self._go_on()
 
     def _is_slow(self) -> bool:
         # Two limits, so that it does not swing: above the upper one in the thread, below the lower one back.
-        limit = FAST_COMMIT if self._executor is not None else SLOW_COMMIT
-        if self._mean <= limit:
-            if self._executor is not None:
-                self._executor.shutdown(wait=False)
-                self._executor = None
-            return False
-        return True
+        self._slow = self._mean > (FAST_COMMIT if self._slow else SLOW_COMMIT)
+        return self._slow
 
-    def _refuse(self, batch: list[_Request], error: BaseException) -> None:
-        for request in batch:
+    def _refuse_pending(self, error: BaseException) -> None:
+        for request in self._gathered():
             if not request.future.done():
                 request.future.set_exception(error)
 
     def _settle(self, committed: _Committed) -> None:
-        self._mean = _MEMORY * self._mean + (1 - _MEMORY) * committed.seconds
+        if committed.outcomes:
+            self._mean = _MEMORY * self._mean + (1 - _MEMORY) * committed.seconds
         for request, value, error in committed.outcomes:
             if request.future.done():  # its caller has gone; what it wrote stands
                 continue
@@ -176,21 +248,40 @@ class Writer:
         if committed.notices:
             self._notify(committed.notices)
 
+    def _close_in_turn(self, beside: Iterable[Connection]) -> None:
+        # Who closes last empties the log, which is a write.  While somebody hangs with the lock, this is not the last.
+        locked = self._lock.acquire_within(self._patience)
+        try:
+            self._close_all(beside)
+        finally:
+            if locked:
+                self._lock.release()
+
+    def _close_all(self, beside: Iterable[Connection]) -> None:
+        self._hand.end()
+        self._connection.close()
+        for connection in beside:
+            connection.close()
+
     # --- one transaction ---------------------------------------------------------------------------
 
     def _commit(self, batch: list[_Request]) -> _Committed:
-        with self._lock:
-            committed = self._attempt(batch)
-            if committed is None:
-                # Somebody in the batch broke it: each in a transaction of its own, so that only that one fails.
-                parts = [self._attempt([request]) for request in batch]
-                alone = [cast(_Committed, part) for part in parts]
-                return _Committed(
-                    [outcome for part in alone for outcome in part.outcomes],
-                    [notice for part in alone for notice in part.notices],
-                    sum(part.seconds for part in alone),
-                )
-            return committed
+        """Of one who has the lock."""
+        if not batch:  # those who waited were refused meanwhile
+            return _Committed([], [], 0.0)
+        if self._closed is not None:
+            return _Committed([(request, None, self._closed) for request in batch], [], 0.0)
+        committed = self._attempt(batch)
+        if committed is None:
+            # Somebody in the batch broke it: each in a transaction of its own, so that only that one fails.
+            parts = [self._attempt([request]) for request in batch]
+            alone = [cast(_Committed, part) for part in parts]
+            return _Committed(
+                [outcome for part in alone for outcome in part.outcomes],
+                [notice for part in alone for notice in part.notices],
+                sum(part.seconds for part in alone),
+            )
+        return committed
 
     def _attempt(self, batch: list[_Request]) -> _Committed | None:
         """One transaction of the whole batch; None when it must be split."""
@@ -217,9 +308,14 @@ class Writer:
             began = self._measure()
             connection.text("COMMIT")
             seconds += self._measure() - began
+            if self._wal is not None:
+                self._wal.check()
         except BaseException as error:  # noqa: BLE001  # whatever it is, its requester hears of it
             self._roll_back()
             self.on_rollback()
+            if isinstance(error, LogLostError):
+                self._closed = error
+                self.on_lost()
             connection.notices = []
             if at_work and len(batch) > 1:
                 return None
@@ -237,6 +333,10 @@ class Writer:
 
 def _nothing() -> None:
     pass
+
+
+def _busy() -> StoreBusyError:
+    return StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
 
 
 def _worded(error: BaseException) -> BaseException:

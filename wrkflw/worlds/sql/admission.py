@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from wrkflw.world import events as e
-from wrkflw.world.entities import Run
+from wrkflw.world.entities import Run, Step
 from wrkflw.world.errors import (
     EntityConflictError,
     FencedError,
@@ -15,14 +15,16 @@ from wrkflw.world.errors import (
     WorkflowRunNotFoundError,
     WorldError,
 )
-from wrkflw.world.storage import RunFence, StepFence
+from wrkflw.world.storage import RunFence, Stamp, StepFence
 from wrkflw.world.transitions import OWNER_ONLY
 
 from . import compiled as sql
+from . import rows
 from .attributes import check_attributes, check_changes
 from .database import Connection
 from .images import Opened
 from .log import event_from
+from .payloads import LargePayloads
 from .request import Append
 
 MAX_RETENTION = timedelta(days=30)
@@ -30,11 +32,21 @@ _CREATE_THE_RUN = frozenset({"run_created", "run_started"})
 
 
 class Admission:
-    """``owner_is_live`` tells whether the process of that name still works on what it claimed."""
+    """``owner_is_live`` tells whether the process of that name still works on what it claimed.
 
-    def __init__(self, namespace: str, owner_is_live: Callable[[Connection, str], bool]) -> None:
-        self._namespace = namespace
+    ``stamp`` is what hooks are marked with.
+    """
+
+    def __init__(
+        self,
+        payloads: LargePayloads,
+        owner_is_live: Callable[[Connection, str], bool],
+        stamp: Stamp,
+    ) -> None:
+        self._namespace = payloads.namespace
+        self._payloads = payloads
         self._owner_is_live = owner_is_live
+        self._stamp = None if stamp == Stamp() else stamp
 
     def check_writer(self, connection: Connection, request: Append, opened: Opened) -> None:
         """Raises what refuses the whole request: no such run, another slot, a newer owner."""
@@ -75,8 +87,8 @@ class Admission:
         row = connection.one(sql.EVENT_RESUMED, run_no=opened.run_no, resume_id=resume_id)
         if row is None:
             return None
-        before = event_from(opened.image.run_id, row, payloads=True)
-        if event.model_dump(exclude={"token"}) != before.event.model_dump(exclude={"token"}):
+        before = event_from(opened.image.run_id, row, self._payloads.reading(connection))
+        if not _asks_for_the_same(event, before.event):
             raise EntityConflictError(f"resume id {resume_id!r} of {opened.image.run_id} was used for something else")
         return before
 
@@ -94,8 +106,6 @@ class Admission:
                 raise WorldError(f"wait {event.correlation_id!r} has no end; give it resume_at")
             case e.WaitCreated(kind="signal", signal_type=None):
                 raise WorldError(f"wait {event.correlation_id!r} waits for no signal; give it signal_type")
-            case e.HookConflict():
-                raise WorldError("'hook_conflict' is written by the World alone; create the hook")
             case _:
                 pass
         return event
@@ -104,6 +114,8 @@ class Admission:
         check_attributes(event.attributes or {}, reserved=event.allow_reserved_attributes)
         if event.idempotency_key is None:
             return
+        if not event.idempotency_key:
+            raise WorldError("an idempotency key is not empty; leave it out, or give the run a name of its own")
         row = connection.one(
             sql.RUN_BY_KEY,
             namespace=self._namespace,
@@ -124,15 +136,49 @@ class Admission:
         if opened.found_slot:
             before = connection.one(sql.CONFLICT_OF, run_no=opened.run_no, correlation_id=hook_id)
             if before is not None:
-                return event_from(run_id, before, payloads=True)  # it is a conflict still
+                return event_from(run_id, before, self._payloads.without)  # it is a conflict still
         if event.token in opened.tokens:
             holder = opened.tokens[event.token]
         else:
-            row = connection.one(sql.HOOK_BY_TOKEN, namespace=self._namespace, token=event.token)
-            holder = None if row is None else row[-1]
+            holder = self._holder_of(connection, event.token, opened)
         if holder is None:
-            return event
+            return event if self._stamp is None else event.model_copy(update=self._stamp._asdict())
         return e.HookConflict(correlation_id=hook_id, token=event.token, conflicting_run_id=holder)
+
+    def _holder_of(self, connection: Connection, token: str, opened: Opened) -> str | None:
+        """The run that has the token.
+
+        One that has ended gives it up here, once it has kept it as long as it was to.
+        """
+        row = connection.one(sql.HOOK_BY_TOKEN, namespace=self._namespace, token=token)
+        if row is None:
+            return None
+        *_, ended_slot, run_id = row
+        if ended_slot is None or rows.hook_from(run_id, row).outlasts(opened.now):
+            return str(run_id)
+        connection.run(sql.HOOK_VACATE, no=row[0], id=row[1], slot=ended_slot)
+        return None
+
+    def check_lease(self, connection: Connection, opened: Opened, step: Step, event: e.StepStarted) -> None:
+        """Raises EntityConflictError when the try that is under way is another's, and that one lives.
+
+        The lease of a step is that of the process which executes it.
+        """
+        row = connection.one(sql.EVENT_AT, run_no=opened.run_no, slot=step.updated_slot)
+        started = None if row is None else event_from(step.run_id, row, self._payloads.without).event
+        holder = started.owner if isinstance(started, e.StepStarted) else None
+        if holder not in (None, event.owner) and self._owner_is_live(connection, holder):
+            raise EntityConflictError(f"step {step.key!r} of {step.run_id} is being executed by {holder}")
+
+
+def _asks_for_the_same(event: e.HookReceived | e.SignalReceived, before: e.NewEvent) -> bool:
+    """Whether two requests under one resume id are one: by their digests where both have one, else by payload."""
+    names = {"event_type", "correlation_id", "signal_type"}
+    if not isinstance(before, type(event)) or event.model_dump(include=names) != before.model_dump(include=names):
+        return False
+    if None in (event.resume_digest, before.resume_digest):
+        return event.payload_data == before.payload_data
+    return event.resume_digest == before.resume_digest
 
 
 def _check_step_fence(opened: Opened, fence: StepFence, events: Sequence[e.NewEvent]) -> None:

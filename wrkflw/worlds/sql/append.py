@@ -21,8 +21,11 @@ from .admission import Admission
 from .database import Connection
 from .images import Images, Opened
 from .log import event_columns
+from .mailbox import Mailbox
+from .payloads import LargePayloads
 from .persist import persist
 from .request import Append, Appended
+from .retention import SqlRetention
 from .statement import ABSENT
 
 _Subject: TypeAlias = tuple[int | None, str | None]
@@ -33,11 +36,24 @@ _AS_THEY_COME = e.RUN_ENDS | {"step_created", "step_completed", "step_failed", "
 
 
 class Appender:
-    def __init__(self, images: Images, admission: Admission, namespace: str, clock: Clock, max_events: int) -> None:
+    def __init__(
+        self,
+        images: Images,
+        admission: Admission,
+        payloads: LargePayloads,
+        mailbox: Mailbox,
+        retention: SqlRetention,
+        clock: Clock,
+        max_events: int,
+    ) -> None:
         self._images = images
-        self._namespace = namespace
+        self._namespace = payloads.namespace
+        self._sealing = payloads.sealing
+        self._codec, self._inline_max = payloads.options.codec, payloads.options.inline_max
         self._clock = clock
         self._admission = admission
+        self._mailbox = mailbox
+        self._retention = retention
         self._max_events = max_events
 
     def __call__(self, connection: Connection, request: Append) -> Appended:
@@ -70,6 +86,14 @@ class Appender:
             if not persist(connection, opened, epoch, self._namespace):
                 return self(connection, request)  # the image was out of date, and is forgotten
             connection.notices.append((request.run_id, opened.types))
+            if run.ended:
+                self._mailbox.run_ended(connection, request.run_id, opened.run_no)
+                if e.RUN_ENDS.isdisjoint(opened.types):
+                    self._retention.written_late(connection, opened)
+                else:
+                    self._retention.run_ended(connection, opened)
+        if request.messages and (opened.rows or not appended.refused):
+            self._mailbox.post(connection, request.messages)
         appended.run_no = opened.run_no
         if len(request.events) == 1 and isinstance(request.events[0], e.OfStep):
             appended.step = opened.image.steps.get(request.events[0].correlation_id)
@@ -105,6 +129,9 @@ class Appender:
         """The event as it is to be stored, with what it implies stored before it; or as it was stored already."""
         if event.event_type == "step_started":
             if event.step_name is None:
+                step = opened.image.steps[event.correlation_id]
+                if step.status == "running":
+                    self._admission.check_lease(connection, opened, step, event)
                 return event
             self._append(opened, _created_by(event), request)
             appended.step_created = True
@@ -122,23 +149,40 @@ class Appender:
         """Apply the event to the image, and note its row."""
         image, event_type = opened.image, event.event_type
         slot = image.run.last_slot + 1 if image.run is not None else 1
+        data, payload = event_columns(event)  # before anything changes: it may be refused
+        codec: object = ABSENT
+        ref: object = ABSENT
+        if self._codec is not None or (payload is not None and len(payload) > self._inline_max):
+            data, payload, codec, ref = self._sealed(opened, request, event_type, slot, data, payload)
         apply(image, event, slot, opened.now)
         subject, name = _SUBJECTS[event_type](opened, event, slot)
-        data, payload = event_columns(event)
         epoch, resume_id = request.epoch, request.resume_id
         opened.rows.append((
             opened.run_no, slot, event_type, ABSENT if subject is None else subject, ABSENT if name is None else name,
             ABSENT if data is None else data, ABSENT if payload is None else bytearray(payload),
-            ABSENT if epoch is None else epoch, ABSENT if resume_id is None else resume_id, opened.at,
+            ABSENT if epoch is None else epoch, ABSENT if resume_id is None else resume_id, opened.at, codec, ref,
         ))  # fmt: skip
         opened.types.append(event_type)
         return slot
+
+    def _sealed(
+        self, opened: Opened, request: Append, event_type: str, slot: int, data: str | None, payload: bytes | None
+    ) -> tuple[str | None, bytes | None, object, object]:
+        """What of an event goes into its row: encoded, or as a reference to what was kept ahead."""
+        large = request.large.get(payload) if payload is not None and request.large else None
+        if large is not None:
+            opened.large.append(large)
+        name = None if large is None else large.sha256
+        sealed = self._sealing.seal(opened.image.run_id, slot, event_type, data, payload, name)
+        return sealed.data, sealed.payload, sealed.codec or ABSENT, sealed.payload_ref or ABSENT
 
     def _settle_owner(self, connection: Connection, run: Run, request: Append, opened: Opened) -> bool:
         """Who has the run from now on, and when it is due.  Whether this write has claimed it."""
         if run.ended:
             run.owner, run.wake_at = None, None
         elif request.claim is not None and self._admission.may_claim(connection, run, opened):
+            if run.owner is not None:  # whose process is gone
+                self._mailbox.count_crash(connection, opened.run_no)
             run.owner, run.epoch, run.wake_at = request.claim.owner, run.epoch + 1, None
             return True
         elif "run_created" in opened.types:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from wrkflw.world.errors import WorldError
 from wrkflw.world.events import AttrSet
+from wrkflw.world.retention import RETENTION, can_be_stamped
 
 MOST = 64
 MOST_BYTES = 256
@@ -21,6 +22,8 @@ def check_attributes(attributes: Mapping[str, str], *, reserved: bool) -> None:
             raise WorldError(f"attribute name {key[:80]!r} must have 1 to {MOST_BYTES} characters")
         if key.startswith("$") and not reserved:
             raise WorldError(f"attribute {key!r} begins with '$', which is reserved; take another name")
+        if key == RETENTION and value and not can_be_stamped(value):
+            raise WorldError(f"attribute {key!r} cannot be {value[:80]!r}; give it a whole number of seconds")
         if len(value.encode()) > MOST_BYTES:
             raise WorldError(f"attribute {key!r} is longer than {MOST_BYTES} bytes; keep it in a step's result")
 

@@ -17,6 +17,16 @@ RUN_BY_KEY = Statement(
     ('namespace', 'workflow_name', 'idempotency_key'),
     {},
 )
+RUNS_BY_ID = Statement(
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE runs.namespace = ? AND runs.run_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
+    ('namespace', 'run_ids'),
+    {},
+)
+RUN_KEY_FREE = Statement(
+    'UPDATE runs SET idempotency_key=? WHERE runs.run_no = ?',
+    ('idempotency_key', 'no'),
+    {},
+)
 RUN_INSERT = Statement(
     'INSERT INTO runs (run_id, namespace, workflow_name, status, created_at, updated_at, last_slot, spec_version, deployment_id, definition_hash, idempotency_key, parent_run_id, replayed_from, started_at, completed_at, paused_at, ended_slot, epoch, owner, wake_at, seen_slot, error_code, cancel_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), ?, nullif(?, 0.5), nullif(?, 0.5), ?, nullif(?, 0.5), nullif(?, 0.5))',
     ('run_id', 'namespace', 'workflow_name', 'status', 'created_at', 'updated_at', 'last_slot', 'spec_version', 'deployment_id', 'definition_hash', 'idempotency_key', 'parent_run_id', 'replayed_from', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason'),
@@ -33,22 +43,22 @@ RUN_ADVANCE = Statement(
     {},
 )
 RUN_DETAIL = Statement(
-    'SELECT CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS anon_1 FROM runs WHERE runs.run_no = ?',
+    'SELECT CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS anon_1 FROM runs WHERE runs.run_no = ?',
     ('param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'no'),
     {'param_1': 'paused', 'status_1': 'running', 'kind_1': 'suspend', 'payloads_1': 0, 'param_2': 'suspended', 'kind_2': 'suspend', 'param_3': 'waiting', 'kind_3': 'signal', 'status_2': 'waiting', 'param_4': 'waiting', 'kind_4': 'child', 'status_3': 'pending', 'param_5': 'waiting', 'kind_5': 'sleep', 'status_4': 'waiting', 'param_6': 'sleeping', 'param_7': 'sleeping'},
 )
 RUNS_LIST = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (runs.created_at, runs.run_no) < (?, ?) ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET ?',
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (runs.created_at, runs.run_no) < (?, ?) ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET ?',
     ('param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'detail', 'param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'detail', 'attributes', 'attributes', 'since', 'until', 'edge_created', 'edge_no', 'row_limit', 'param_8'),
     {'param_1': 'paused', 'status_1': 'running', 'kind_1': 'suspend', 'payloads_1': 0, 'param_2': 'suspended', 'kind_2': 'suspend', 'param_3': 'waiting', 'kind_3': 'signal', 'status_2': 'waiting', 'param_4': 'waiting', 'kind_4': 'child', 'status_3': 'pending', 'param_5': 'waiting', 'kind_5': 'sleep', 'status_4': 'waiting', 'param_6': 'sleeping', 'param_7': 'sleeping', 'param_8': 0},
 )
 RUNS_LIST_PAUSED = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (runs.created_at, runs.run_no) < (?, ?) AND runs.paused_at IS NOT NULL ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET ?',
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (runs.created_at, runs.run_no) < (?, ?) AND runs.paused_at IS NOT NULL ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET ?',
     ('param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'detail', 'param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'detail', 'attributes', 'attributes', 'since', 'until', 'edge_created', 'edge_no', 'row_limit', 'param_8'),
     {'param_1': 'paused', 'status_1': 'running', 'kind_1': 'suspend', 'payloads_1': 0, 'param_2': 'suspended', 'kind_2': 'suspend', 'param_3': 'waiting', 'kind_3': 'signal', 'status_2': 'waiting', 'param_4': 'waiting', 'kind_4': 'child', 'status_3': 'pending', 'param_5': 'waiting', 'kind_5': 'sleep', 'status_4': 'waiting', 'param_6': 'sleeping', 'param_7': 'sleeping', 'param_8': 0},
 )
 RUNS_LIST_ASC = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (runs.created_at, runs.run_no) > (?, ?) ORDER BY runs.created_at, runs.run_no LIMIT ? OFFSET ?',
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (runs.created_at, runs.run_no) > (?, ?) ORDER BY runs.created_at, runs.run_no LIMIT ? OFFSET ?',
     ('param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'detail', 'param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'detail', 'attributes', 'attributes', 'since', 'until', 'edge_created', 'edge_no', 'row_limit', 'param_8'),
     {'param_1': 'paused', 'status_1': 'running', 'kind_1': 'suspend', 'payloads_1': 0, 'param_2': 'suspended', 'kind_2': 'suspend', 'param_3': 'waiting', 'kind_3': 'signal', 'status_2': 'waiting', 'param_4': 'waiting', 'kind_4': 'child', 'status_3': 'pending', 'param_5': 'waiting', 'kind_5': 'sleep', 'status_4': 'waiting', 'param_6': 'sleeping', 'param_7': 'sleeping', 'param_8': 0},
 )
@@ -88,17 +98,17 @@ RUNS_FREE = Statement(
     {},
 )
 EVENT_INSERT = Statement(
-    'INSERT INTO events (run_no, slot, event_type, subject, correlation_id, data, payload, epoch, resume_id, created_at) VALUES (?, ?, ?, nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), ?)',
-    ('run_no', 'slot', 'event_type', 'subject', 'correlation_id', 'data', 'payload', 'epoch', 'resume_id', 'created_at'),
+    'INSERT INTO events (run_no, slot, event_type, subject, correlation_id, data, payload, epoch, resume_id, created_at, codec, payload_ref) VALUES (?, ?, ?, nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), ?, nullif(?, 0.5), nullif(?, 0.5))',
+    ('run_no', 'slot', 'event_type', 'subject', 'correlation_id', 'data', 'payload', 'epoch', 'resume_id', 'created_at', 'codec', 'payload_ref'),
     {},
 )
 EVENTS_AFTER = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET ?',
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET ?',
     ('run_no', 'after', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
 EVENTS_BEFORE = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
     ('run_no', 'after', 'before', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
@@ -108,27 +118,32 @@ NAMES_AT = Statement(
     {},
 )
 EVENT_AT = Statement(
-    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot = ?',
+    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot = ?',
     ('run_no', 'slot'),
     {},
 )
 EVENTS_ABOUT = Statement(
-    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot > ? AND coalesce(events.correlation_id, creation.correlation_id) = ? ORDER BY events.slot LIMIT ? OFFSET ?',
-    ('run_no', 'after', 'correlation_id', 'row_limit', 'param_1'),
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND (events.subject IN (SELECT anon_1.value FROM json_each(?) AS anon_1) OR events.slot IN (SELECT anon_2.value FROM json_each(?) AS anon_2)) AND events.slot > ? AND events.slot <= ? ORDER BY events.slot LIMIT ? OFFSET ?',
+    ('run_no', 'subjects', 'slots', 'after', 'last', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
 EVENTS_ABOUT_BEFORE = Statement(
-    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot < ? AND coalesce(events.correlation_id, creation.correlation_id) = ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
-    ('run_no', 'before', 'correlation_id', 'row_limit', 'param_1'),
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND (events.subject IN (SELECT anon_1.value FROM json_each(?) AS anon_1) OR events.slot IN (SELECT anon_2.value FROM json_each(?) AS anon_2)) AND events.slot >= ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
+    ('run_no', 'subjects', 'slots', 'first', 'before', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
+SPANS_OF = Statement(
+    'SELECT steps.created_slot, steps.ended_slot FROM steps WHERE steps.run_no = ? AND steps.step_id = ? UNION ALL SELECT hooks.created_slot, hooks.released_slot FROM hooks WHERE hooks.run_no = ? AND hooks.hook_id = ? UNION ALL SELECT waits.created_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.wait_id = ?',
+    ('run_no', 'step_id', 'run_no', 'hook_id', 'run_no', 'wait_id'),
+    {},
+)
 EVENT_RESUMED = Statement(
-    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.resume_id = ?',
+    'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.resume_id = ?',
     ('run_no', 'resume_id'),
     {},
 )
 CONFLICT_OF = Statement(
-    "SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.event_type = 'hook_conflict' AND events.correlation_id = ?",
+    "SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.event_type = 'hook_conflict' AND events.correlation_id = ?",
     ('run_no', 'correlation_id'),
     {},
 )
@@ -153,12 +168,12 @@ STEP_UPDATE = Statement(
     {},
 )
 STEPS_BEFORE = Statement(
-    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM steps WHERE steps.run_no = ? AND steps.created_slot < ? ORDER BY steps.created_slot DESC LIMIT ? OFFSET ?',
+    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM events JOIN steps ON steps.run_no = events.run_no AND steps.step_id = events.correlation_id WHERE events.run_no = ? AND events.event_type = \'step_created\' AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
     ('run_no', 'before', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
 STEPS_AFTER = Statement(
-    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM steps WHERE steps.run_no = ? AND steps.created_slot > ? ORDER BY steps.created_slot LIMIT ? OFFSET ?',
+    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM events JOIN steps ON steps.run_no = events.run_no AND steps.step_id = events.correlation_id WHERE events.run_no = ? AND events.event_type = \'step_created\' AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET ?',
     ('run_no', 'after', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
@@ -168,7 +183,7 @@ HOOK_BY_ID = Statement(
     {},
 )
 HOOK_BY_TOKEN = Statement(
-    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.run_id FROM hooks JOIN runs ON runs.run_no = hooks.run_no WHERE hooks.namespace = ? AND hooks.token = ? AND hooks.released_slot IS NULL',
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id FROM hooks JOIN runs ON runs.run_no = hooks.run_no WHERE hooks.namespace = ? AND hooks.token = ? AND hooks.released_slot IS NULL',
     ('namespace', 'token'),
     {},
 )
@@ -183,9 +198,39 @@ HOOKS_OF_RUN = Statement(
     {},
 )
 HOOKS_RELEASE = Statement(
-    'UPDATE hooks SET released_slot=? WHERE hooks.run_no = ? AND hooks.released_slot IS NULL',
-    ('slot', 'no'),
+    'UPDATE hooks SET released_slot=? WHERE hooks.run_no = ? AND hooks.released_slot IS NULL AND (hooks.retention_until IS NULL OR hooks.retention_until <= ?)',
+    ('slot', 'no', 'now'),
     {},
+)
+HOOK_VACATE = Statement(
+    'UPDATE hooks SET released_slot=? WHERE hooks.run_no = ? AND hooks.hook_id = ?',
+    ('slot', 'no', 'id'),
+    {},
+)
+HOOKS_BY_ID = Statement(
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND hooks.hook_id = ? LIMIT ? OFFSET ?',
+    ('namespace', 'now', 'hook_id', 'param_1', 'param_2'),
+    {'param_1': 2, 'param_2': 0},
+)
+HOOKS_LIVE = Statement(
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) > (?, ?, ?) ORDER BY events.created_at, hooks.run_no, hooks.created_slot LIMIT ? OFFSET ?',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+HOOKS_LIVE_DESC = Statement(
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) < (?, ?, ?) ORDER BY events.created_at DESC, hooks.run_no DESC, hooks.created_slot DESC LIMIT ? OFFSET ?',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+HOOKS_LIVE_OF_RUN = Statement(
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) > (?, ?, ?) AND hooks.run_no = ? ORDER BY events.created_at, hooks.run_no, hooks.created_slot LIMIT ? OFFSET ?',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'run_no', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+HOOKS_LIVE_OF_RUN_DESC = Statement(
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) < (?, ?, ?) AND hooks.run_no = ? ORDER BY events.created_at DESC, hooks.run_no DESC, hooks.created_slot DESC LIMIT ? OFFSET ?',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'run_no', 'row_limit', 'param_1'),
+    {'param_1': 0},
 )
 WAIT_BY_ID = Statement(
     'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.wait_id = ?',
@@ -263,8 +308,8 @@ STREAMS_OF_RUN = Statement(
     {},
 )
 CHUNK_INSERT = Statement(
-    'INSERT INTO chunks (run_no, after_slot, number, stream, idx, data, "key", attempt, epoch, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-    ('run_no', 'after_slot', 'number', 'stream', 'idx', 'data', 'key', 'attempt', 'epoch', 'created_at'),
+    'INSERT INTO chunks (run_no, after_slot, number, stream, idx, data, "key", attempt, epoch, created_at, codec) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    ('run_no', 'after_slot', 'number', 'stream', 'idx', 'data', 'key', 'attempt', 'epoch', 'created_at', 'codec'),
     {},
 )
 CHUNK_LAST = Statement(
@@ -278,12 +323,12 @@ CHUNK_BY_KEY = Statement(
     {'param_1': 1, 'param_2': 0},
 )
 CHUNKS_OF_STREAM = Statement(
-    'SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.stream = ? AND chunks.idx >= ? ORDER BY chunks.idx LIMIT ? OFFSET ?',
+    'SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.stream = ? AND chunks.idx >= ? ORDER BY chunks.idx LIMIT ? OFFSET ?',
     ('run_no', 'stream', 'start_index', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
 ITEMS_AFTER = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.epoch, events.created_at, events.subject, 0, NULL AS anon_1 FROM events WHERE events.run_no = ? AND events.slot > ? UNION ALL SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.after_slot >= ? AND (chunks.after_slot > ? OR chunks.number > ?) ORDER BY 1, 9 LIMIT ? OFFSET ?',
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject, 0, NULL AS anon_1 FROM events WHERE events.run_no = ? AND events.slot > ? UNION ALL SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.after_slot >= ? AND (chunks.after_slot > ? OR chunks.number > ?) ORDER BY 1, 11 LIMIT ? OFFSET ?',
     ('run_no', 'after', 'run_no', 'after', 'after', 'after_number', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
@@ -327,10 +372,234 @@ RUNS_DELETE = Statement(
     ('run_no',),
     {},
 )
+PAYLOAD_STATE = Statement(
+    'SELECT payloads.last_used_at, payloads.doomed, payloads.data IS NOT NULL AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ?',
+    ('namespace', 'sha256'),
+    {},
+)
+PAYLOAD_WRITE = Statement(
+    'INSERT INTO payloads (namespace, sha256, size, last_used_at, doomed, data) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, sha256) DO UPDATE SET last_used_at = excluded.last_used_at, doomed = excluded.doomed, data = excluded.data',
+    ('namespace', 'sha256', 'size', 'last_used_at', 'doomed', 'data'),
+    {},
+)
+PAYLOAD_USED = Statement(
+    'UPDATE payloads SET last_used_at=? WHERE payloads.namespace = ? AND payloads.sha256 = ?',
+    ('now', 'namespace', 'sha256'),
+    {},
+)
+PAYLOADS_NAMED = Statement(
+    'SELECT payloads.sha256, payloads.data FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
+    ('namespace', 'names'),
+    {},
+)
+PAYLOADS_MARKED = Statement(
+    'SELECT payloads.sha256, payloads.doomed = 1 OR payloads.last_used_at < ? AND NOT (EXISTS (SELECT * FROM events WHERE events.payload_ref = payloads.sha256)) AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 > ? ORDER BY payloads.sha256 LIMIT ? OFFSET ?',
+    ('cutoff', 'namespace', 'after', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+PAYLOAD_DELETE = Statement(
+    'DELETE FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NOT NULL AND payloads.last_used_at < ? AND NOT (EXISTS (SELECT * FROM events WHERE events.payload_ref = payloads.sha256))',
+    ('namespace', 'sha256', 'cutoff'),
+    {},
+)
+PAYLOAD_DOOM = Statement(
+    'UPDATE payloads SET doomed=1 WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NULL AND (payloads.doomed = 1 OR payloads.last_used_at < ? AND NOT (EXISTS (SELECT * FROM events WHERE events.payload_ref = payloads.sha256)))',
+    ('namespace', 'sha256', 'cutoff'),
+    {},
+)
+PAYLOAD_STRAY = Statement(
+    'INSERT INTO payloads (namespace, sha256, size, last_used_at, doomed, data) VALUES (?, ?, 0, 0, 1, NULL) ON CONFLICT DO NOTHING',
+    ('namespace', 'sha256'),
+    {},
+)
+PAYLOAD_GONE = Statement(
+    'DELETE FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NULL AND payloads.doomed = 1',
+    ('namespace', 'sha256'),
+    {},
+)
+MESSAGE_INSERT = Statement(
+    'INSERT INTO queue_messages (message_id, namespace, queue_name, run_id, body, headers, idempotency_key, scope, epoch, attempt, failures, available_at, lease_owner, last_error, dead_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    ('message_id', 'namespace', 'queue_name', 'run_id', 'body', 'headers', 'idempotency_key', 'scope', 'epoch', 'attempt', 'failures', 'available_at', 'lease_owner', 'last_error', 'dead_at', 'created_at'),
+    {},
+)
+MESSAGE_PENDING = Statement(
+    "SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.idempotency_key = ? AND idempotency_key IS NOT NULL AND scope = 'pending' AND lease_owner IS NULL AND dead_at IS NULL",
+    ('namespace', 'idempotency_key'),
+    {},
+)
+MESSAGE_INFLIGHT = Statement(
+    "SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.idempotency_key = ? AND idempotency_key IS NOT NULL AND scope = 'inflight' AND dead_at IS NULL",
+    ('namespace', 'idempotency_key'),
+    {},
+)
+MESSAGE_MERGE = Statement(
+    'UPDATE queue_messages SET attempt=max(queue_messages.attempt, ?), failures=max(queue_messages.failures, ?), available_at=min(queue_messages.available_at, ?) WHERE queue_messages.message_id = ?',
+    ('attempts', 'failed', 'at', 'id'),
+    {},
+)
+MESSAGES_OPEN = Statement(
+    'SELECT (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL)) OR (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner IS NOT NULL)) AS anon_1',
+    ('namespace', 'namespace'),
+    {},
+)
+MESSAGES_DUE = Statement(
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND queue_messages.available_at <= ? ORDER BY queue_messages.available_at, queue_messages.message_no LIMIT ? OFFSET ?',
+    ('namespace', 'now', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+MESSAGE_NEXT = Statement(
+    'SELECT min(queue_messages.available_at) AS min_1 FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL',
+    ('namespace',),
+    {},
+)
+MESSAGE_TAKE = Statement(
+    'UPDATE queue_messages SET epoch=(queue_messages.epoch + ?), attempt=(queue_messages.attempt + ?), lease_owner=? WHERE queue_messages.message_id = ?',
+    ('epoch_1', 'attempt_1', 'owner', 'id'),
+    {'epoch_1': 1, 'attempt_1': 1},
+)
+MESSAGE_TAKEN = Statement(
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.message_id = ? AND queue_messages.lease_owner = ? AND queue_messages.epoch = ?',
+    ('id', 'owner', 'held'),
+    {},
+)
+MESSAGE_HOLDERS = Statement(
+    'SELECT DISTINCT queue_messages.lease_owner FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner IS NOT NULL',
+    ('namespace',),
+    {},
+)
+MESSAGES_HELD = Statement(
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner = ?',
+    ('namespace', 'owner'),
+    {},
+)
+MESSAGE_RETURN = Statement(
+    'UPDATE queue_messages SET attempt=?, failures=?, available_at=?, lease_owner=NULL, last_error=?, dead_at=NULL WHERE queue_messages.message_id = ?',
+    ('attempts', 'failed', 'at', 'error', 'id'),
+    {},
+)
+MESSAGE_BURY = Statement(
+    'UPDATE queue_messages SET failures=?, lease_owner=NULL, last_error=?, dead_at=? WHERE queue_messages.message_id = ?',
+    ('failed', 'error', 'now', 'id'),
+    {},
+)
+MESSAGE_DELETE = Statement(
+    'DELETE FROM queue_messages WHERE queue_messages.message_id = ?',
+    ('id',),
+    {},
+)
+LETTER_BY_ID = Statement(
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.dead_at IS NOT NULL AND queue_messages.message_id = ?',
+    ('namespace', 'id'),
+    {},
+)
+LETTERS_BEFORE = Statement(
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.dead_at IS NOT NULL AND (queue_messages.dead_at, queue_messages.message_no) < (?, ?) ORDER BY queue_messages.dead_at DESC, queue_messages.message_no DESC LIMIT ? OFFSET ?',
+    ('namespace', 'edge_dead', 'edge_no', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+MESSAGES_OF_RUN_END = Statement(
+    'DELETE FROM queue_messages WHERE queue_messages.run_id = ? AND queue_messages.namespace = ? AND queue_messages.scope = ? AND lease_owner IS NULL AND dead_at IS NULL',
+    ('run_id', 'namespace', 'scope_1'),
+    {'scope_1': 'pending'},
+)
+MESSAGES_OF_RUN_DELETE = Statement(
+    'DELETE FROM queue_messages WHERE queue_messages.run_id = ? AND queue_messages.namespace = ?',
+    ('run_id', 'namespace'),
+    {},
+)
+ANYTHING_OF_RUNS = Statement(
+    'SELECT (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.run_id IS NOT NULL)) OR (EXISTS (SELECT crashes.run_no FROM crashes)) AS anon_1',
+    (),
+    {},
+)
+RUN_WAKE = Statement(
+    'UPDATE runs SET wake_at=min(coalesce(runs.wake_at, ?), ?) WHERE runs.run_id = ? AND runs.namespace = ? AND runs.ended_slot IS NULL AND runs.paused_at IS NULL AND runs.owner IS NULL AND (runs.status != ? OR runs.wake_at IS NULL)',
+    ('now', 'now', 'id', 'namespace', 'status_1'),
+    {'status_1': 'pending'},
+)
+CRASHES_COUNT = Statement(
+    'INSERT INTO crashes (run_no, times) SELECT runs.run_no, 1 FROM runs WHERE runs.owner = ? ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + ?)',
+    ('gone', 'times_1'),
+    {'times_1': 1},
+)
+CRASH_COUNT = Statement(
+    'INSERT INTO crashes (run_no, times) VALUES (?, 1) ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + ?)',
+    ('run_no', 'times_1'),
+    {'times_1': 1},
+)
+CRASHED_TOO_OFTEN = Statement(
+    'SELECT runs.run_id, runs.workflow_name, crashes.times FROM runs JOIN crashes ON crashes.run_no = runs.run_no WHERE runs.owner = ? AND runs.namespace = ? AND crashes.times >= ?',
+    ('gone', 'namespace', 'most'),
+    {},
+)
+CRASHES_DELETE = Statement(
+    'DELETE FROM crashes WHERE crashes.run_no = ?',
+    ('run_no',),
+    {},
+)
+RETAINED_INSERT = Statement(
+    'INSERT INTO retained (namespace, due_at, run_no) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+    ('namespace', 'due_at', 'run_no'),
+    {},
+)
+RETAINED_NEXT = Statement(
+    'SELECT retained.due_at FROM retained WHERE retained.namespace = ? ORDER BY retained.due_at LIMIT ? OFFSET ?',
+    ('namespace', 'param_1', 'param_2'),
+    {'param_1': 1, 'param_2': 0},
+)
+RETAINED_DUE = Statement(
+    'SELECT retained.due_at, retained.run_no, runs.run_id FROM retained LEFT OUTER JOIN runs ON runs.run_no = retained.run_no WHERE retained.namespace = ? AND retained.due_at <= ? ORDER BY retained.due_at LIMIT ? OFFSET ?',
+    ('namespace', 'now', 'param_1', 'param_2'),
+    {'param_1': 1, 'param_2': 0},
+)
+RETAINED_DELETE = Statement(
+    'DELETE FROM retained WHERE retained.namespace = ? AND retained.due_at = ? AND retained.run_no = ?',
+    ('namespace', 'due_at', 'run_no'),
+    {},
+)
+EXPIRED_AT = Statement(
+    'SELECT expired.expired_at FROM expired WHERE expired.run_no = ?',
+    ('run_no',),
+    {},
+)
+EXPIRED_INSERT = Statement(
+    'INSERT INTO expired (run_no, expired_at) VALUES (?, ?) ON CONFLICT DO NOTHING',
+    ('run_no', 'expired_at'),
+    {},
+)
+EXPIRED_DELETE = Statement(
+    'DELETE FROM expired WHERE expired.run_no = ?',
+    ('run_no',),
+    {},
+)
+EVENTS_HELD = Statement(
+    'SELECT events.slot, events.event_type, events.data, events.codec FROM events WHERE events.run_no = ? AND events.slot > ? AND (events.payload IS NOT NULL OR events.payload_ref IS NOT NULL OR events.data IS NOT NULL) ORDER BY events.slot LIMIT ? OFFSET ?',
+    ('run_no', 'after', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
+EVENT_EMPTY = Statement(
+    'UPDATE events SET data=?, payload=NULL, codec=?, payload_ref=NULL WHERE events.run_no = ? AND events.slot = ?',
+    ('data', 'codec', 'no', 'place'),
+    {},
+)
+CHUNKS_FORGET = Statement(
+    'DELETE FROM chunks WHERE chunks.run_no = ? AND (chunks.after_slot, chunks.number) IN (SELECT chunks.after_slot, chunks.number FROM chunks WHERE chunks.run_no = ? LIMIT ? OFFSET ?)',
+    ('run_no', 'run_no', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
 SCHEMA = (
-    'CREATE TABLE chunks ( run_no INTEGER NOT NULL, after_slot INTEGER NOT NULL, number INTEGER NOT NULL, stream VARCHAR NOT NULL, idx INTEGER NOT NULL, data BLOB NOT NULL, "key" VARCHAR, attempt INTEGER, epoch INTEGER, created_at INTEGER NOT NULL, PRIMARY KEY (run_no, after_slot, number) ) WITHOUT ROWID',
+    'CREATE TABLE chunks ( run_no INTEGER NOT NULL, after_slot INTEGER NOT NULL, number INTEGER NOT NULL, stream VARCHAR NOT NULL, idx INTEGER NOT NULL, data BLOB NOT NULL, "key" VARCHAR, attempt INTEGER, epoch INTEGER, created_at INTEGER NOT NULL, codec VARCHAR, PRIMARY KEY (run_no, after_slot, number) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX chunks_of_stream ON chunks (run_no, stream, idx)',
     'CREATE TABLE owners ( owner VARCHAR NOT NULL, lease_until INTEGER NOT NULL, PRIMARY KEY (owner) ) WITHOUT ROWID',
+    'CREATE TABLE payloads ( namespace VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, size INTEGER NOT NULL, last_used_at INTEGER NOT NULL, doomed BOOLEAN NOT NULL, data BLOB, PRIMARY KEY (namespace, sha256) )',
+    "CREATE TABLE queue_messages ( message_no INTEGER NOT NULL, message_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, queue_name VARCHAR NOT NULL, run_id VARCHAR, body BLOB NOT NULL, headers VARCHAR, idempotency_key VARCHAR, scope VARCHAR NOT NULL, epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, failures INTEGER NOT NULL, available_at INTEGER NOT NULL, lease_owner VARCHAR, last_error VARCHAR, dead_at INTEGER, created_at INTEGER NOT NULL, PRIMARY KEY (message_no), CONSTRAINT queue_scope CHECK (scope = 'pending' OR scope = 'inflight'), UNIQUE (message_id) )",
+    'CREATE INDEX queue_dead ON queue_messages (namespace, dead_at) WHERE dead_at IS NOT NULL',
+    'CREATE INDEX queue_due ON queue_messages (namespace, available_at) WHERE lease_owner IS NULL AND dead_at IS NULL',
+    "CREATE UNIQUE INDEX queue_inflight ON queue_messages (namespace, idempotency_key) WHERE idempotency_key IS NOT NULL AND scope = 'inflight' AND dead_at IS NULL",
+    'CREATE INDEX queue_leased ON queue_messages (lease_owner) WHERE lease_owner IS NOT NULL',
+    'CREATE INDEX queue_of_run ON queue_messages (run_id) WHERE run_id IS NOT NULL',
+    "CREATE UNIQUE INDEX queue_pending ON queue_messages (namespace, idempotency_key) WHERE idempotency_key IS NOT NULL AND scope = 'pending' AND lease_owner IS NULL AND dead_at IS NULL",
+    'CREATE TABLE retained ( namespace VARCHAR NOT NULL, due_at INTEGER NOT NULL, run_no INTEGER NOT NULL, PRIMARY KEY (namespace, due_at, run_no) ) WITHOUT ROWID',
     "CREATE TABLE runs ( run_no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, workflow_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, last_slot INTEGER NOT NULL, spec_version INTEGER NOT NULL, deployment_id VARCHAR NOT NULL, definition_hash VARCHAR, idempotency_key VARCHAR, parent_run_id VARCHAR, replayed_from VARCHAR, started_at INTEGER, completed_at INTEGER, paused_at INTEGER, ended_slot INTEGER, epoch INTEGER NOT NULL, owner VARCHAR, wake_at INTEGER, seen_slot INTEGER NOT NULL, error_code VARCHAR, cancel_reason VARCHAR, CONSTRAINT runs_status CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'cancelled'), UNIQUE (run_id) )",
     'CREATE INDEX runs_due ON runs (namespace, wake_at) WHERE wake_at IS NOT NULL AND owner IS NULL AND paused_at IS NULL',
     'CREATE UNIQUE INDEX runs_key ON runs (namespace, workflow_name, idempotency_key) WHERE idempotency_key IS NOT NULL',
@@ -338,10 +607,13 @@ SCHEMA = (
     'CREATE INDEX runs_owned ON runs (owner) WHERE owner IS NOT NULL',
     'CREATE INDEX runs_paused ON runs (namespace, created_at, run_no) WHERE paused_at IS NOT NULL',
     'CREATE TABLE steps ( run_no INTEGER NOT NULL, step_id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, step_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, updated_slot INTEGER NOT NULL, kind VARCHAR NOT NULL, child_run_id VARCHAR, attempt INTEGER NOT NULL, started_slot INTEGER, ended_slot INTEGER, error_slot INTEGER, hook_id VARCHAR, retry_after INTEGER, PRIMARY KEY (run_no, step_id), CONSTRAINT steps_status CHECK (status = \'pending\' OR status = \'running\' OR status = \'completed\' OR status = \'failed\') ) WITHOUT ROWID',
-    'CREATE TABLE events ( run_no INTEGER NOT NULL, slot INTEGER NOT NULL, event_type VARCHAR NOT NULL, subject INTEGER, correlation_id VARCHAR, data VARCHAR, payload BLOB, epoch INTEGER, resume_id VARCHAR, created_at INTEGER NOT NULL, PRIMARY KEY (run_no, slot), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
+    'CREATE TABLE crashes ( run_no INTEGER NOT NULL, times INTEGER NOT NULL, PRIMARY KEY (run_no), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
+    'CREATE TABLE events ( run_no INTEGER NOT NULL, slot INTEGER NOT NULL, event_type VARCHAR NOT NULL, subject INTEGER, correlation_id VARCHAR, data VARCHAR, payload BLOB, epoch INTEGER, resume_id VARCHAR, created_at INTEGER NOT NULL, codec VARCHAR, payload_ref VARCHAR, PRIMARY KEY (run_no, slot), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
+    'CREATE INDEX events_large ON events (payload_ref) WHERE payload_ref IS NOT NULL',
     "CREATE UNIQUE INDEX events_once ON events (run_no, correlation_id, event_type) WHERE event_type = 'attr_set' OR event_type = 'hook_conflict'",
     'CREATE UNIQUE INDEX events_resume ON events (run_no, resume_id) WHERE resume_id IS NOT NULL',
     "CREATE UNIQUE INDEX events_run_end ON events (run_no) WHERE event_type = 'run_completed' OR event_type = 'run_failed' OR event_type = 'run_cancelled'",
+    'CREATE TABLE expired ( run_no INTEGER NOT NULL, expired_at INTEGER NOT NULL, PRIMARY KEY (run_no), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE TABLE hooks ( run_no INTEGER NOT NULL, hook_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, token VARCHAR NOT NULL, kind VARCHAR NOT NULL, created_slot INTEGER NOT NULL, step_id VARCHAR, payloads INTEGER NOT NULL, released_slot INTEGER, retention_until INTEGER, is_system BOOLEAN NOT NULL, PRIMARY KEY (run_no, hook_id), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX hooks_token ON hooks (namespace, token) WHERE released_slot IS NULL',
     'CREATE TABLE run_attributes ( run_no INTEGER NOT NULL, "key" VARCHAR NOT NULL, namespace VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (run_no, "key"), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from wrkflw.errors import StoreError
 from wrkflw.world.errors import StoreBusyError
@@ -104,8 +104,19 @@ class Connection:
             self._on_statement(sql)
         return self._driver.execute(sql).fetchall()
 
+    def image(self) -> bytes:
+        """The database as it is committed, byte for byte."""
+        return self._driver.serialize()
+
     def close(self) -> None:
         self._driver.close()
+
+    def in_child(self) -> None:
+        """In a forked child the driver's connection is the parent's: not to be used, nor ever to be closed."""
+        import ctypes  # noqa: PLC0415  # nothing else keeps an object beyond the end of the interpreter
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._driver))
+        self._driver = cast(sqlite3.Connection, _OfTheParent())
 
     def _execute(self, statement: Statement, values: dict[str, object]) -> sqlite3.Cursor:
         self.flush()
@@ -117,6 +128,15 @@ class Connection:
         return statement.text
 
 
+class _OfTheParent:
+    def __getattr__(self, name: str) -> NoReturn:
+        raise forked()
+
+
+def forked() -> StoreError:
+    return StoreError("this process was forked from the one that opened the database; open a Runtime of its own here")
+
+
 class WordedReads:
     """A connection as it is read outside of transactions: none of the driver's errors leave it."""
 
@@ -126,12 +146,16 @@ class WordedReads:
     def all(self, statement: Statement, **values: object) -> list[Row]:
         try:
             return self._connection.all(statement, **values)
+        except UnicodeEncodeError:  # half a character: no row has it
+            return []
         except sqlite3.Error as error:
             raise worded(error, "could not be read", "try again") from error
 
     def one(self, statement: Statement, **values: object) -> Row | None:
         try:
             return self._connection.one(statement, **values)
+        except UnicodeEncodeError:
+            return None
         except sqlite3.Error as error:
             raise worded(error, "could not be read", "try again") from error
 

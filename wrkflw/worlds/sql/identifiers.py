@@ -21,14 +21,24 @@ def check_new_run_id(run_id: str, now: datetime) -> None:
 
     Ids of the caller's own, such as an order's number, are as old as they like.
     """
-    if not _RUN_ID.fullmatch(run_id):
-        raise WorldError(f"{run_id[:140]!r} cannot be a run id; use letters, digits, '_' and '-', at most 128")
+    check_run_id(run_id)
     found = _MINTED.fullmatch(run_id)
     if found is None:
         return
     made = from_microseconds(int(found[1].translate(_TO_BASE_32), 32) * 1000)
     if not now - _OLDEST <= made <= now + _NEWEST:
         raise WorldError(f"run id {run_id!r} was made at {made:%Y-%m-%d %H:%M:%S}, which is not now; make a new one")
+
+
+def check_run_id(run_id: str) -> None:
+    """Raises WorldError (400) for what cannot be an id."""
+    if not is_run_id(run_id):
+        raise WorldError(f"{run_id[:140]!r} cannot be a run id; use letters, digits, '_' and '-', at most 128")
+
+
+def is_run_id(given: str) -> bool:
+    """Whether there can be a run of this id."""
+    return _RUN_ID.fullmatch(given) is not None
 
 
 def slot_of(given: str) -> int | None:

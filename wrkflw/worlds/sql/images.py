@@ -17,12 +17,14 @@ from typing import Any
 from wrkflw.clock import to_microseconds
 from wrkflw.world import SPEC_VERSION
 from wrkflw.world import events as e
-from wrkflw.world.errors import RunNotSupportedError
+from wrkflw.world.errors import RunNotSupportedError, WorkflowRunNotFoundError
 from wrkflw.world.fold import Image
 
 from . import compiled as sql
 from . import rows
 from .database import Connection
+from .identifiers import is_run_id
+from .payloads import Large
 from .request import Append
 
 _NEED_THE_RUN_ROW = frozenset({"run_created", "run_started", "run_cancelled", "run_paused", "run_resumed"})
@@ -56,6 +58,10 @@ class Opened:
     conflicts: dict[str, e.StoredEvent] = field(default_factory=dict[str, e.StoredEvent])
     """By hook, those that this write records."""
     attributes: bool = False
+    labelled: bool = False
+    """Whether the run of the image has its attributes."""
+    large: list[Large] = field(default_factory=list[Large])
+    """Large payloads that it refers to."""
 
 
 class Images:
@@ -89,7 +95,7 @@ class Images:
             image.hooks, image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, {}, []
             opened.hooks, opened.waits, opened.found_signals = set(), set(), set()
             opened.tokens, opened.conflicts = {}, {}
-        opened.rows, opened.types, opened.steps, opened.attributes = [], [], set(), False
+        opened.rows, opened.types, opened.steps, opened.attributes, opened.large = [], [], set(), False, []
         opened.kept = True
         self._kept[image.run_id] = opened
 
@@ -103,10 +109,12 @@ class Images:
     # --- reading -----------------------------------------------------------------------------------
 
     def _read(self, connection: Connection, run_id: str, now: datetime) -> Opened:
+        if not is_run_id(run_id):
+            raise WorkflowRunNotFoundError(run_id)
         opened = Opened(Image(run_id), now)
         row = connection.one(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
         if row is None:
-            opened.complete = opened.bare = True
+            opened.complete = opened.bare = opened.labelled = True
             return opened
         run = opened.image.run = rows.run_from(row)
         opened.run_no = row[0]
@@ -167,6 +175,7 @@ class Images:
         image, run_no, claim = opened.image, opened.run_no, event.correlation_id
         assert image.run is not None
         image.run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
+        opened.labelled = True
         if claim is not None and connection.one(sql.ATTRIBUTE_CLAIM, run_no=run_no, correlation_id=claim):
             image.attribute_claims.add(claim)
 

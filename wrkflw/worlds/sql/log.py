@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias, cast, get_args
@@ -16,12 +17,16 @@ from pydantic_core import from_json, to_json
 
 from wrkflw.clock import from_microseconds
 from wrkflw.world import events as e
+from wrkflw.world.errors import WorldError
 from wrkflw.world.streamer import Chunk, Item
 
 from . import compiled as sql
 from .database import Reads, Row
+from .sealing import Reading, Sealed
 
 _Values: TypeAlias = dict[str, object]
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+"""Texts, which may hold brackets of their own, and the brackets that count."""
 
 
 class _Kind(NamedTuple):
@@ -44,12 +49,15 @@ def _kind(cls: type[Any]) -> _Kind:
 
 
 _KINDS = {cls.model_fields["event_type"].default: _kind(cls) for cls in get_args(get_args(e.NewEvent)[0])}
+_VALUES = ("execution_context", "meta")
+_DEEPEST = 190
+"""How deep small JSON may nest.  Whoever reads the log gives up at 200, and then it cannot be read at all."""
 _NOT_PLAIN_JSON = frozenset({"retry_after", "resume_at", "token_retention_until", "changes"})
 """Fields that are more than their JSON: moments, and models."""
 
 
 def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
-    """``data`` and ``payload`` of an event."""
+    """``data`` and ``payload`` of an event.  Raises WorldError (400) for what is nested too deep to be read back."""
     _, payload_field, columns, others, _ = _KINDS[event.event_type]
     values = event.__dict__
     payload = values[payload_field] if payload_field is not None else None
@@ -57,38 +65,69 @@ def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
     if given <= columns:
         return None, payload
     data = {name: value for name in others if name in given and (value := values[name]) is not None}
-    return to_json(data).decode() if data else None, payload
+    return _text_of(event, data) if data else None, payload
 
 
-def event_from(run_id: str, row: Row, *, payloads: bool) -> e.StoredEvent:
-    """The columns of a log statement: slot, type, correlation id, data, payload, epoch, time."""
-    slot, event_type, correlation_id, data, payload, epoch, created_at = row
-    event = _event(_KINDS[event_type], correlation_id, data, payload if payloads else None)
+def without_values(data: str) -> str | None:
+    """``data`` without what is of the run's own values: its state, and whatever else stands beside payloads."""
+    if not any(f'"{name}"' in data for name in _VALUES):
+        return data or None
+    kept = {name: value for name, value in from_json(data).items() if name not in _VALUES}
+    return to_json(kept).decode() if kept else None
+
+
+def _text_of(event: e.NewEvent, data: _Values) -> str:
+    try:
+        text = to_json(data).decode()
+    except ValueError:  # deeper than even the writer goes
+        text = ""
+    if not text or (text.count("[") + text.count("{") > _DEEPEST and _depth(text) > _DEEPEST):
+        raise WorldError(f"what {event.event_type!r} holds is nested more than {_DEEPEST} deep; put it into a payload")
+    return text
+
+
+def _depth(text: str) -> int:
+    """How many lists and objects of JSON stand in one another at most."""
+    depth = deepest = 0
+    for mark in _MARKS.findall(text):
+        depth += 1 if mark in "[{" else -1 if mark in "]}" else 0
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def event_from(run_id: str, row: Row, reading: Reading) -> e.StoredEvent:
+    """The columns of a log statement: slot, type, correlation id, data, payload, codec, reference, epoch, time."""
+    slot, event_type, correlation_id, data, payload, codec, ref, epoch, created_at = row
+    if codec is not None or ref is not None:
+        data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))
+    event = _event(_KINDS[event_type], correlation_id, data, payload if reading.payloads else None)
     return e.StoredEvent(run_id, slot, event, epoch, from_microseconds(created_at))
 
 
 def log_from(
-    run_id: str, run_no: int, found: Sequence[Row], connection: Reads, *, payloads: bool
+    run_id: str, run_no: int, found: Sequence[Row], connection: Reads, reading: Reading
 ) -> list[e.StoredEvent]:
     """Many events of a run, in any order; their rows end with the subject, from which their correlation id is known."""
     names = {row[0]: row[2] for row in found}
-    elsewhere = {row[7] for row in found if row[7] not in names}
+    elsewhere = {row[9] for row in found if row[9] not in names}
     if elsewhere - {None}:
         slots = json.dumps(list(elsewhere - {None}))
         names.update(connection.all(sql.NAMES_AT, run_no=run_no, slots=slots))
     with _collecting_later():
-        return [*_events(run_id, found, names, payloads=payloads)]
+        return [*_events(run_id, found, names, reading)]
 
 
 def _events(
-    run_id: str, found: Sequence[Row], names: dict[int, str | None], *, payloads: bool
+    run_id: str, found: Sequence[Row], names: dict[int, str | None], reading: Reading
 ) -> Iterator[e.StoredEvent]:
-    kinds, make, stored_event = _KINDS, _event, e.StoredEvent
+    kinds, make, stored_event, payloads = _KINDS, _event, e.StoredEvent, reading.payloads
     last, moment = None, from_microseconds(0)
-    for slot, event_type, name, data, payload, epoch, created_at, subject in found:
+    for slot, event_type, name, data, payload, codec, ref, epoch, created_at, subject in found:
         if created_at != last:  # what was written together has one time
             last, moment = created_at, from_microseconds(created_at)
         named = name if name is not None or subject is None else names.get(subject)
+        if codec is not None or ref is not None:
+            data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))  # noqa: PLW2901
         event = make(kinds[event_type], named, data, payload if payloads else None)
         yield stored_event(run_id, slot, event, epoch, moment)
 
@@ -105,18 +144,20 @@ def _collecting_later() -> Generator[None]:
             gc.enable()
 
 
-def chunk_from(run_id: str, row: Row) -> Chunk:
+def chunk_from(run_id: str, row: Row, reading: Reading) -> Chunk:
     """The columns of a chunk, in the order in which those of an event stand beside them."""
-    after_slot, _, stream, key, data, epoch, created_at, attempt, number, index = row
+    after_slot, _, stream, key, data, codec, _, epoch, created_at, attempt, number, index = row
+    if codec is not None:
+        data = reading.chunk(run_id, stream, index, data, codec)
     at = from_microseconds(created_at)
     return Chunk(run_id, stream, index, data, key, attempt, epoch, after_slot, number, at)
 
 
-def items_from(run_id: str, run_no: int, found: Sequence[Row], connection: Reads) -> list[Item]:
+def items_from(run_id: str, run_no: int, found: Sequence[Row], connection: Reads, reading: Reading) -> list[Item]:
     """Events and chunks, as their rows stand."""
-    events = [row[:8] for row in found if row[8] == 0]
-    log = iter(log_from(run_id, run_no, events, connection, payloads=True))
-    return [next(log) if row[8] == 0 else chunk_from(run_id, row) for row in found]
+    events = [row[:10] for row in found if row[10] == 0]
+    log = iter(log_from(run_id, run_no, events, connection, reading))
+    return [next(log) if row[10] == 0 else chunk_from(run_id, row, reading) for row in found]
 
 
 def _event(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
-from wrkflw.world.entities import Run
+from wrkflw.world.entities import Hook, Run
 from wrkflw.world.errors import EntityConflictError
 
 from . import compiled as sql
 from . import rows
 from .database import Connection
 from .images import Opened
+from .payloads import keep
 from .statement import ABSENT
 
 _CHANGE_THE_RUN = frozenset({
@@ -38,12 +40,14 @@ def persist(connection: Connection, opened: Opened, epoch: int | None, namespace
         if not moves:
             connection.run(sql.RUN_UPDATE, no=opened.run_no, **rows.run_values(run, namespace))
     connection.later(sql.EVENT_INSERT, opened.rows)
+    if opened.large:
+        keep(connection, namespace, opened.large, opened.at)
     if opened.steps:
         _write_steps(connection, opened)
     if not _STEPS_ALONE.issuperset(opened.types):
         _write_neighbours(connection, opened, run, namespace)
     if run.ended and not opened.bare:
-        connection.run(sql.HOOKS_RELEASE, no=opened.run_no, slot=run.ended_slot)
+        connection.run(sql.HOOKS_RELEASE, no=opened.run_no, slot=run.ended_slot, now=opened.at)
         connection.run(sql.WAITS_CLOSE, no=opened.run_no, slot=run.ended_slot)
     return True
 
@@ -72,10 +76,17 @@ def _advance(connection: Connection, opened: Opened, run: Run) -> bool:
     return connection.ahead(sql.RUN_ADVANCE, moved) > 0
 
 
+def _as_kept(hook: Hook, run: Run) -> Hook:
+    """The hook as its row has it: one that outlasts its run is not released there, so that its token stays taken."""
+    if run.completed_at is None or hook.released_slot != run.ended_slot or not hook.outlasts(run.completed_at):
+        return hook
+    return replace(hook, released_slot=None)
+
+
 def _write_neighbours(connection: Connection, opened: Opened, run: Run, namespace: str) -> None:
     image, run_no = opened.image, opened.run_no
     if opened.hooks:
-        hooks = [image.hooks[name] for name in opened.hooks]
+        hooks = [_as_kept(image.hooks[name], run) for name in opened.hooks]
         hooks.sort(key=lambda hook: hook.released_slot is None)  # a token that is set free may be taken at once
         connection.later(sql.HOOK_WRITE, [rows.hook_row(run_no, namespace, hook) for hook in hooks])
     opened.waits.update(image.answered)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from wrkflw.world import events as e
 from wrkflw.world.entities import Step
 from wrkflw.world.fold import Image
+from wrkflw.world.queue import NewMessage
 from wrkflw.world.storage import BatchItem, Claim, Fence, RunFence
+
+from .payloads import Large
 
 
 @dataclass(slots=True)
@@ -23,8 +26,12 @@ class Append:
     expect_slot: int | None = None
     resume_id: str | None = None
     wake_at: datetime | None = None
+    large: Mapping[bytes, Large] = field(default_factory=dict[bytes, Large])
+    """The payloads that were kept ahead, and do not stand in their events."""
     atomic: bool = True
     """Whether the first refusal refuses all."""
+    messages: Sequence[NewMessage] = ()
+    """What is queued with the events."""
     epoch: int | None = field(init=False)
     """That of the owner, if it is the owner who writes."""
     types: frozenset[str] = field(init=False)

@@ -90,9 +90,11 @@ def step_moves(run_no: int, step: Step) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def hook_from(run_id: str, row: Row) -> Hook:
+def hook_from(run_id: str, row: Row, ended_slot: int | None = None) -> Hook:
+    """``ended_slot`` is that of its run: what releases also a hook whose row still holds its token."""
+    released = ended_slot if row[8] is None else row[8]
     return Hook(
-        run_id, row[1], row[3], row[4], row[5], row[6], row[7], row[8], moment(row[9]), bool(row[10])
+        run_id, row[1], row[3], row[4], row[5], row[6], row[7], released, moment(row[9]), bool(row[10])
     )  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from wrkflw.clock import Clock, to_microseconds
@@ -17,40 +18,64 @@ from wrkflw.world.errors import (
     RunExpiredError,
     RunPausedError,
     WorkflowRunNotFoundError,
+    WorldError,
 )
-from wrkflw.world.storage import Page, PageRequest, Resolve, RunFence, RunFilter
+from wrkflw.world.live import Subscribe
+from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Events, Page, PageRequest, Resolve, RunFence, RunFilter
+from wrkflw.world.writers import RunWriters
 from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
 from . import rows
 from .database import Connection, Reads, Row
+from .identifiers import is_run_id
 from .images import Images
 from .log import event_from
+from .mailbox import Mailbox
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
+from .payloads import LargePayloads
+from .sealing import Reading
 from .statement import Statement
 
+_MOST_SOUGHT = 8
+"""Attributes that one listing can ask for."""
 
-class RunReads:
+
+class RunReads(RunWriters):
     def __init__(
         self,
         writer: Writer,
         read: Reads,
         images: Images,
-        namespace: str,
+        mailbox: Mailbox,
+        payloads: LargePayloads,
         clock: Clock,
         owner_is_live: Callable[[Connection, str], bool],
+        subscribe: Subscribe,
+        *,
+        recovers: bool,
     ) -> None:
         self._writer = writer
         self._read = read
         self._images = images
-        self._namespace = namespace
+        self._mailbox = mailbox
+        self._recovers = recovers
+        self._namespace = payloads.namespace
+        self._payloads = payloads
         self._clock = clock
         self._owner_is_live = owner_is_live
+        self._subscribe = subscribe
+
+    def writes_to(self, events: Events) -> None:
+        """Where what is written by name goes: the log, which is made of these reads."""
+        self._events = events
 
     # --- reading -----------------------------------------------------------------------------------
 
     def located(self, run_id: str, connection: Reads | None = None) -> tuple[int, Run]:
         """The run's number in this database, and the run.  Raises WorkflowRunNotFoundError."""
+        if not is_run_id(run_id):
+            raise WorkflowRunNotFoundError(run_id)
         row = (connection or self._read).one(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
         if row is None:
             raise WorkflowRunNotFoundError(run_id)
@@ -60,21 +85,40 @@ class RunReads:
         return row[0], run
 
     async def get(self, run_id: str, *, resolve_data: Resolve = "all") -> Run:
-        return self.read(run_id, resolve_data)
+        run_no, run = self.located(run_id)
+        run = await self.resolved(run_no, run, resolve_data)
+        if resolve_data == "all" and run.expired_at is not None:
+            raise RunExpiredError.purged(run_id, run.status, run.expired_at)
+        return run
 
-    def read(self, run_id: str, resolve_data: Resolve, connection: Reads | None = None) -> Run:
+    def read(self, run_id: str, connection: Connection) -> Run:
+        """The run with all that belongs to it, inside of a transaction."""
         run_no, run = self.located(run_id, connection)
-        return self._resolved(connection or self._read, run_no, run, resolve_data)
+        self._add_small(connection, run_no, run)
+        return _filled(run, _ends(connection, run_no, run), self._payloads.reading(connection))
+
+    def readable(self, run_id: str, resolve_data: Resolve) -> int:
+        """The run's number.  Raises RunExpiredError when payloads are to be read that were removed."""
+        run_no, run = self.located(run_id)
+        if resolve_data == "all" and (expired_at := self.expired_at(run_no, run)) is not None:
+            raise RunExpiredError.purged(run_id, run.status, expired_at)
+        return run_no
+
+    def expired_at(self, run_no: int, run: Run, connection: Reads | None = None) -> datetime | None:
+        """When the run began to lose its payloads."""
+        row = (connection or self._read).one(sql.EXPIRED_AT, run_no=run_no) if run.ended else None
+        return None if row is None else rows.moment(row[0])
 
     async def locate(self, run_id: str) -> Run:
         return self.located(run_id)[1]
 
     async def get_many(self, run_ids: Sequence[str], *, resolve_data: Resolve = "none") -> list[Run | None]:
-        found: list[Run | None] = []
-        for run_id in run_ids:
-            row = self._read.one(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
-            found.append(None if row is None else self._resolved(self._read, row[0], rows.run_from(row), resolve_data))
-        return found
+        ids = [run_id for run_id in run_ids if is_run_id(run_id)]
+        rows_by_id = {
+            row[1]: row for row in self._read.all(sql.RUNS_BY_ID, namespace=self._namespace, run_ids=json.dumps(ids))
+        }
+        found = [rows_by_id.get(run_id) for run_id in run_ids]
+        return [None if row is None else await self.resolved(row[0], rows.run_from(row), resolve_data) for row in found]
 
     async def find(self, workflow_name: str, idempotency_key: str) -> Run | None:
         row = self._read.one(
@@ -83,7 +127,7 @@ class RunReads:
             workflow_name=workflow_name,
             idempotency_key=idempotency_key,
         )
-        return None if row is None else self._resolved(self._read, row[0], rows.run_from(row), "none")
+        return None if row is None else await self.resolved(row[0], rows.run_from(row), "none")
 
     async def list(
         self, where: RunFilter | None = None, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
@@ -91,6 +135,8 @@ class RunReads:
         request, where = page or PageRequest(), where or RunFilter()
         ascending = request.sort_order == "asc"
         listing = "runs asc" if ascending else "runs"
+        if len(where.attributes or ()) > _MOST_SOUGHT:
+            raise WorldError(f"runs are found by at most {_MOST_SOUGHT} attributes at a time; ask for fewer")
         created, number = decode_cursor(request.cursor, listing, (-FAR, -FAR) if ascending else (FAR, FAR))
         limit = limit_of(request)
         found = self._read.all(
@@ -114,32 +160,41 @@ class RunReads:
         listed = page_of(found, limit, request.cursor, cursor_of)
         runs: list[Run] = []
         for row in listed.data:
-            run = self._resolved(self._read, row[0], rows.run_from(row), resolve_data)
+            run = await self.resolved(row[0], rows.run_from(row), resolve_data)
             run.detail = row[-1]
             runs.append(run)
         return Page(runs, listed.cursor, listed.has_more)
 
-    def _resolved(self, connection: Reads, run_no: int, run: Run, resolve_data: Resolve) -> Run:
-        run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
-        if not run.ended:
-            found = connection.one(sql.RUN_DETAIL, no=run_no, now=to_microseconds(self._clock.now()))
-            run.detail = found[0] if found is not None else None
+    async def wait_for_terminal(self, run_id: str, *, timeout: timedelta) -> Run:
+        news = asyncio.Event()
+        end = self._subscribe(lambda told, _: news.set() if told in (run_id, "") else None)
+        deadline = self._clock.now() + timeout
+        timer = self._clock.call_at(deadline, news.set)
+        try:
+            while not (run := self.located(run_id)[1]).ended and self._clock.now() < deadline:
+                await news.wait()  # a hint: what is true stands in the row
+                news.clear()
+        finally:
+            timer.cancel()
+            end()
+        return await self.get(run.run_id)
+
+    async def resolved(self, run_no: int, run: Run, resolve_data: Resolve) -> Run:
+        """The run with attributes, detail and, if they are asked for, payloads."""
+        self._add_small(self._read, run_no, run)
         if resolve_data == "none":
             return run
-        for slot in (1, run.ended_slot):
-            row = None if slot is None else connection.one(sql.EVENT_AT, run_no=run_no, slot=slot)
-            if row is None:
-                continue
-            match event_from(run.run_id, row, payloads=True).event:
-                case e.RunCreated(input=input_data):
-                    run.input = input_data
-                case e.RunCompleted(output=output):
-                    run.output = output
-                case e.RunFailed(error=error):
-                    run.error = error
-                case _:
-                    pass
-        return run
+        found = _ends(self._read, run_no, run)
+        return _filled(run, found, await self._payloads.read_ahead(run.run_id, found))
+
+    def _add_small(self, connection: Reads, run_no: int, run: Run) -> None:
+        """Attributes, detail, and whether it has expired."""
+        run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
+        if run.ended:
+            run.expired_at = self.expired_at(run_no, run, connection)
+        else:
+            found = connection.one(sql.RUN_DETAIL, no=run_no, now=to_microseconds(self._clock.now()))
+            run.detail = found[0] if found is not None else None
 
     # --- owning ------------------------------------------------------------------------------------
 
@@ -150,15 +205,22 @@ class RunReads:
                 raise RunExpiredError(run_id, run.status, "claim")
             if run.paused_at is not None:
                 raise RunPausedError(run_id, "claim")
-            if run.owner is not None and self._owner_is_live(connection, run.owner):
-                raise EntityConflictError(f"run {run_id} is being worked on by {run.owner}")
-            return self._take(connection, run_no, run, owner)
+            if run.owner is not None:
+                if self._owner_is_live(connection, run.owner):
+                    raise EntityConflictError(f"run {run_id} is being worked on by {run.owner}")
+                self._take_over(connection, run.owner)
+                run_no, run = self.located(run_id, connection)
+            return run if run.ended else self._take(connection, run_no, run, owner)
 
-        return await self._writer.submit(work)
+        run = await self._writer.submit(work)
+        if run.ended:  # just now: it has lost too many processes
+            raise RunExpiredError(run_id, run.status, "claim")
+        return run
 
     async def claim_due(self, *, owner: str, workflow_names: Sequence[str], limit: int) -> Sequence[Run]:
         def work(connection: Connection) -> list[Run]:
-            self._free_the_dead(connection)
+            if self._recovers:
+                self._free_the_dead(connection)
             due = connection.all(
                 sql.RUNS_DUE,
                 namespace=self._namespace,
@@ -182,6 +244,9 @@ class RunReads:
             if not run.ended:
                 run.owner, run.wake_at, run.seen_slot = None, wake_at, seen_slot
                 self._save(connection, run_no, run)
+                due = wake_at is not None and wake_at <= self._clock.now()
+                connection.notices.append((run_id, [RUN_DUE if due else RUN_PARKED]))
+                self._mailbox.forgive(connection, run_no)
             return True
 
         return await self._writer.submit(work)
@@ -195,13 +260,24 @@ class RunReads:
             run_no, run = self.located(run_id, connection)
             if not run.ended:
                 raise EntityConflictError(f"run {run_id} is {run.status!r}; cancel it before you delete it")
+            self._mailbox.run_deleted(connection, run_id, run_no)
             for statement in (
                 sql.EVENTS_DELETE, sql.STEPS_DELETE, sql.HOOKS_DELETE, sql.WAITS_DELETE, sql.SIGNALS_DELETE,
-                sql.ATTRIBUTES_CLEAR, sql.CHUNKS_DELETE, sql.STREAMS_DELETE, sql.RUNS_DELETE,
+                sql.ATTRIBUTES_CLEAR, sql.CHUNKS_DELETE, sql.STREAMS_DELETE, sql.EXPIRED_DELETE, sql.RUNS_DELETE,
             ):  # fmt: skip
                 connection.run(statement, run_no=run_no)
 
         await self._writer.submit(work)
+
+    async def wake(self, run_id: str) -> bool:
+        def work(connection: Connection) -> bool:
+            now = to_microseconds(self._clock.now())
+            woken = connection.run(sql.RUN_WAKE, id=run_id, namespace=self._namespace, now=now) > 0
+            if woken:
+                connection.notices.append((run_id, [RUN_DUE]))
+            return woken
+
+        return await self._writer.submit(work)
 
     def _take(self, connection: Connection, run_no: int, run: Run, owner: str) -> Run:
         claimed = replace(run, owner=owner, epoch=run.epoch + 1, wake_at=None)
@@ -213,12 +289,38 @@ class RunReads:
         connection.run(sql.RUN_UPDATE, no=run_no, **values)
 
     def _free_the_dead(self, connection: Connection) -> None:
-        """Runs of a process that is gone become due now; whoever takes one raises its epoch."""
         for (owner,) in connection.all(sql.OWNERS):
             if not self._owner_is_live(connection, owner):
-                now = to_microseconds(self._clock.now())
-                connection.run(sql.RUNS_FREE, owner=None, now=now, gone=owner)
-                connection.run(sql.OWNER_DELETE, owner=owner)
+                self._take_over(connection, owner)
+
+    def _take_over(self, connection: Connection, gone: str) -> None:
+        """Runs of a process that is gone become due now; one that has lost too many processes is given up."""
+        hopeless = self._mailbox.count_crashes(connection, gone)
+        now = to_microseconds(self._clock.now())
+        connection.run(sql.RUNS_FREE, owner=None, now=now, gone=gone)
+        connection.run(sql.OWNER_DELETE, owner=gone)
+        for run_id, workflow_name, times in hopeless:
+            self._mailbox.give_up(connection, run_id, workflow_name, times)
+
+
+def _ends(connection: Reads, run_no: int, run: Run) -> list[Row]:
+    """The events that hold the payloads of a run: its first and its last."""
+    found = [connection.one(sql.EVENT_AT, run_no=run_no, slot=slot) for slot in (1, run.ended_slot) if slot is not None]
+    return [row for row in found if row is not None]
+
+
+def _filled(run: Run, found: Sequence[Row], reading: Reading) -> Run:
+    for row in found:
+        match event_from(run.run_id, row, reading).event:
+            case e.RunCreated(input=input_data, execution_context=context):
+                run.input, run.execution_context = input_data, context
+            case e.RunCompleted(output=output):
+                run.output = output
+            case e.RunFailed(error=error):
+                run.error = error
+            case _:
+                pass
+    return run
 
 
 def _listing(where: RunFilter, *, ascending: bool) -> Statement:

@@ -15,7 +15,7 @@ from wrkflw.world.errors import StoreRefusedError
 from . import compiled as sql
 from .database import Connection
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0009")
 """Every schema there has been, oldest first; the last is the present one."""
 VERSION_TABLE = "wrkflw_version"
 
@@ -56,6 +56,7 @@ def _version(connection: Connection, path: Path | None) -> str | None:
     if VERSION_TABLE not in tables:
         ours = {
             "runs", "events", "steps", "hooks", "waits", "signals", "run_attributes", "streams", "chunks", "owners",
+            "queue_messages", "crashes", "payloads", "retained", "expired",
         }  # fmt: skip
         if clash := sorted(ours & tables):
             raise StoreRefusedError(

@@ -36,6 +36,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from . import tables as t
+from .payload_statements import PAYLOAD_STATEMENTS
+from .queue_statements import STATEMENTS as QUEUE_STATEMENTS
+from .retention_statements import RETENTION_STATEMENTS
 from .statement import ABSENT
 
 Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
@@ -75,6 +78,11 @@ def _any_of(item: Clause, name: str) -> Clause:
     return or_(at(name).is_(None), item.in_(select(members.c.value)))
 
 
+def _in_json(name: str) -> Clause:
+    """The members of the JSON array bound to ``name``."""
+    return select(func.json_each(at(name)).table_valued("value").c.value)
+
+
 _here = runs.c.namespace == at("namespace")
 _of_run = {table.name: table.c.run_no == runs.c.run_no for table in (steps, hooks, waits, attributes)}
 
@@ -99,7 +107,7 @@ _detail = case(
     # A hook for one answer is live until then.
     (_some(hooks, hooks.c.kind == "suspend", hooks.c.released_slot.is_(None), hooks.c.payloads == 0), "suspended"),
     (_some(hooks, hooks.c.kind != "suspend", hooks.c.released_slot.is_(None)), "waiting"),
-    (_some(waits, waits.c.kind == "signal", waits.c.status == "waiting"), "waiting"),
+    (_some(waits, waits.c.kind == "signal", waits.c.status == "waiting", waits.c.matched_slot.is_(None)), "waiting"),
     (_some(steps, steps.c.kind == "child", steps.c.status == "pending"), "waiting"),
     (_some(waits, waits.c.kind == "sleep", waits.c.status == "waiting"), "sleeping"),
     (_some(steps, steps.c.retry_after > at("now")), "sleeping"),
@@ -133,6 +141,8 @@ _log = (
         _correlation_id,
         events.c.data,
         events.c.payload,
+        events.c.codec,
+        events.c.payload_ref,
         events.c.epoch,
         events.c.created_at,
     )
@@ -146,6 +156,8 @@ _plain_log = select(
     events.c.correlation_id,
     events.c.data,
     events.c.payload,
+    events.c.codec,
+    events.c.payload_ref,
     events.c.epoch,
     events.c.created_at,
     events.c.subject,
@@ -156,12 +168,44 @@ _chunk = select(
     chunks.c.stream,
     chunks.c.key,
     chunks.c.data,
+    chunks.c.codec,
+    null(),
     chunks.c.epoch,
     chunks.c.created_at,
     chunks.c.attempt,
     chunks.c.number,
     chunks.c.idx,
 ).where(chunks.c.run_no == at("run_no"))
+_about = _plain_log.where(or_(events.c.subject.in_(_in_json("subjects")), events.c.slot.in_(_in_json("slots"))))
+# By the log, which is in this order; the key of the steps is not.
+_steps_in_order = (
+    select(steps)
+    .select_from(
+        events.join(steps, and_(steps.c.run_no == events.c.run_no, steps.c.step_id == events.c.correlation_id))
+    )
+    .where(events.c.run_no == at("run_no"), text("events.event_type = 'step_created'"))
+)
+# A hook is live until it is released; past the end of its run as long as it keeps its token.
+_hook_place = tuple_(events.c.created_at, hooks.c.run_no, hooks.c.created_slot)
+_hook_edge = tuple_(at("edge_created"), at("edge_no"), at("edge_slot"))
+_hooks = (
+    select(hooks, runs.c.ended_slot, runs.c.run_id, events.c.created_at)
+    .select_from(
+        hooks.join(runs, runs.c.run_no == hooks.c.run_no).join(
+            events, and_(events.c.run_no == hooks.c.run_no, events.c.slot == hooks.c.created_slot)
+        )
+    )
+    .where(
+        hooks.c.namespace == at("namespace"),
+        hooks.c.released_slot.is_(None),
+        or_(runs.c.ended_slot.is_(None), hooks.c.retention_until > at("now")),
+    )
+)
+_hooks_up = _hooks.where(_hook_place > _hook_edge).limit(at("row_limit"))
+_hooks_up = _hooks_up.order_by(events.c.created_at, hooks.c.run_no, hooks.c.created_slot)
+_hooks_down = _hooks.where(_hook_place < _hook_edge).limit(at("row_limit"))
+_hooks_down = _hooks_down.order_by(events.c.created_at.desc(), hooks.c.run_no.desc(), hooks.c.created_slot.desc())
+_of_one_run = hooks.c.run_no == at("run_no")
 _named = events.c.correlation_id == at("correlation_id")  # by an index for some types, which are written out for it
 _fixed = {
     "run_no", "run_id", "namespace", "workflow_name", "created_at", "spec_version", "deployment_id", "definition_hash",
@@ -178,6 +222,8 @@ STATEMENTS: dict[str, Clause] = {
     "RUN_BY_KEY": select(runs).where(
         _here, runs.c.workflow_name == at("workflow_name"), runs.c.idempotency_key == at("idempotency_key")
     ),
+    "RUNS_BY_ID": select(runs).where(_here, runs.c.run_id.in_(_in_json("run_ids"))),
+    "RUN_KEY_FREE": update(runs).where(runs.c.run_no == at("no")).values(idempotency_key=None),
     "RUN_INSERT": insert(runs).values({item.name: _or_absent(item) for item in runs.c if item.name != "run_no"}),
     "RUN_UPDATE": update(runs)
     .where(runs.c.run_no == at("no"))
@@ -213,18 +259,18 @@ STATEMENTS: dict[str, Clause] = {
         events.c.slot.in_(select(func.json_each(at("slots")).table_valued("value").c.value)),
     ),
     "EVENT_AT": _log.where(events.c.slot == at("slot")),
-    "EVENTS_ABOUT": _log.where(
-        events.c.slot > at("after"),
-        _correlation_id == at("correlation_id"),
-    )
+    # Between where it began and where it ended, not in all of the log.
+    "EVENTS_ABOUT": _about.where(events.c.slot > at("after"), events.c.slot <= at("last"))
     .order_by(events.c.slot)
     .limit(at("row_limit")),
-    "EVENTS_ABOUT_BEFORE": _log.where(
-        events.c.slot < at("before"),
-        _correlation_id == at("correlation_id"),
-    )
+    "EVENTS_ABOUT_BEFORE": _about.where(events.c.slot >= at("first"), events.c.slot < at("before"))
     .order_by(events.c.slot.desc())
     .limit(at("row_limit")),
+    "SPANS_OF": union_all(
+        select(steps.c.created_slot, steps.c.ended_slot).where(_row_where(steps, "run_no", "step_id")),
+        select(hooks.c.created_slot, hooks.c.released_slot).where(_row_where(hooks, "run_no", "hook_id")),
+        select(waits.c.created_slot, waits.c.completed_slot).where(_row_where(waits, "run_no", "wait_id")),
+    ),
     "EVENT_RESUMED": _log.where(events.c.resume_id == at("resume_id")),
     "CONFLICT_OF": _log.where(text("events.event_type = 'hook_conflict'"), _named),
     "ATTRIBUTE_CLAIM": select(events.c.slot).where(
@@ -236,23 +282,31 @@ STATEMENTS: dict[str, Clause] = {
     "STEP_UPDATE": update(steps)
     .where(steps.c.run_no == at("no"), steps.c.step_id == at("id"))
     .values({name: _or_absent(steps.c[name]) for name in _moves_on}),
-    "STEPS_BEFORE": select(steps)
-    .where(steps.c.run_no == at("run_no"), steps.c.created_slot < at("before"))
-    .order_by(steps.c.created_slot.desc())
+    "STEPS_BEFORE": _steps_in_order.where(events.c.slot < at("before"))
+    .order_by(events.c.slot.desc())
     .limit(at("row_limit")),
-    "STEPS_AFTER": select(steps)
-    .where(steps.c.run_no == at("run_no"), steps.c.created_slot > at("after"))
-    .order_by(steps.c.created_slot)
-    .limit(at("row_limit")),
+    "STEPS_AFTER": _steps_in_order.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
     "HOOK_BY_ID": select(hooks).where(_row_where(hooks, "run_no", "hook_id")),
-    "HOOK_BY_TOKEN": select(hooks, runs.c.run_id)
+    "HOOK_BY_TOKEN": select(hooks, runs.c.ended_slot, runs.c.run_id)
     .join(runs, runs.c.run_no == hooks.c.run_no)
     .where(hooks.c.namespace == at("namespace"), hooks.c.token == at("token"), hooks.c.released_slot.is_(None)),
     "HOOK_WRITE": _replace(hooks),
     "HOOKS_OF_RUN": select(hooks).where(_row_where(hooks, "run_no")).order_by(hooks.c.created_slot),
     "HOOKS_RELEASE": update(hooks)
-    .where(hooks.c.run_no == at("no"), hooks.c.released_slot.is_(None))
+    .where(
+        hooks.c.run_no == at("no"),
+        hooks.c.released_slot.is_(None),
+        or_(hooks.c.retention_until.is_(None), hooks.c.retention_until <= at("now")),
+    )
     .values(released_slot=at("slot")),
+    "HOOK_VACATE": update(hooks)
+    .where(hooks.c.run_no == at("no"), hooks.c.hook_id == at("id"))
+    .values(released_slot=at("slot")),
+    "HOOKS_BY_ID": _hooks.where(hooks.c.hook_id == at("hook_id")).limit(2),
+    "HOOKS_LIVE": _hooks_up,
+    "HOOKS_LIVE_DESC": _hooks_down,
+    "HOOKS_LIVE_OF_RUN": _hooks_up.where(_of_one_run),
+    "HOOKS_LIVE_OF_RUN_DESC": _hooks_down.where(_of_one_run),
     "WAIT_BY_ID": select(waits).where(_row_where(waits, "run_no", "wait_id")),
     "WAITS_FOR_SIGNAL": select(waits)
     .where(_row_where(waits, "run_no", "signal_type"), text(t.OPEN_FOR_A_SIGNAL))
@@ -297,12 +351,15 @@ STATEMENTS: dict[str, Clause] = {
             or_(chunks.c.after_slot > at("after"), chunks.c.number > at("after_number")),
         ),
     )
-    .order_by(text("1, 9"))
+    .order_by(text("1, 11"))
     .limit(at("row_limit")),
     **{
         f"{table.name.upper()}_DELETE": delete(table).where(_row_where(table, "run_no"))
         for table in (events, steps, hooks, waits, signals, streams, chunks, runs)
     },
+    **PAYLOAD_STATEMENTS,
+    **QUEUE_STATEMENTS,
+    **RETENTION_STATEMENTS,
 }
 
 

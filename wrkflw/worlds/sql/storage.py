@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import get_args
+
+from pydantic_core import to_json
 
 from wrkflw.clock import Clock
 from wrkflw.ids import Randomness, new_ulid
+from wrkflw.suggestions import did_you_mean
 from wrkflw.world import events as e
-from wrkflw.world.entities import Hook, Step
-from wrkflw.world.errors import HookNotFoundError, KeyTakenError, WorldError
+from wrkflw.world.entities import Run
+from wrkflw.world.errors import KeyTakenError, WorldError
+from wrkflw.world.live import Subscribe
+from wrkflw.world.queue import MAX_DELIVERIES_EXCEEDED, NewMessage
 from wrkflw.world.storage import (
     BatchResult,
     Claim,
@@ -21,20 +29,28 @@ from wrkflw.world.storage import (
     PageRequest,
     Resolve,
     RunFence,
+    Stamp,
 )
 from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
-from . import rows
 from .admission import Admission
+from .answers import Answers, Asked, Written, written_by
 from .append import Appender
+from .collector import Collector
 from .database import Connection, Reads, Row, WordedReads
-from .identifiers import check_new_run_id, slot_of
+from .hooks import SqlHooks
+from .identifiers import check_new_run_id, check_run_id, slot_of
 from .images import Images
 from .log import event_from, log_from
+from .mailbox import Mailbox
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
+from .payloads import LargePayloads, PayloadOptions
 from .request import Append, Appended
+from .retention import SqlRetention
 from .runs import RunReads
+from .sealing import Reading
+from .steps import SqlSteps
 from .streamer import SqlStreamer
 
 # What a batch may hold: any, one of the owner's, and one with a claim behind ``run_created`` and ``run_started``.
@@ -44,6 +60,8 @@ _BATCHABLE = frozenset({
 })  # fmt: skip
 _BY_THE_OWNER = _BATCHABLE | {"hook_created", "hook_disposed"}
 _AT_BIRTH = _BY_THE_OWNER | {"signal_received"}
+_CREATABLE = frozenset(get_args(e.EventType)) - e.RESERVED
+_LONGEST_RESUME_ID = 1024
 _FROM_OUTSIDE = frozenset({"hook_received", "signal_received", "wait_completed", "run_resumed"})
 
 
@@ -60,17 +78,34 @@ class SqlStorage:
         randomness: Randomness,
         owner_is_live: Callable[[Connection, str], bool],
         max_events: int,
+        stamp: Stamp,
+        subscribe: Subscribe,
+        retention: timedelta,
+        payloads: PayloadOptions,
+        mailbox: Mailbox,
+        recovers: bool,
     ) -> None:
         images, reads = Images(namespace), WordedReads(read)
-        writer.on_rollback = images.forget_all
-        admission = Admission(namespace, owner_is_live)
-        appender = Appender(images, admission, namespace, clock, max_events)
+        large = LargePayloads(writer, reads, namespace, clock, payloads)
+        admission = Admission(large, owner_is_live, stamp)
+        self.retention = SqlRetention(writer, reads, large, clock, retention)
+        appender = Appender(images, admission, large, mailbox, self.retention, clock, max_events)
+        mailbox.fail_run = partial(_fail_run, appender)
+
+        def forget() -> None:
+            images.forget_all()
+            mailbox.forget()
+
+        writer.on_rollback = forget
         self._writer = writer
-        self.runs = RunReads(writer, reads, images, namespace, clock, owner_is_live)
-        self.events = SqlEvents(writer, reads, self.runs, appender, clock, randomness)
-        self.steps = SqlSteps(reads, self.runs)
-        self.hooks = SqlHooks(reads, self.runs, namespace)
-        self.streamer = SqlStreamer(writer, reads, self.runs, admission, clock)
+        self.runs = RunReads(writer, reads, images, mailbox, large, clock, owner_is_live, subscribe, recovers=recovers)
+        answers = Answers(reads, self.runs, large, max_events)
+        self.events = SqlEvents(writer, reads, self.runs, appender, answers, mailbox, large, clock, randomness)
+        self.runs.writes_to(self.events)
+        self.steps = SqlSteps(reads, self.runs, large, self.events)
+        self.hooks = SqlHooks(reads, self.runs, large, clock, self.events)
+        self.streamer = SqlStreamer(writer, reads, self.runs, admission, large, clock, subscribe)
+        self.payloads = Collector(writer, reads, namespace, clock, payloads.blobs)
 
     async def settled(self) -> None:
         await self._writer.submit(_nothing)
@@ -80,14 +115,33 @@ def _nothing(_connection: Connection) -> None:
     """Writers work in order: when this is done, so is what came before."""
 
 
+def _fail_run(appender: Appender, connection: Connection, run_id: str, reason: str) -> None:
+    """End a run whose messages, or processes, have failed too often."""
+    end = e.RunFailed(error=to_json(reason), error_code=MAX_DELIVERIES_EXCEEDED)
+    with suppress(WorldError):  # it has ended, or never came to be
+        appender(connection, Append(run_id, [end]))
+
+
 class SqlEvents:
     def __init__(
-        self, writer: Writer, read: Reads, runs: RunReads, append: Appender, clock: Clock, randomness: Randomness
+        self,
+        writer: Writer,
+        read: Reads,
+        runs: RunReads,
+        append: Appender,
+        answers: Answers,
+        mailbox: Mailbox,
+        payloads: LargePayloads,
+        clock: Clock,
+        randomness: Randomness,
     ) -> None:
         self._writer = writer
         self._read = read
         self._runs = runs
         self._append = append
+        self._answers = answers
+        self._mailbox = mailbox
+        self._payloads = payloads
         self._clock = clock
         self._randomness = randomness
 
@@ -100,60 +154,101 @@ class SqlEvents:
         claim: Claim | None = None,
         expect_slot: int | None = None,
         resume_id: str | None = None,
+        resume_digest: str | None = None,
         wake_at: datetime | None = None,
         on_conflict: OnConflict = "fail",
+        event_count: int | None = None,
+        since: str | None = None,
+        resolve_data: Resolve = "all",
+        skip_preload: bool = False,
+        messages: Sequence[NewMessage] = (),
     ) -> EventResult:
+        event = checked(event, resume_id, resume_digest)
         if run_id is None:
             if not isinstance(event, e.RunCreated):
                 raise WorldError(f"{event.event_type!r} needs a run id; only 'run_created' may leave it to the World")
             run_id = f"wrun_{new_ulid(self._clock.now(), self._randomness)}"
         elif isinstance(event, e.RunCreated):
             check_new_run_id(run_id, self._clock.now())
+        elif isinstance(event, e.RunStarted) and event.creation is not None:
+            check_run_id(run_id)  # it may have been made at any time
         if claim is not None and (fence is not None or event.event_type not in _FROM_OUTSIDE):
             raise WorldError(f"who writes {event.event_type!r} cannot claim the run by it; use runs.claim()")
-        request = Append(run_id, [event], fence, claim, expect_slot, resume_id, wake_at)
+        for message in messages:
+            self._mailbox.check(message)
+        request = Append(run_id, [event], fence, claim, expect_slot, resume_id, wake_at, messages=messages)
+        if large := self._payloads.large_among(run_id, request.events):
+            request.large = await self._payloads.keep_ahead(large)
 
-        def work(connection: Connection) -> EventResult:
+        asked = Asked(event_count, since, resolve_data, skip_preload)
+
+        def work(connection: Connection) -> Written | EventResult:
+            self._answers.check(connection, request.run_id, asked)
             try:
-                return _result(connection, self._append(connection, request), request)
+                appended = self._append(connection, request)
             except KeyTakenError as taken:
-                existing = self._runs.read(taken.run_id, "all", connection)
-                if on_conflict == "fail" or not isinstance(event, e.RunCreated) or existing.input != event.input:
+                if on_conflict == "fail" or not isinstance(event, e.RunCreated):
                     raise
-                return EventResult(existing)
+                holder = self._runs.read(taken.run_id, connection)
+                if on_conflict == "use_existing":
+                    if holder.input != event.input:
+                        raise
+                    return self._answers.existing(holder)
+                if on_conflict == "allow_if_finished" and not holder.ended:
+                    raise
+                appended = self._take_key(connection, holder, request)
+            return written_by(appended, request)
 
-        return await self._writer.submit(work)
+        done = await self._writer.submit(work)
+        return done if isinstance(done, EventResult) else await self._answers.of(done, asked)
+
+    def _take_key(self, connection: Connection, holder: Run, request: Append) -> Appended:
+        """Create a run with the key of another, which is ended if need be."""
+        if not holder.ended:
+            end = e.RunCancelled(cancel_reason=f"{request.run_id} has taken its idempotency key")
+            self._append(connection, Append(holder.run_id, [end]))
+        run_no, _ = self._runs.located(holder.run_id, connection)
+        connection.run(sql.RUN_KEY_FREE, no=run_no, idempotency_key=None)
+        return self._append(connection, request)
 
     async def create_batch(
         self,
         run_id: str,
         events: Sequence[e.NewEvent],
         *,
-        fence: RunFence | None = None,
+        fence: Fence | None = None,
         claim: Claim | None = None,
         expect_slot: int | None = None,
+        messages: Sequence[NewMessage] = (),
     ) -> BatchResult:
         _check_batch(events, fence=fence, claim=claim)
         if claim is not None:
             check_new_run_id(run_id, self._clock.now())
-        request = Append(run_id, events, fence, claim, expect_slot, atomic=claim is not None)
+        for message in messages:
+            self._mailbox.check(message)
+        request = Append(run_id, events, fence, claim, expect_slot, atomic=claim is not None, messages=messages)
+        if large := self._payloads.large_among(run_id, events):
+            request.large = await self._payloads.keep_ahead(large)
         appended = await self._writer.submit(lambda connection: self._append(connection, request))
         run = appended.image.run
         assert run is not None
         return BatchResult(run.epoch, run.last_slot, appended.outcomes, appended.at, appended.refused)
 
     async def get(self, run_id: str, event_id: str, *, resolve_data: Resolve = "all") -> e.StoredEvent:
-        run_no, _ = self._runs.located(run_id)
+        run_no = self._runs.readable(run_id, resolve_data)
         slot = slot_of(event_id)
         row = None if slot is None else self._read.one(sql.EVENT_AT, run_no=run_no, slot=slot)
         if row is None:
             raise WorldError(f"run {run_id} has no event {event_id!r}", status=404)
-        return event_from(run_id, row, payloads=resolve_data == "all")
+        return event_from(run_id, row, await self._reading(run_id, [row], resolve_data))
+
+    async def _reading(self, run_id: str, found: Sequence[Row], resolve_data: Resolve) -> Reading:
+        return self._payloads.without if resolve_data == "none" else await self._payloads.read_ahead(run_id, found)
 
     async def list(
         self, run_id: str, *, after_slot: int = 0, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
-        run_no, _ = self._runs.located(run_id)
+        run_no = self._runs.readable(run_id, resolve_data)
         request = page or PageRequest(limit=FAR)
         descending = request.sort_order == "desc"
         listing = f"events {'desc ' if descending else ''}of {run_no}"
@@ -164,94 +259,69 @@ class SqlEvents:
         else:
             after = max(edge, after_slot)
             found = self._read.all(sql.EVENTS_AFTER, run_no=run_no, after=after, row_limit=limit + 1)
-        log = log_from(run_id, run_no, found, self._read, payloads=resolve_data == "all")
+        reading = await self._reading(run_id, found, resolve_data)
+        log = log_from(run_id, run_no, found, self._read, reading)
         return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
 
     async def list_by_correlation_id(
         self, run_id: str, correlation_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
-        run_no, _ = self._runs.located(run_id)
+        run_no = self._runs.readable(run_id, resolve_data)
         request = page or PageRequest()
         descending = request.sort_order == "desc"
         listing = f"events {'desc ' if descending else ''}about {correlation_id} of {run_no}"
         (edge,) = decode_cursor(request.cursor, listing, (FAR if descending else 0,))
         limit = limit_of(request)
-        about = {"run_no": run_no, "correlation_id": correlation_id, "row_limit": limit + 1}
-        if descending:
-            found = self._read.all(sql.EVENTS_ABOUT_BEFORE, before=edge, **about)
-        else:
-            found = self._read.all(sql.EVENTS_ABOUT, after=edge, **about)
-        log = [event_from(run_id, row, payloads=resolve_data == "all") for row in found]
+        found = self._about(run_no, correlation_id, edge, limit + 1, descending=descending)
+        reading = await self._reading(run_id, found, resolve_data)
+        log = log_from(run_id, run_no, found, self._read, reading)
         return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
 
-
-class SqlSteps:
-    """Steps point into the log; times and payloads are read from there."""
-
-    def __init__(self, read: Reads, runs: RunReads) -> None:
-        self._read = read
-        self._runs = runs
-
-    async def get(self, run_id: str, step_id: str, *, resolve_data: Resolve = "all") -> Step:
-        run_no, _ = self._runs.located(run_id)
-        row = self._read.one(sql.STEP_BY_ID, run_no=run_no, step_id=step_id)
-        if row is None:
-            raise WorldError(f"run {run_id} has no step {step_id!r}", status=404)
-        return _resolved(self._read, run_no, rows.step_from(run_id, row), resolve_data)
-
-    async def list(self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none") -> Page[Step]:
-        run_no, _ = self._runs.located(run_id)
-        request = page or PageRequest()
-        ascending = request.sort_order == "asc"
-        listing = f"steps {'asc ' if ascending else ''}of {run_no}"
-        (edge,) = decode_cursor(request.cursor, listing, (0 if ascending else FAR,))
-        limit = limit_of(request)
-        if ascending:
-            found = self._read.all(sql.STEPS_AFTER, run_no=run_no, after=edge, row_limit=limit + 1)
-        else:
-            found = self._read.all(sql.STEPS_BEFORE, run_no=run_no, before=edge, row_limit=limit + 1)
-        steps = [rows.step_from(run_id, row) for row in found]
-        listed = page_of(steps, limit, request.cursor, lambda step: encode_cursor(listing, step.created_slot))
-        return Page(
-            [_resolved(self._read, run_no, step, resolve_data) for step in listed.data], listed.cursor, listed.has_more
-        )
+    def _about(self, run_no: int, name: str, edge: int, most: int, *, descending: bool) -> Sequence[Row]:
+        """The events about what has this id: between where it began and where it ended, and nowhere else."""
+        of_entities = {"run_no": run_no, "step_id": name, "hook_id": name, "wait_id": name}
+        spans: list[tuple[int, int | None]] = self._read.all(sql.SPANS_OF, **of_entities)
+        once = [
+            row[0]
+            for statement in (sql.CONFLICT_OF, sql.ATTRIBUTE_CLAIM)
+            if (row := self._read.one(statement, run_no=run_no, correlation_id=name)) is not None
+        ]
+        if not spans and not once:
+            return []
+        first = min([begin for begin, _ in spans] + once)
+        last = max([FAR if end is None else end for _, end in spans] + once)
+        about = {
+            "run_no": run_no,
+            "subjects": json.dumps([begin for begin, _ in spans]),
+            "slots": json.dumps(once),
+            "row_limit": most,
+        }
+        if descending:
+            return self._read.all(sql.EVENTS_ABOUT_BEFORE, first=first, before=min(edge, last + 1), **about)
+        return self._read.all(sql.EVENTS_ABOUT, after=max(edge, first - 1), last=last, **about)
 
 
-class SqlHooks:
-    def __init__(self, read: Reads, runs: RunReads, namespace: str) -> None:
-        self._read = read
-        self._runs = runs
-        self._namespace = namespace
-
-    async def get(self, hook_id: str, *, run_id: str) -> Hook:
-        run_no, _ = self._runs.located(run_id)
-        row = self._read.one(sql.HOOK_BY_ID, run_no=run_no, hook_id=hook_id)
-        if row is None:
-            raise HookNotFoundError
-        return self._resolved(run_id, row)
-
-    async def get_by_token(self, token: str) -> Hook:
-        row = self._read.one(sql.HOOK_BY_TOKEN, namespace=self._namespace, token=token)
-        if row is None:
-            raise HookNotFoundError
-        return self._resolved(row[-1], row)
-
-    async def list(self, run_id: str) -> Sequence[Hook]:
-        run_no, _ = self._runs.located(run_id)
-        return [self._resolved(run_id, row) for row in self._read.all(sql.HOOKS_OF_RUN, run_no=run_no)]
-
-    def _resolved(self, run_id: str, row: Row) -> Hook:
-        hook = rows.hook_from(run_id, row)
-        found = self._read.one(sql.EVENT_AT, run_no=row[0], slot=hook.created_slot)
-        if found is not None:
-            created = event_from(run_id, found, payloads=True)
-            hook.created_at = created.created_at
-            hook.metadata = created.event.metadata if isinstance(created.event, e.HookCreated) else None
-        return hook
+def checked(event: e.NewEvent, resume_id: str | None, resume_digest: str | None) -> e.NewEvent:
+    """The event as it may be written by a caller.  Raises WorldError (400)."""
+    event_type = getattr(event, "event_type", None)
+    if event_type in e.RESERVED:
+        raise WorldError(f"{event_type!r} is written by the World alone")
+    if event_type not in _CREATABLE:
+        what = repr(type(event).__name__) if event_type is None else repr(event_type)
+        raise WorldError(f"{what} is no type of event{did_you_mean(str(event_type), _CREATABLE)}")
+    if resume_id is not None and not 1 <= len(resume_id.encode(errors="replace")) <= _LONGEST_RESUME_ID:
+        raise WorldError(f"a resume id has 1 to {_LONGEST_RESUME_ID} bytes, this has {len(resume_id)}")
+    if resume_digest is None:
+        return event
+    if resume_id is None:
+        raise WorldError("resume_digest is about a resume id; give both")
+    if not isinstance(event, e.HookReceived | e.SignalReceived):
+        raise WorldError(f"{event_type!r} takes no resume id; only what comes from outside does")
+    return event.model_copy(update={"resume_digest": resume_digest})
 
 
-def _check_batch(events: Sequence[e.NewEvent], *, fence: RunFence | None, claim: Claim | None) -> None:
-    rest, allowed = events, _BATCHABLE if fence is None else _BY_THE_OWNER
+def _check_batch(events: Sequence[e.NewEvent], *, fence: Fence | None, claim: Claim | None) -> None:
+    rest, allowed = events, _BY_THE_OWNER if isinstance(fence, RunFence) else _BATCHABLE
     if claim is not None:
         if fence is not None:
             raise WorldError("a batch has a fence or a claim; give one of them")
@@ -264,45 +334,3 @@ def _check_batch(events: Sequence[e.NewEvent], *, fence: RunFence | None, claim:
     for event in rest:
         if event.event_type not in allowed:
             raise WorldError(f"{event.event_type!r} cannot be part of a batch; append it with create()")
-
-
-def _result(connection: Connection, appended: Appended, request: Append) -> EventResult:
-    """Copies: what is kept of the run goes on changing."""
-    image, event = appended.image, request.events[0]
-    assert image.run is not None
-    about = getattr(event, "correlation_id", None) or ""
-    stored = appended.again
-    if stored is None and appended.last is not None:
-        slot, last = appended.last
-        stored = e.StoredEvent(run_id=image.run_id, slot=slot, event=last, epoch=request.epoch, created_at=appended.at)
-    step, hook, wait = appended.step, image.hooks.get(about), image.waits.get(about)
-    attributes: dict[str, str] = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=appended.run_no))
-    return EventResult(
-        replace(image.run, attributes=attributes),
-        stored,
-        None if step is None else _resolved(connection, appended.run_no, replace(step), "all"),
-        None if hook is None else replace(hook),
-        None if wait is None else replace(wait),
-        appended.step_created,
-        appended.claimed,
-    )
-
-
-def _resolved(connection: Reads, run_no: int, step: Step, resolve_data: Resolve) -> Step:
-    """The step with its times and payloads, from the log."""
-
-    def event_at(slot: int | None) -> e.StoredEvent | None:
-        row = None if slot is None else connection.one(sql.EVENT_AT, run_no=run_no, slot=slot)
-        return None if row is None else event_from(step.run_id, row, payloads=resolve_data == "all")
-
-    created, started = event_at(step.created_slot), event_at(step.started_slot)
-    ended, updated, error = event_at(step.ended_slot), event_at(step.updated_slot), event_at(step.error_slot)
-    step.created_at = created.created_at if created is not None else None
-    step.started_at = started.created_at if started is not None else None
-    step.completed_at = ended.created_at if ended is not None else None
-    step.updated_at = updated.created_at if updated is not None else None
-    step.input = created.event.input if created is not None and isinstance(created.event, e.StepCreated) else None
-    step.output = ended.event.result if ended is not None and isinstance(ended.event, e.StepCompleted) else None
-    if error is not None and isinstance(error.event, e.StepFailed | e.StepRetrying):
-        step.error = error.event.error
-    return step

@@ -29,6 +29,9 @@ def _any_of(column: str, *values: str) -> str:
 
 
 OPEN_FOR_A_SIGNAL = "status = 'waiting' AND matched_slot IS NULL AND signal_type IS NOT NULL"
+WAITS_IN_QUEUE = "lease_owner IS NULL AND dead_at IS NULL"
+HOLDS_PENDING = f"idempotency_key IS NOT NULL AND scope = 'pending' AND {WAITS_IN_QUEUE}"
+HOLDS_INFLIGHT = "idempotency_key IS NOT NULL AND scope = 'inflight' AND dead_at IS NULL"
 
 
 class Table(SQLModel):
@@ -93,7 +96,10 @@ class RunRow(Table, table=True):
 
 
 class EventRow(Table, table=True):
-    """The log.  ``subject`` is the slot that created the step, hook or wait which the event is about."""
+    """The log.  ``subject`` is the slot that created the step, hook or wait which the event is about.
+
+    ``codec`` is what encoded ``data`` and ``payload``; ``payload_ref`` the large payload that the event refers to.
+    """
 
     __tablename__ = "events"
     __table_args__ = (
@@ -113,6 +119,7 @@ class EventRow(Table, table=True):
             unique=True,
             sqlite_where=text(_any_of("event_type", "attr_set", "hook_conflict")),
         ),
+        Index("events_large", "payload_ref", sqlite_where=text("payload_ref IS NOT NULL")),
         {"sqlite_with_rowid": False},
     )
 
@@ -126,6 +133,24 @@ class EventRow(Table, table=True):
     epoch: int | None
     resume_id: str | None
     created_at: int = Field(sa_type=Int64)
+    codec: str | None
+    payload_ref: str | None
+
+
+class PayloadRow(Table, table=True):
+    """A large payload, under the hash of its bytes as they are stored; without ``data`` the blob store has them.
+
+    ``doomed`` ones are being deleted from there.
+    """
+
+    __tablename__ = "payloads"
+
+    namespace: str = Field(primary_key=True)
+    sha256: str = Field(primary_key=True)
+    size: int
+    last_used_at: int = Field(sa_type=Int64)
+    doomed: bool
+    data: bytes | None  # at the end: what stands before it is read without it
 
 
 class StepRow(Table, table=True):
@@ -253,6 +278,71 @@ class ChunkRow(Table, table=True):
     attempt: int | None
     epoch: int | None
     created_at: int = Field(sa_type=Int64)
+    codec: str | None
+
+
+class MessageRow(Table, table=True):
+    """A message of the queue: waiting, taken by ``lease_owner``, or dead.  ``epoch`` counts how often it was taken."""
+
+    __tablename__ = "queue_messages"
+    __table_args__ = (
+        CheckConstraint(_any_of("scope", "pending", "inflight"), name="queue_scope"),
+        Index("queue_pending", "namespace", "idempotency_key", unique=True, sqlite_where=text(HOLDS_PENDING)),
+        Index("queue_inflight", "namespace", "idempotency_key", unique=True, sqlite_where=text(HOLDS_INFLIGHT)),
+        Index("queue_due", "namespace", "available_at", sqlite_where=text(WAITS_IN_QUEUE)),
+        Index("queue_leased", "lease_owner", sqlite_where=text("lease_owner IS NOT NULL")),
+        Index("queue_dead", "namespace", "dead_at", sqlite_where=text("dead_at IS NOT NULL")),
+        Index("queue_of_run", "run_id", sqlite_where=text("run_id IS NOT NULL")),
+    )
+
+    message_no: int = Field(primary_key=True, sa_type=Int64)
+    message_id: str = Field(unique=True)
+    namespace: str
+    queue_name: str
+    run_id: str | None
+    body: bytes
+    headers: str | None
+    idempotency_key: str | None
+    scope: str
+    epoch: int
+    attempt: int
+    failures: int
+    available_at: int = Field(sa_type=Int64)
+    lease_owner: str | None
+    last_error: str | None
+    dead_at: int | None = Field(sa_type=Int64)
+    created_at: int = Field(sa_type=Int64)
+
+
+class CrashRow(Table, table=True):
+    """How many processes in a row have died while they had the run."""
+
+    __tablename__ = "crashes"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    times: int
+
+
+class RetainedRow(Table, table=True):
+    """When a run that has ended is to lose its payloads.  It may be deleted before that."""
+
+    __tablename__ = "retained"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    namespace: str = Field(primary_key=True)
+    due_at: int = Field(primary_key=True, sa_type=Int64)
+    run_no: int = Field(primary_key=True, sa_type=Int64)
+
+
+class ExpiredRow(Table, table=True):
+    """A run whose payloads were removed, or are being."""
+
+    __tablename__ = "expired"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_no: int = Field(primary_key=True, foreign_key="runs.run_no", sa_type=Int64)
+    expired_at: int = Field(sa_type=Int64)
 
 
 class OwnerRow(Table, table=True):

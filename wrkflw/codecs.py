@@ -1,0 +1,93 @@
+"""Codecs for payloads, handed to ``Runtime(codec=…)``.  Needs ``wrkflw[crypto]``."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .world.payloads import Place
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+_LONGEST_ID = 255
+
+
+class AesGcm:
+    """Encrypts payloads with AES-256-GCM, each for the one place it is stored at.
+
+    ``keys`` are 32 bytes each, by an id that is stored with every payload; ``current`` is the id of the one that
+    encrypts.  To rotate, add a key everywhere, then make it the current one.  A key is needed as long as there are
+    payloads that it encrypted; it should encrypt fewer than four thousand million.
+
+    Large payloads are kept once for each content and key: who can see their names can see which are equal.  What was
+    stored before there was a codec is read as it stands.
+
+    Example:
+        ``Runtime(codec=AesGcm(keys={"2026-01": key}, current="2026-01"))``
+
+    Raises:
+        ValueError: a key that is not 32 bytes long, or a ``current`` that is not among them.
+        ImportError: ``cryptography`` is not installed.
+    """
+
+    id = "aes-256-gcm"
+
+    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        if current not in keys:
+            raise ValueError(f"there is no key {current!r}; add it to keys=")
+        for key_id, key in keys.items():
+            if len(key) != _KEY_BYTES:
+                raise ValueError(f"key {key_id!r} has {len(key)} bytes; AES-256 needs {_KEY_BYTES}")
+            if not 0 < len(key_id.encode()) <= _LONGEST_ID:
+                raise ValueError(f"{key_id[:80]!r} cannot be the id of a key; use 1 to {_LONGEST_ID} bytes")
+        self._keys = {key_id: (_aead(key), _nonce_key(key)) for key_id, key in keys.items()}
+        self._current = current
+
+    def encode(self, data: bytes, place: Place, /) -> bytes:
+        key_id = self._current.encode()
+        aead, nonce_key = self._keys[self._current]
+        bound = _bound(key_id, place)
+        # What many refer to must come out the same; else the nonce is chance, for a place may be written twice.
+        nonce = os.urandom(_NONCE_BYTES) if place.run_id is not None else _nonce(nonce_key, bound, data)
+        return bytes([len(key_id)]) + key_id + nonce + aead.encrypt(nonce, data, bound)
+
+    def decode(self, stored: bytes, place: Place, /) -> bytes:
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # an extra
+
+        start = 1 + (stored[0] if stored else 0)
+        key_id, nonce, sealed = stored[1:start], stored[start : start + _NONCE_BYTES], stored[start + _NONCE_BYTES :]
+        name = key_id.decode(errors="replace")
+        if name not in self._keys:
+            raise LookupError(f"there is no key {name!r}; add it to keys=")
+        try:
+            return self._keys[name][0].decrypt(nonce, sealed, _bound(key_id, place))
+        except (InvalidTag, ValueError) as error:
+            raise ValueError(f"key {name!r} did not write it here: it was changed, or belongs elsewhere") from error
+
+
+def _aead(key: bytes) -> AESGCM:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise ImportError("AesGcm needs cryptography; install wrkflw[crypto]") from error
+    return AESGCM(key)
+
+
+def _nonce_key(key: bytes) -> bytes:
+    """A key of its own for nonces that follow from the content: one key should do one thing."""
+    return hmac.digest(key, b"wrkflw nonce of a large payload", "sha256")
+
+
+def _nonce(key: bytes, bound: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, len(bound).to_bytes(8, "big") + bound + data, "sha256")[:_NONCE_BYTES]
+
+
+def _bound(key_id: bytes, place: Place) -> bytes:
+    """What a payload is bound to.  As JSON, so that no two places are the same text."""
+    return json.dumps([key_id.hex(), *place]).encode()

@@ -1,0 +1,192 @@
+"""A workflow, once for every place at which its process can die."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+from wrkflw.current import entered
+from wrkflw.errors import RunNotFoundError
+from wrkflw.results import StepError
+from wrkflw.world import events as e
+
+from .bodies import Mocks
+from .consistency import check_world
+from .lives import Crashed, Side
+from .runtime import TestRuntime
+
+if TYPE_CHECKING:
+    from wrkflw.run import Run
+    from wrkflw.workflows import Workflow
+
+    AnyRun: TypeAlias = Run[Any, Any, Any]
+    Drive: TypeAlias = Callable[[AnyRun], Awaitable[object]]
+
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+StateT = TypeVar("StateT")
+
+_SIDES: tuple[Side, Side] = ("before", "after")
+_RUN_ID = "run-that-crashes-everywhere"
+_MOST_TURNS = 10_000
+
+
+async def crash_everywhere(
+    workflow: Workflow[InputT, OutputT, StateT],
+    input: InputT,
+    /,
+    *,
+    drive: Callable[[Run[InputT, OutputT, StateT]], Awaitable[object]] | None = None,
+) -> int:
+    """Run the workflow once for each place at which its process can die, and have it die there.
+
+    These are before and after every commit of the run.  The next process takes the run at another epoch, and it must
+    come to the same output or error, step results, state and number of recorded completions as without a crash, and
+    the invariants of :func:`check_world` must hold.
+
+    Time moves on to the next timer whenever nothing else moves.  ``drive`` is called with the run when it waits for
+    somebody, in whichever process: it answers or sends what the run waits for now.  Without it, a run that waits for
+    somebody is compared as it stands there.  Inside a TestRuntime the mocks of that hold here, too.
+
+    Returns how many such places there were.  Raises AssertionError that names the first after which something differs.
+    """
+    runtime = entered()
+    trial = _Trial(workflow, input, drive, runtime.mocks if isinstance(runtime, TestRuntime) else Mocks())
+    wanted = await trial.play()
+    again = await trial.play()
+    if difference := _difference(wanted.outcome, again.outcome):
+        raise AssertionError(
+            f"two runs of workflow {workflow.id!r} differ without a crash: {difference}; mock what changes"
+        )
+    number, places = 0, 0
+    while True:
+        number += 1
+        for side in _SIDES:
+            played = await trial.play(side, number)
+            if not played.crashed:
+                return places
+            places += 1
+            if difference := _difference(wanted.outcome, played.outcome):
+                raise AssertionError(
+                    f"workflow {workflow.id!r} comes out differently after a crash {side} commit {number} of the run "
+                    f"({_told(wanted.commits, number)}): {difference}"
+                )
+
+
+Outcome: TypeAlias = dict[str, object]
+"""What must not depend on crashes, each fact under its name."""
+
+
+class _Played(NamedTuple):
+    outcome: Outcome
+    crashed: bool
+    commits: list[list[str]]
+    """The types of the events in each commit of the first process."""
+
+
+class _Trial:
+    """The same run, as often as it is wanted, each time in a World of its own."""
+
+    def __init__(self, workflow: Workflow[Any, Any, Any], input: object, drive: Drive | None, mocks: Mocks) -> None:
+        self._workflow = workflow
+        self._input = input
+        self._drive = drive
+        self._mocks = mocks
+
+    async def play(self, side: Side | None = None, number: int = 0) -> _Played:
+        runtime = TestRuntime(workflows=[self._workflow])
+        runtime.mocks = self._mocks
+        async with runtime:
+            life, crashed = runtime.life, False
+            life.count_commits(side, number)
+            try:
+                run = await self._live(runtime)
+                life.count_no_more()
+            except Crashed:
+                crashed = True
+                await runtime.restart()
+                run = await self._live(runtime)
+            if crashed and (broken := await check_world(runtime.world)):
+                raise AssertionError(f"after a crash {side} commit {number} of the run, {broken[0]}")
+            return _Played(await _outcome_of(run), crashed, life.commits)
+
+    async def _live(self, runtime: TestRuntime) -> AnyRun:
+        """Advance the run as far as it goes, as whoever started it would."""
+        try:
+            run: AnyRun = await self._workflow.get_run(_RUN_ID)
+        except RunNotFoundError:
+            run = await self._workflow.create_run(run_id=_RUN_ID)
+            await run.enqueue(self._input)
+        await runtime.advance("0s")
+        for _ in range(_MOST_TURNS):
+            if not (await self._was_driven(runtime, run) or await _was_waited_for(runtime)):
+                return run
+        raise AssertionError(f"workflow {self._workflow.id!r} does not end; it has moved on {_MOST_TURNS:,} times")
+
+    async def _was_driven(self, runtime: TestRuntime, run: AnyRun) -> bool:
+        """Whether the run waited for somebody, and got something."""
+        before = await runtime.runs.get(_RUN_ID)
+        if self._drive is None or before.waiting_for not in ("suspended", "waiting"):
+            return False
+        events = len(await _log_of(run))
+        await self._drive(run)
+        await runtime.advance("0s")
+        return len(await _log_of(run)) > events
+
+
+async def _was_waited_for(runtime: TestRuntime) -> bool:
+    """Whether the run waited for a time, which is now."""
+    run = await runtime.world.storage.runs.locate(_RUN_ID)
+    if run.ended:
+        return False
+    if run.owner is not None:  # it waits in place
+        return await runtime.advance_to_next()
+    if run.wake_at is not None:
+        await runtime.advance(max(run.wake_at - runtime.now, timedelta(0)))
+    return run.wake_at is not None
+
+
+async def _log_of(run: AnyRun) -> list[e.StoredEvent]:
+    return [stored async for stored in run.events()]
+
+
+async def _outcome_of(run: AnyRun) -> Outcome:
+    snapshot = await run.snapshot()
+    keys, completions = dict[str, str](), Counter[str]()
+    for stored in await _log_of(run):
+        if isinstance(stored.event, e.StepCreated):
+            keys[stored.event.correlation_id] = stored.event.key
+        elif isinstance(stored.event, e.StepCompleted):
+            completions[keys[stored.event.correlation_id]] += 1
+    results = snapshot.step_results.items()
+    return {
+        "status": snapshot.waiting_for or snapshot.status,
+        "output": snapshot.result,
+        "error": _facts(snapshot.error),
+        "state": snapshot.state,
+        **{f"result of {key!r}": (found.status, found.output, _facts(found.error)) for key, found in results},
+        **{f"number of recorded completions of {key!r}": times for key, times in completions.items()},
+    }
+
+
+def _facts(error: StepError | None) -> tuple[str, str] | None:
+    return None if error is None else (error.type, error.message)
+
+
+# --- what is said ----------------------------------------------------------------------------------------
+
+
+def _difference(wanted: Outcome, got: Outcome) -> str | None:
+    """The first difference, in words."""
+    for name in (*wanted, *got):
+        if wanted.get(name) != got.get(name):
+            return f"{name} is {got.get(name)!r} instead of {wanted.get(name)!r}"
+    return None
+
+
+def _told(commits: list[list[str]], number: int) -> str:
+    """Which commit it was."""
+    events = commits[number - 1] if number <= len(commits) else []
+    return ", ".join(events) or "it brings no events"

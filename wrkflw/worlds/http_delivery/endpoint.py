@@ -1,0 +1,156 @@
+"""The endpoint of deliveries, as a plain ASGI application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from pydantic_core import to_json
+
+from wrkflw.clock import Clock, SystemClock
+from wrkflw.world.errors import WorldError
+from wrkflw.world.messages import decode
+from wrkflw.world.queue import Delivery, Handler, QueueName
+
+from .signatures import ATTEMPT, MESSAGE_ID, QUEUE_NAME, Verifier, checked_keys
+
+FLOW = "/.well-known/workflow/v1/flow"
+STEP = "/.well-known/workflow/v1/step"
+LARGEST_BODY = 1024 * 1024
+
+_Scope: TypeAlias = MutableMapping[str, Any]
+_Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+
+_log = logging.getLogger("wrkflw")
+
+
+class _Answer(NamedTuple):
+    status: int
+    content: Mapping[str, object]
+
+
+class _Refused(Exception):
+    """The request ends here, with an answer."""
+
+    def __init__(self, status: int, error: str) -> None:
+        self.answer = _Answer(status, {"error": error})
+
+
+class _Disconnected(Exception):
+    """Nobody is there to hear an answer."""
+
+
+def create_queue_handler(
+    prefix: str,
+    handler: Handler,
+    *,
+    keys: Sequence[bytes] = (),
+    insecure: bool = False,
+    largest_body: int = LARGEST_BODY,
+    clock: Clock | None = None,
+) -> AsgiApp:
+    """An ASGI application that takes ``POST /.well-known/workflow/v1/flow`` and ``…/step`` for ``handler``.
+
+    ``prefix`` is what the names of its queues begin with, as :func:`~wrkflw.world.queue.prefix_of` gives it for a
+    namespace.  Requests must be signed with one of ``keys``, each of 32 bytes or more; the first signs, the others are
+    accepted as well.  ``insecure=True`` accepts any.  ``largest_body`` is in bytes.
+
+    It answers 200 ``{"ok": true}``; 200 ``{"timeoutSeconds": n}`` when the handler defers; 500 when it raises; 400 for
+    a missing header or body, or a foreign queue; 401 without a good signature; 404, 405 and 413.
+
+    Raises:
+        ValueError: there is no key, or one is too short.
+    """
+    return _Endpoint(prefix, handler, checked_keys(keys, insecure=insecure), largest_body, clock or SystemClock())
+
+
+class _Endpoint:
+    def __init__(self, prefix: str, handler: Handler, keys: Sequence[bytes], largest_body: int, clock: Clock) -> None:
+        self._prefix = prefix
+        self._handler = handler
+        self._largest_body = largest_body
+        self._verifier = Verifier(keys, clock) if keys else None
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _live(receive, send)
+        if scope["type"] != "http":
+            raise ValueError(f"deliveries come over HTTP, not {scope['type']!r}")
+        try:
+            answer = await self._answer(scope, receive)
+        except _Refused as refused:
+            answer = refused.answer
+        except _Disconnected:
+            return
+        body = to_json(answer.content)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: _Scope, receive: _Receive) -> _Answer:
+        if not str(scope["path"]).endswith((FLOW, STEP)):
+            raise _Refused(404, "not found")
+        if scope["method"] != "POST":
+            raise _Refused(405, "use POST")
+        headers = _headers_of(scope)
+        body = await self._read(headers, receive)
+        # Before anything of the request is looked at.
+        if self._verifier is not None and not self._verifier.accepts(headers, body):
+            raise _Refused(401, "the delivery is not signed")
+        delivery = self._delivery(headers, body)
+        try:
+            message = decode(body)
+        except WorldError as error:
+            raise _Refused(400, str(error)) from error
+        try:
+            deferred = await self._handler(message, delivery)
+        except Exception:  # noqa: BLE001  # whatever it is, the sender hears no more than that
+            _log.exception("message %s failed", delivery.message_id)
+            return _Answer(500, {"error": "the handler failed"})
+        return _Answer(200, {"ok": True} if deferred is None else {"timeoutSeconds": deferred.timeout_seconds})
+
+    async def _read(self, headers: Mapping[str, str], receive: _Receive) -> bytes:
+        announced = headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > self._largest_body:
+            raise _Refused(413, f"a body has at most {self._largest_body} bytes")
+        body = bytearray()
+        while True:
+            part = await receive()
+            if part["type"] == "http.disconnect":
+                raise _Disconnected
+            body += cast("bytes", part.get("body", b""))
+            if len(body) > self._largest_body:
+                raise _Refused(413, f"a body has at most {self._largest_body} bytes")
+            if not part.get("more_body", False):
+                return bytes(body)
+
+    def _delivery(self, headers: Mapping[str, str], body: bytes) -> Delivery:
+        queue_name, message_id, attempt = (headers.get(name) for name in (QUEUE_NAME, MESSAGE_ID, ATTEMPT))
+        if not queue_name or not message_id or not attempt or not body:
+            raise _Refused(400, "missing required headers or body")
+        if not attempt.isdecimal() or not 0 < int(attempt) < 2**63:
+            raise _Refused(400, f"{ATTEMPT} is a number from 1")
+        try:
+            QueueName.parse(queue_name)
+        except WorldError as error:
+            raise _Refused(400, str(error)) from error
+        if not queue_name.startswith(self._prefix):
+            raise _Refused(400, "unhandled queue")
+        return Delivery(message_id, queue_name, int(attempt))
+
+
+def _headers_of(scope: _Scope) -> dict[str, str]:
+    pairs = cast("list[tuple[bytes, bytes]]", scope["headers"])
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+
+
+async def _live(receive: _Receive, send: _Send) -> None:
+    """Nothing is to be opened or closed."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,109 @@
+"""Deleting large payloads that nothing refers to: marked by looking at what refers to them, never by counting.
+
+What stands in the database is deleted by the transaction that sees it unused.  A blob is doomed first, in a transaction
+of its own; whoever writes the same payload from then on puts it into the row instead, and the row stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from wrkflw.clock import Clock, to_microseconds
+from wrkflw.errors import StoreError
+from wrkflw.world.payloads import GRACE, BlobStore
+from wrkflw.worlds.writer import Writer
+
+from . import compiled as sql
+from .database import Connection, Reads
+from .payloads import blob_name
+
+_AT_ONCE = 200
+"""Rows that one transaction deletes, and one statement looks at."""
+
+
+class Collector:
+    """``blobs`` is where large payloads are that the database has not."""
+
+    def __init__(self, writer: Writer, read: Reads, namespace: str, clock: Clock, blobs: BlobStore | None) -> None:
+        self._writer = writer
+        self._read = read
+        self._namespace = namespace
+        self._clock = clock
+        self._blobs = blobs
+        self._prefix = blob_name(namespace, "")
+
+    async def collect(self, *, grace: timedelta = GRACE) -> int:
+        cutoff = self._clock.now() - grace
+        gone, after = 0, ""
+        while rows := self._read.all(
+            sql.PAYLOADS_MARKED,
+            namespace=self._namespace,
+            after=after,
+            cutoff=to_microseconds(cutoff),
+            row_limit=_AT_ONCE,
+        ):
+            gone += await self._sweep([row[0] for row in rows if row[1]], cutoff)
+            after = rows[-1][0]
+        if self._blobs is not None:
+            gone += await self._sweep_strays(self._blobs, cutoff)
+        return gone
+
+    async def _sweep(self, unused: Sequence[str], cutoff: datetime) -> int:
+        """Delete those that are still unused when it is their turn."""
+        if not unused:
+            await asyncio.sleep(0)  # the loop has others to serve, between one look and the next
+            return 0
+
+        def work(connection: Connection) -> tuple[int, list[str]]:
+            deleted, doomed = 0, list[str]()
+            for name in unused:
+                about = {"namespace": self._namespace, "sha256": name, "cutoff": to_microseconds(cutoff)}
+                if connection.run(sql.PAYLOAD_DELETE, **about):
+                    deleted += 1
+                elif self._blobs is not None and connection.run(sql.PAYLOAD_DOOM, **about):
+                    doomed.append(name)
+            return deleted, doomed
+
+        deleted, doomed = await self._writer.submit(work)
+        return deleted + await self._delete(doomed)
+
+    async def _sweep_strays(self, blobs: BlobStore, cutoff: datetime) -> int:
+        """Blobs whose writer died before it referred to them, or while it wrote."""
+
+        def old() -> list[str]:
+            return [name for name, at in blobs.list() if at < cutoff and name.startswith(self._prefix)]
+
+        try:
+            strays = await asyncio.to_thread(old)
+        except Exception as error:
+            raise StoreError(f"the blob store could not be listed: {error}; try again") from error
+        gone = 0
+        for first in range(0, len(strays), _AT_ONCE):
+            names = [name.removeprefix(self._prefix) for name in strays[first : first + _AT_ONCE]]
+            gone += await self._delete(await self._writer.submit(partial(self._doom, names)))
+        return gone
+
+    def _doom(self, names: Sequence[str], connection: Connection) -> list[str]:
+        """Those that have no row get one that keeps others from relying on the blob."""
+        return [name for name in names if connection.run(sql.PAYLOAD_STRAY, namespace=self._namespace, sha256=name)]
+
+    async def _delete(self, doomed: Sequence[str]) -> int:
+        if not doomed:
+            return 0
+        assert self._blobs is not None
+        delete = self._blobs.delete
+        try:
+            for name in doomed:
+                await asyncio.to_thread(delete, self._prefix + name)
+        except Exception as error:
+            raise StoreError(f"a blob could not be deleted: {error}; try again") from error
+
+        def work(connection: Connection) -> None:
+            for name in doomed:
+                connection.run(sql.PAYLOAD_GONE, namespace=self._namespace, sha256=name)
+
+        await self._writer.submit(work)
+        return len(doomed)

@@ -1,0 +1,54 @@
+"""The statements about what is removed some time after the end of a run."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import and_, bindparam, delete, null, or_, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from . import tables as t
+
+Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
+
+retained, expired, runs, events, chunks = (
+    t.Table.metadata.tables[name] for name in ("retained", "expired", "runs", "events", "chunks")
+)
+
+
+def at(name: str) -> Clause:
+    return cast("Clause", bindparam(name))
+
+
+_here = retained.c.namespace == at("namespace")
+_holds = or_(events.c.payload.is_not(None), events.c.payload_ref.is_not(None), events.c.data.is_not(None))
+_place = tuple_(chunks.c.after_slot, chunks.c.number)
+
+RETENTION_STATEMENTS: dict[str, Clause] = {
+    "RETAINED_INSERT": upsert(retained).on_conflict_do_nothing(),
+    "RETAINED_NEXT": select(retained.c.due_at).where(_here).order_by(retained.c.due_at).limit(1),
+    "RETAINED_DUE": select(retained.c.due_at, retained.c.run_no, runs.c.run_id)
+    .select_from(retained.outerjoin(runs, runs.c.run_no == retained.c.run_no))
+    .where(_here, retained.c.due_at <= at("now"))
+    .order_by(retained.c.due_at)
+    .limit(1),
+    "RETAINED_DELETE": delete(retained).where(
+        _here, retained.c.due_at == at("due_at"), retained.c.run_no == at("run_no")
+    ),
+    "EXPIRED_AT": select(expired.c.expired_at).where(expired.c.run_no == at("run_no")),
+    "EXPIRED_INSERT": upsert(expired).on_conflict_do_nothing(),
+    "EXPIRED_DELETE": delete(expired).where(expired.c.run_no == at("run_no")),
+    "EVENTS_HELD": select(events.c.slot, events.c.event_type, events.c.data, events.c.codec)
+    .where(events.c.run_no == at("run_no"), events.c.slot > at("after"), _holds)
+    .order_by(events.c.slot)
+    .limit(at("row_limit")),
+    "EVENT_EMPTY": update(events)
+    .where(and_(events.c.run_no == at("no"), events.c.slot == at("place")))
+    .values(data=at("data"), codec=at("codec"), payload=null(), payload_ref=null()),
+    "CHUNKS_FORGET": delete(chunks).where(
+        chunks.c.run_no == at("run_no"),
+        _place.in_(
+            select(chunks.c.after_slot, chunks.c.number).where(chunks.c.run_no == at("run_no")).limit(at("row_limit"))
+        ),
+    ),
+}
