@@ -35,6 +35,7 @@ class Sizes:
     """Runs that are in a step when their process is killed, in W6."""
     shared: int
     """Runs that two processes share in W9."""
+    schedules: int
 
 
 FULL = Sizes(
@@ -53,6 +54,7 @@ FULL = Sizes(
     fresh=5,
     killed=500,
     shared=2_000,
+    schedules=10_000,
 )
 QUICK = Sizes(
     repetitions=3,
@@ -70,6 +72,7 @@ QUICK = Sizes(
     fresh=2,
     killed=200,
     shared=400,
+    schedules=1_000,
 )
 
 

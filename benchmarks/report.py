@@ -51,6 +51,7 @@ WANTED: Mapping[tuple[str, str], Wanted] = {
     ("W10", "loop, limit-scaled"): Wanted(0.15, 0.2),
     ("W10", "chain, limit-scaled"): Wanted(0.15, 0.2),
     ("W10", "program, limit-scaled"): Wanted(0.15, 0.2),
+    ("W11", "CPU while idle"): Wanted(2, 2),
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wrkflw import Run, Runtime
 
-from . import cold, fan, multi, raw, recover, replay, resume, sleepers
+from . import cold, fan, multi, raw, recover, replay, resume, schedules, sleepers
 from .adding import Adding, Number, adding, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, paired, rates, timed
 
@@ -174,5 +174,6 @@ REGISTRY: dict[str, Workload] = {
     "W8": Workload("sleepers", sleepers.measure),
     "W9": Workload("multi", multi.measure),
     "W10": Workload("replay", replay.measure),
+    "W11": Workload("schedules", schedules.measure),
 }
 """By number, in the order in which they are measured."""

@@ -29,6 +29,7 @@ TINY = Sizes(
     fresh=1,
     killed=3,
     shared=4,
+    schedules=3,
 )
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from wrkflw import InvalidValueError, Runtime
 from wrkflw.engine.limits import Limits
 from wrkflw.settings import VARIABLES, Settings
 from wrkflw.world import events as e
+from wrkflw.world.errors import StoreRefusedError
 from wrkflw.world.payloads import INLINE_MAX, PAYLOAD_MAX
 from wrkflw.world.retention import DEFAULT_RETENTION
 from wrkflw.worlds import SqliteWorld
@@ -78,6 +80,7 @@ def test_every_variable_sets_its_field() -> None:
         ("WRKFLW_MAX_EVENTS", "many"),
         ("WRKFLW_MAX_EVENTS", "1e3"),
         ("WRKFLW_LEASE_SECONDS", "0"),
+        ("WRKFLW_POLL_SECONDS", "1e-320"),
         ("WRKFLW_LEASE_SECONDS", "nan"),
         ("WRKFLW_LEASE_SECONDS", "inf"),
         ("WRKFLW_RETENTION_SECONDS", "-1"),
@@ -157,6 +160,56 @@ async def test_an_argument_wins_over_its_variable(monkeypatch: pytest.MonkeyPatc
         assert runtime.limits.events == 7
 
     assert databases_in(tmp_path) == ["given.db"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ({"database": ""}, "database= cannot be ''; give a text without control characters"),
+        ({"concurrency": 0}, "concurrency= cannot be 0; give a whole number from 1 to 100,000"),
+        ({"concurrency": 1.5}, "concurrency= cannot be 1.5; give a whole number from 1 to 100,000"),
+        ({"durability": "FULL"}, "durability= cannot be 'FULL'; give 'full' or 'normal'"),
+        (
+            {"namespace": "My Shop"},
+            "namespace= cannot be 'My Shop'; give small letters and digits, a letter first, at most 63",
+        ),
+        ({"lease": "0s"}, "lease= cannot be '0s'; give more than 0s"),
+        (
+            {"world": SqliteWorld(":memory:"), "lease": "1m"},
+            "lease= has no effect beside world=; give it to that World",
+        ),
+        (
+            {"world": SqliteWorld(":memory:"), "codec": "any"},
+            "codec= has no effect beside world=; give it to that World",
+        ),
+    ],
+)
+def test_an_argument_that_may_not_be_is_refused_in_words(argument: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidValueError) as refused:
+        Runtime(**argument)
+
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("app.db", "'app.db' is not a database this version knows; use 'sqlite:///path/to/file.db' or ':memory:'"),
+        (
+            "postgresql://ada:secret@db/app",
+            "'postgresql://…' is not a database this version knows; use 'sqlite:///path/to/file.db' or ':memory:'",
+        ),
+        (
+            "sqlite:///app.db?mode=ro",
+            "'sqlite:///app.db?mode=ro' has options, and a SQLite file takes none; leave out what is behind '?'",
+        ),
+    ],
+)
+def test_a_url_of_no_database_is_refused_without_its_password(url: str, sentence: str) -> None:
+    with pytest.raises(StoreRefusedError) as refused:
+        Runtime(url)
+
+    assert str(refused.value) == sentence
 
 
 def databases_in(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .world.payloads import Place
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _LONGEST_ID = 255
+_CHECK_BYTES = 8
 
 
 class AesGcm:
@@ -42,33 +43,50 @@ class AesGcm:
         if current not in keys:
             raise ValueError(f"there is no key {current!r}; add it to keys=")
         for key_id, key in keys.items():
+            if not isinstance(key, bytes):
+                raise ValueError(f"key {key_id!r} is a {type(key).__name__}; AES-256 needs {_KEY_BYTES} bytes")
             if len(key) != _KEY_BYTES:
                 raise ValueError(f"key {key_id!r} has {len(key)} bytes; AES-256 needs {_KEY_BYTES}")
             if not 0 < len(key_id.encode()) <= _LONGEST_ID:
                 raise ValueError(f"{key_id[:80]!r} cannot be the id of a key; use 1 to {_LONGEST_ID} bytes")
-        self._keys = {key_id: (_aead(key), _nonce_key(key)) for key_id, key in keys.items()}
+        self._keys = {key_id: _Key(_aead(key), _nonce_key(key), _check(key)) for key_id, key in keys.items()}
         self._current = current
 
     def encode(self, data: bytes, place: Place, /) -> bytes:
         key_id = self._current.encode()
-        aead, nonce_key = self._keys[self._current]
+        aead, nonce_key, check = self._keys[self._current]
         bound = _bound(key_id, place)
         # What many refer to must come out the same; else the nonce is chance, for a place may be written twice.
         nonce = os.urandom(_NONCE_BYTES) if place.run_id is not None else _nonce(nonce_key, bound, data)
-        return bytes([len(key_id)]) + key_id + nonce + aead.encrypt(nonce, data, bound)
+        return bytes([len(key_id)]) + key_id + check + nonce + aead.encrypt(nonce, data, bound)
 
     def decode(self, stored: bytes, place: Place, /) -> bytes:
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # an extra
 
-        start = 1 + (stored[0] if stored else 0)
-        key_id, nonce, sealed = stored[1:start], stored[start : start + _NONCE_BYTES], stored[start + _NONCE_BYTES :]
+        key_id, rest = _split(stored[1:], stored[0] if stored else 0)
+        check, rest = _split(rest, _CHECK_BYTES)
+        nonce, sealed = _split(rest, _NONCE_BYTES)
         name = key_id.decode(errors="replace")
         if name not in self._keys:
             raise LookupError(f"there is no key {name!r}; add it to keys=")
+        key = self._keys[name]
+        if check != key.check:  # no damage: who took it for damage would pause the run, under a key nobody else has
+            raise LookupError(f"another key that was called {name!r} wrote it; give that one")
         try:
-            return self._keys[name][0].decrypt(nonce, sealed, _bound(key_id, place))
+            return key.aead.decrypt(nonce, sealed, _bound(key_id, place))
         except (InvalidTag, ValueError) as error:
             raise ValueError(f"key {name!r} did not write it here: it was changed, or belongs elsewhere") from error
+
+
+class _Key(NamedTuple):
+    aead: AESGCM
+    nonce_key: bytes
+    check: bytes
+    """Stored with every payload: it tells whether this is the key that encrypted it."""
+
+
+def _split(data: bytes, at: int) -> tuple[bytes, bytes]:
+    return data[:at], data[at:]
 
 
 def _aead(key: bytes) -> AESGCM:
@@ -82,6 +100,10 @@ def _aead(key: bytes) -> AESGCM:
 def _nonce_key(key: bytes) -> bytes:
     """A key of its own for nonces that follow from the content: one key should do one thing."""
     return hmac.digest(key, b"wrkflw nonce of a large payload", "sha256")
+
+
+def _check(key: bytes) -> bytes:
+    return hmac.digest(key, b"wrkflw check of a key", "sha256")[:_CHECK_BYTES]
 
 
 def _nonce(key: bytes, bound: bytes, data: bytes) -> bytes:

@@ -115,6 +115,7 @@ class Fork(Generic[WInT, WOutT, StateT]):
             DefinitionChangedError: what is to be taken over does not fit the workflow as it is now.
             RunFinishedError: the run completed, and nothing says where to fork it.
             RunNotFoundError: there is no run to fork.
+            RunExpiredError: what it held was removed, see ``retention=``.
             StoreError: nothing could be recorded.
         """
         patience = None if wait is None else parse_duration(wait)

@@ -30,6 +30,7 @@ from .events import check_event
 from .forks import Fork
 from .lookout import Lookout
 from .results import RunResult, Snapshot, StreamItem
+from .runs import check_reason
 from .steps import ITSELF, check_step
 from .streams import Place, bytes_of, stream_of
 from .world.entities import Run as RunEntity
@@ -74,6 +75,18 @@ def _check_attributes(attributes: Mapping[Any, Any]) -> None:  # of anything: no
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is a str that can be stored and is not empty: names of files may hold what is no text."""
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _shown(value: object) -> str:
+    return repr(value[:140]) if isinstance(value, str) else repr(value)[:140]
+
+
 class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     """One execution of a workflow.  Many handles may point at one run.
 
@@ -114,10 +127,13 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """The handle of a run to be, or of the one that holds the key."""
         definition = runtime.define(workflow)
         _check_attributes(attributes or {})
-        if run_id is not None and not _RUN_ID.fullmatch(run_id):
+        if run_id is not None and not (_is_text(run_id) and _RUN_ID.fullmatch(run_id)):
             cure = "use letters, digits, '_' and '-', at most 128"
-            raise InvalidValueError.because(f"{run_id[:140]!r}", "cannot be a run id", cure=cure)
+            raise InvalidValueError.because(_shown(run_id), "cannot be a run id", cure=cure)
         if idempotency_key is not None:
+            if not _is_text(idempotency_key):
+                shown = _shown(idempotency_key)
+                raise InvalidValueError.because(shown, "cannot be an idempotency key", cure="give a text, not empty")
             holder = await runtime.world.storage.runs.find(workflow.id, idempotency_key)
             if holder is not None:
                 if on_conflict == "fail":
@@ -427,8 +443,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def pause(self, reason: str | None = None) -> None:
         """Start nothing more of the run until it is unpaused; a body that runs is finished and recorded.
 
-        Durable when it returns, and over restarts.  Pausing a paused run does nothing.  Raises RunFinishedError.
+        Durable when it returns, and over restarts.  Pausing a paused run does nothing.  Raises RunFinishedError,
+        and InvalidValueError for a ``reason`` that is none.
         """
+        check_reason(reason)
         with self._started():
             await self._runtime.runs.record(self._run_id, RunPaused(reason=reason))
 
@@ -456,8 +474,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         return snapshot_of(self._journal, entity, self._definition)
 
     async def events(self) -> AsyncIterator[StoredEvent]:
-        """The log of the run so far, in order."""
-        for event in (await self._runtime.world.storage.events.list(self._run_id)).data:
+        """The log of the run so far, in order.  Raises RunNotFoundError when it was never started."""
+        with self._started():
+            log = await self._runtime.runs.log(self._run_id)
+        for event in log:
             yield event
 
     def stream(
@@ -477,7 +497,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """The chunks of one stream, live, until it is closed or the run has ended.
 
         ``start_index`` counts chunks; a negative one counts from the end.  Chunks of a body that began again are left
-        out, unless they were given before that; no other gets their index.  Raises RunNotFoundError.
+        out, unless they were given before that; no other gets their index.  Raises RunNotFoundError,
+        and InvalidValueError for what cannot be the name of a stream.
         """
         return bytes_of(self._runtime, self._run_id, name, start_index)
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias, get_args
 
 from .engine.definition import Definition
 from .engine.journal import Journal
 from .engine.views import info_of, snapshot_of
-from .errors import RunFinishedError, RunNotFoundError
+from .errors import InvalidValueError, RunFinishedError, RunNotFoundError
 from .results import Page, RunInfo, RunStatus, Snapshot, WaitingFor
 from .world.entities import Run as RunEntity
 from .world.errors import EntityConflictError, WorkflowRunNotFoundError
-from .world.events import RunCancelled, RunPaused, RunResumed
+from .world.events import RunCancelled, RunPaused, RunResumed, StoredEvent
 from .world.storage import PageRequest, RunFilter, Storage
 
 if TYPE_CHECKING:
     from .builder import Workflow
 
+_LONGEST_REASON = 512
 CancelOutcome: TypeAlias = Literal["cancelled", "finished", "not_found"]
 
 
@@ -43,11 +44,15 @@ class Runs:
     ) -> Page[RunInfo]:
         """Newest first, up to 1,000 a page.  ``since`` (inclusive) and ``until`` are about the run's creation.
 
-        An empty ``status`` list matches nothing.  Raises WorldError for a cursor that is not of this listing.
+        An empty ``status`` list matches nothing.  Raises InvalidValueError for a status that no run has, WorldError for
+        a cursor that is not of this listing.
         """
+        statuses = [status] if isinstance(status, str) else status
+        _check("status=", statuses or (), get_args(RunStatus))
+        _check("waiting_for=", () if waiting_for is None else [waiting_for], get_args(WaitingFor))
         where = RunFilter(
             workflow_name=workflow if isinstance(workflow, str) or workflow is None else workflow.id,
-            statuses=[status] if isinstance(status, str) else status,
+            statuses=statuses,
             detail=waiting_for,
             attributes=attributes,
             since=since,
@@ -68,8 +73,9 @@ class Runs:
     async def cancel(self, run_id: str, reason: str | None = None) -> bool:
         """Durable when it returns: True when the run is now, or was, cancelled; False when it had ended otherwise.
 
-        Raises RunNotFoundError.
+        Raises RunNotFoundError, and InvalidValueError for a ``reason`` that is none.
         """
+        check_reason(reason)
         try:
             await self._storage().events.create(run_id, RunCancelled(cancel_reason=reason), resolve_data="none")
         except WorkflowRunNotFoundError as error:
@@ -121,7 +127,25 @@ class Runs:
             raise RunNotFoundError(run_id) from error
 
     async def journal(self, run_id: str) -> Journal:
+        return Journal.of(run_id, await self.log(run_id))
+
+    async def log(self, run_id: str) -> Sequence[StoredEvent]:
+        """All events of the run, in order.  Raises RunNotFoundError."""
         try:
-            return Journal.of(run_id, (await self._storage().events.list(run_id)).data)
+            return (await self._storage().events.list(run_id)).data
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
+
+
+def check_reason(reason: object) -> None:
+    """Raises InvalidValueError unless it is a short text, or None."""
+    if reason is not None and (not isinstance(reason, str) or len(reason) > _LONGEST_REASON):
+        problem = f"has {len(reason)} characters" if isinstance(reason, str) else f"cannot be {reason!r}"
+        raise InvalidValueError.because("reason=", problem, cure=f"give a text of at most {_LONGEST_REASON}")
+
+
+def _check(argument: str, given: Sequence[object], known: Sequence[str]) -> None:
+    for one in given:
+        if one not in known:
+            cure = f"give {', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+            raise InvalidValueError.because(argument, f"cannot be {one!r}", cure=cure)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, Self, TypeAlias, cast
 
 from .errors import InvalidValueError
@@ -64,14 +64,14 @@ def _whole(least: int, most: int) -> Kind:
     return Kind(f"a whole number from {least:,} to {most:,}", read)
 
 
-def _seconds(most: int) -> Kind:
+def _seconds(least: float, most: int) -> Kind:
     def read(text: str) -> float:
         number = float(text)
-        if not 0 < number <= most:
+        if not least <= number <= most:
             raise ValueError
         return number
 
-    return Kind(f"a number of seconds above 0, at most {most:,}", read)
+    return Kind(f"a number of seconds from {least} to {most:,}", read)
 
 
 def _flag(text: str) -> bool:
@@ -98,7 +98,7 @@ _MIB = 1024 * 1024
 _ROLE, _DURABILITY = _one_of("both", "producer", "worker"), _one_of("full", "normal")
 _INLINE, _PAYLOAD = _whole(0, _MIB), _whole(1, 1024 * _MIB)
 _FEW, _MANY = _whole(1, 100_000), _whole(1, 10_000_000)
-_UP_TO_A_DAY = _seconds(_DAY)
+_UP_TO_A_DAY = _seconds(0.001, _DAY)
 
 
 def _may_be(kind: Kind, meaning: str) -> Mapping[str, object]:
@@ -132,7 +132,10 @@ class Settings:
     )
     payload_max: int = field(default=64 * _MIB, metadata=_may_be(_PAYLOAD, "bytes that no payload may exceed"))
     blob_url: str | None = field(
-        default=None, metadata=_may_be(_TEXT, "where large payloads go; without it, the database")
+        default=None,
+        metadata=_may_be(
+            _TEXT, "where large payloads go: `file:///path/to/folder`, `s3://bucket/prefix`; without it, the database"
+        ),
     )
     max_events: int = field(default=25_000, metadata=_may_be(_MANY, "events of one run"))
     max_deliveries: int = field(
@@ -168,7 +171,18 @@ class Settings:
                 guess = did_you_mean(name.removeprefix(PREFIX), known, lambda word: PREFIX + word) or "; remove it"
                 warnings.warn(f"{name} is no setting of wrkflw{guess}", stacklevel=3)
         given = {name: text for name in variables if (text := environment.get(name))}
-        return cls(**{variables[name].field: _read(variables[name], text) for name, text in given.items()})
+        return cls(**{variables[name].field: _read(variables[name], name, text) for name, text in given.items()})
+
+    def with_arguments(self, arguments: Mapping[str, object]) -> Self:
+        """These settings, but for the ``arguments`` of a runtime that are not None.
+
+        Raises InvalidValueError for a value that may not be.
+        """
+        variables = {variable.field: variable for variable in VARIABLES}
+        given = {_ARGUMENTS.get(name, name): (name, value) for name, value in arguments.items() if value is not None}
+        return replace(
+            self, **{field: _read(variables[field], f"{name}=", value) for field, (name, value) in given.items()}
+        )
 
 
 VARIABLES: tuple[Variable, ...] = tuple(
@@ -179,9 +193,13 @@ VARIABLES: tuple[Variable, ...] = tuple(
 )
 
 
-def _read(variable: Variable, text: str) -> Any:
+_ARGUMENTS = {"database": "database_url", "concurrency": "worker_concurrency"}
+"""Where an argument of a runtime has another name than its field."""
+
+
+def _read(variable: Variable, name: str, value: object) -> Any:
     try:
-        return variable.kind.read(text)
+        return variable.kind.read(str(value))
     except (ValueError, KeyError, OverflowError) as error:
-        cure = f"give {variable.kind.allowed}"
-        raise InvalidValueError.because(variable.name, f"cannot be {text[:80]!r}", cure=cure) from error
+        shown = repr(value[:80]) if isinstance(value, str) else repr(value)[:80]
+        raise InvalidValueError.because(name, f"cannot be {shown}", cure=f"give {variable.kind.allowed}") from error

@@ -19,7 +19,7 @@ from .world import events as e
 from .world.errors import WorkflowRunNotFoundError
 from .world.live import Pages, chunks_of
 from .world.storage import PageRequest
-from .world.streamer import Chunk, Item, Position
+from .world.streamer import LONGEST_NAME, Chunk, Item, Position, can_be_called
 
 if TYPE_CHECKING:
     from .engine.driver import Driver
@@ -170,7 +170,13 @@ class _Keys:
 
 
 async def bytes_of(runtime: Runtime, run_id: str, name: str, start_index: int) -> AsyncIterator[bytes]:
-    """The chunks of one stream from an index on; a negative one counts from the end.  Raises RunNotFoundError."""
+    """The chunks of one stream from an index on; a negative one counts from the end.
+
+    Raises RunNotFoundError, InvalidValueError.
+    """
+    if not can_be_called(name):  # nothing would ever come
+        cure = f"use 1 to {LONGEST_NAME} printable characters"
+        raise InvalidValueError.because(repr(name)[:80], "cannot be the name of a stream", cure=cure)
     run = Watched(runtime, run_id)
     await run.last_slot()  # there is such a run
     with run.found():

@@ -104,6 +104,24 @@ async def test_an_encrypted_run_leaves_nothing_to_read_and_its_key_can_be_rotate
     assert SECRET.encode() not in everything_in(tmp_path)
 
 
+async def test_who_has_another_key_of_that_name_leaves_the_run_as_it_was(
+    tmp_path: Path, workflow: Workflow[str, str, None]
+) -> None:
+    """To pause it would be to write into its log with a key that nobody else has."""
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    right, wrong = (AesGcm(keys={"2026-01": key}, current="2026-01") for key in KEYS.values())
+    async with Runtime(url, workflows=[workflow], codec=right, worker=False):
+        await (await workflow.create_run(run_id="r-1")).enqueue(SECRET)
+    async with Runtime(url, workflows=[workflow], codec=wrong) as runtime:
+        with pytest.raises(StoreError, match=r"another key that was called '2026-01' wrote it; give that one$"):
+            await (await workflow.get_run("r-1")).result()
+        assert (await runtime.runs.get("r-1")).waiting_for != "paused"
+    async with Runtime(url, workflows=[workflow], codec=right):
+        result = await (await workflow.get_run("r-1")).send_event(GO, SECRET)
+
+    assert isinstance(result, Completed)
+
+
 async def test_without_its_key_a_run_waits_for_one_who_has_it(
     tmp_path: Path, workflow: Workflow[str, str, None]
 ) -> None:

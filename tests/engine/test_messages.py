@@ -91,6 +91,23 @@ async def test_what_a_message_hands_in_is_recorded_once(clock: ManualClock) -> N
         assert result.output == 42
 
 
+async def test_what_comes_by_the_queue_of_another_workflow_is_not_done_by_that(clock: ManualClock) -> None:
+    handed = e.SignalReceived(signal_type="paid", payload_data=b"40")
+    async with Runtime(":memory:", clock=clock, workflows=[order]) as runtime:
+        await runtime.world.storage.events.create("r-1", e.RunCreated(workflow_name="shop", input=b"2"))
+        await runtime.world.queue.queue(ORDER, Invocation("r-1", hook_input=handed))
+        await settle()
+        assert (await runtime.runs.get("r-1")).status == "pending"
+
+        runtime.define(shop)
+        clock.turn("5s")
+        await settle()
+
+        result = await (await shop.get_run("r-1")).result()
+        assert isinstance(result, Completed)
+        assert result.output == 42
+
+
 async def test_a_message_of_an_unknown_workflow_waits_until_it_is_known(clock: ManualClock) -> None:
     async with Runtime(":memory:", clock=clock) as runtime:
         lost = e.RunCreated(workflow_name="order", input=b"21")

@@ -11,7 +11,9 @@ import pytest
 import wrkflw
 from tests.clocks import ManualClock, settle
 from wrkflw import InvalidValueError, Run, Runtime, StepContext, Workflow, create_workflow, step
+from wrkflw.world import events as e
 from wrkflw.world.errors import RunExpiredError, StreamExpiredError
+from wrkflw.world.retention import RETENTION
 from wrkflw.worlds.sqlite import SqliteWorld
 
 
@@ -105,6 +107,20 @@ async def test_a_later_run_does_not_put_off_an_earlier_one(runtime: Runtime, clo
 
     clock.turn("30m")
     assert await has_expired(runtime, second)
+
+
+async def test_a_run_that_says_itself_how_long_it_is_kept_is_seen_within_a_minute(
+    runtime: Runtime, clock: ManualClock
+) -> None:
+    runtime.define(keeping("1h"))
+    stamped = e.RunCreated(workflow_name="another", attributes={RETENTION: "0"}, allow_reserved_attributes=True)
+    await runtime.world.storage.events.create("r-1", stamped)
+    await runtime.runs.cancel("r-1")
+
+    clock.turn("1m")
+    await settle()
+
+    assert (await runtime.world.storage.runs.get("r-1", resolve_data="none")).expired_at is not None
 
 
 async def test_what_fell_due_while_nobody_was_there_is_done_at_the_start(clock: ManualClock, database: str) -> None:

@@ -95,6 +95,21 @@ async def test_reserved_attributes_need_to_be_allowed(world: SqliteWorld) -> Non
         await new_run(world, **{"$retention": "60"})
 
 
+async def test_a_run_cannot_be_kept_for_no_number_of_seconds(world: SqliteWorld) -> None:
+    run_id = await new_run(world)
+    allowed = {"allow_reserved_attributes": True}
+    nothing = change(None, **{"$retention": ""}).model_copy(update=allowed)
+
+    with pytest.raises(WorldError, match="'\\$retention' cannot be ''; give it a whole number of seconds"):
+        await world.storage.events.create(run_id, nothing)
+    with pytest.raises(WorldError, match="'\\$retention' cannot be ''"):
+        await world.storage.events.create(
+            None, e.RunCreated(workflow_name="greet", attributes={"$retention": ""}, **allowed)
+        )
+    await world.storage.events.create(run_id, change(None, **{"$retention": None}).model_copy(update=allowed))
+    await world.storage.events.create(run_id, e.RunCancelled())
+
+
 async def test_a_batch_that_creates_a_run_sets_its_attributes(world: SqliteWorld) -> None:
     from wrkflw.world.storage import Claim
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clocks import START, ManualClock
 from wrkflw.world import events as e
-from wrkflw.world.errors import RunExpiredError, WorldError
+from wrkflw.world.errors import EntityConflictError, PreconditionFailedError, RunExpiredError, WorldError
 from wrkflw.world.storage import Claim, RunFence
 from wrkflw.worlds.sqlite import SqliteWorld
 
@@ -114,3 +114,69 @@ async def test_only_what_comes_from_outside_takes_a_run_along(world: SqliteWorld
         await world.storage.events.create(run_id, e.RunPaused(), claim=claim)
     with pytest.raises(WorldError, match="who writes 'signal_received' cannot claim the run by it"):
         await world.storage.events.create(run_id, SIGNAL, claim=claim, fence=RunFence(0))
+
+
+# --- with what comes of it ---------------------------------------------------------------------------
+
+STEP = (e.StepCreated(correlation_id="step_1", step_name="ship", key="ship"), e.StepStarted(correlation_id="step_1"))
+
+
+async def test_what_comes_of_an_answer_is_written_with_it(world: SqliteWorld, run_id: str) -> None:
+    result = await world.storage.events.create_batch(run_id, [ANSWER, *STEP], claim=Claim(world.owner), expect_slot=4)
+
+    run = await world.storage.runs.get(run_id)
+    assert (run.owner, run.epoch, run.wake_at, run.last_slot) == (world.owner, 1, None, 7)
+    assert (result.epoch, result.last_slot, result.refused) == (1, 7, False)
+    assert [stored.epoch for stored in (await log_of(world, run_id))[4:]] == [None, 1, 1]
+    written = await world.storage.events.create_batch(run_id, [e.RunCompleted()], fence=RunFence(1))
+    assert written.last_slot == 8
+    await assert_the_views_are_the_fold(world, run_id)
+
+
+async def test_what_comes_of_an_answer_may_be_the_end(world: SqliteWorld, run_id: str) -> None:
+    result = await world.storage.events.create_batch(run_id, [SIGNAL, e.RunCompleted()], claim=Claim(world.owner))
+
+    run = await world.storage.runs.get(run_id)
+    assert (run.status, run.owner, run.epoch, result.epoch) == ("completed", None, 1, 1)
+    await assert_the_views_are_the_fold(world, run_id)
+
+
+async def test_nothing_is_written_to_a_run_that_has_moved_on(world: SqliteWorld, run_id: str) -> None:
+    await world.storage.events.create(run_id, SIGNAL)
+
+    with pytest.raises(PreconditionFailedError):
+        await world.storage.events.create_batch(run_id, [ANSWER, *STEP], claim=Claim(world.owner), expect_slot=4)
+    assert ((await world.storage.runs.get(run_id)).owner, len(await log_of(world, run_id))) == (None, 5)
+
+
+@pytest.mark.parametrize("owner", ["alive", "dead"])
+@pytest.mark.parametrize("events", [(ANSWER,), (ANSWER, *STEP)], ids=["alone", "with a step"])
+async def test_nothing_is_written_to_a_run_that_somebody_has(
+    owner: str, events: tuple[e.NewEvent, ...], world: SqliteWorld, run_id: str
+) -> None:
+    await world.storage.runs.claim(run_id, owner=world.owner if owner == "alive" else "own_dead")
+
+    with pytest.raises(EntityConflictError):
+        await world.storage.events.create_batch(run_id, events, claim=Claim(world.owner))
+    assert ((await world.storage.runs.get(run_id)).epoch, len(await log_of(world, run_id))) == (1, 4)
+
+
+async def test_nothing_is_written_to_a_run_that_is_paused(world: SqliteWorld, run_id: str) -> None:
+    await world.storage.events.create(run_id, e.RunPaused())
+
+    with pytest.raises(EntityConflictError, match=f"run {run_id} cannot be claimed by a batch"):
+        await world.storage.events.create_batch(run_id, [ANSWER], claim=Claim(world.owner))
+    assert len(await log_of(world, run_id)) == 5
+
+
+async def test_what_is_refused_behind_an_answer_refuses_the_answer(world: SqliteWorld, run_id: str) -> None:
+    with pytest.raises(WorldError, match="step_1"):
+        await world.storage.events.create_batch(run_id, [ANSWER, STEP[1]], claim=Claim(world.owner))
+    assert ((await world.storage.runs.get(run_id)).owner, len(await log_of(world, run_id))) == (None, 4)
+
+
+async def test_a_run_is_taken_over_by_one_event_from_outside_and_no_other(world: SqliteWorld, run_id: str) -> None:
+    for events in ([e.RunResumed()], [*STEP, ANSWER], [ANSWER, SIGNAL]):
+        with pytest.raises(WorldError, match="batch"):
+            await world.storage.events.create_batch(run_id, events, claim=Claim(world.owner))
+    assert len(await log_of(world, run_id)) == 4

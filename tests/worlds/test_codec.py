@@ -6,6 +6,7 @@ import sqlite3
 import zlib
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,10 +92,11 @@ def test_the_key_that_is_missing_is_named() -> None:
     [
         ({"a": OLD}, "b", "there is no key 'b'; add it to keys="),
         ({"a": OLD, "b": b"short"}, "a", "key 'b' has 5 bytes; AES-256 needs 32"),
+        ({"a": "o" * 32}, "a", "key 'a' is a str; AES-256 needs 32 bytes"),
         ({"": OLD}, "", "'' cannot be the id of a key; use 1 to 255 bytes"),
     ],
 )
-def test_keys_that_cannot_be_are_refused(keys: dict[str, bytes], current: str, sentence: str) -> None:
+def test_keys_that_cannot_be_are_refused(keys: dict[str, Any], current: str, sentence: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011  # the whole sentence is compared
         AesGcm(keys=keys, current=current)
     assert str(refused.value) == sentence
@@ -222,8 +224,7 @@ async def test_chunks_cannot_change_places(clock: ManualClock) -> None:
         ),
         (
             AesGcm(keys={"2026-01": NEW}, current="2026-01"),
-            "slot 1 of run 'r-1' cannot be read: key '2026-01' did not write it here: it was changed, or belongs "
-            "elsewhere; restore it from a backup",
+            "slot 1 of run 'r-1' cannot be decoded: another key that was called '2026-01' wrote it; give that one",
         ),
     ],
     ids=["no codec", "no key", "wrong key"],

@@ -518,6 +518,31 @@ async def test_a_run_that_was_given_up_in_good_order_is_forgiven(world: SqliteWo
     assert await taken(world) == ["r-1"]
 
 
+async def test_a_run_is_given_up_by_its_own_namespace_whoever_else_is_at_the_file(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async def opened(namespace: str) -> SqliteWorld:
+        world = SqliteWorld(tmp_path / "a.db", namespace=namespace, clock=clock, max_deliveries=2)
+        await world.start()
+        return world
+
+    others = await opened("others")
+    for _ in range(2):
+        ours = await opened("ours")
+        if (await ours.storage.runs.list()).data == []:
+            await ours.storage.events.create("r-1", CREATED)
+        assert await taken(ours) == ["r-1"]
+        ours.abandon()
+        assert await taken(others) == []
+
+    ours = await opened("ours")
+    assert await taken(ours) == []
+    assert (await ours.storage.runs.get("r-1")).error_code == "MAX_DELIVERIES_EXCEEDED"
+    assert len((await ours.queue.dead_letters()).data) == 1
+    await ours.close()
+    await others.close()
+
+
 async def test_a_process_that_leaves_in_good_order_counts_for_nothing(tmp_path: Path, clock: ManualClock) -> None:
     world = SqliteWorld(tmp_path / "a.db", clock=clock, max_deliveries=1)
     await world.start()

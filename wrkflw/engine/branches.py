@@ -113,11 +113,11 @@ class Branches:
     @contextmanager
     def listening(self) -> Generator[None]:
         """Meanwhile they hear of what others write to the run."""
-        self._drive.bells.add(self._ring)
+        self._drive.bells[self._ring] = None
         try:
             yield
         finally:
-            self._drive.bells.discard(self._ring)
+            self._drive.bells.pop(self._ring, None)
 
     def verdict(self) -> None:
         """Raise what decides the block, if something does: a failure before a bail, the first of its kind."""

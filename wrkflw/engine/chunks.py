@@ -41,15 +41,18 @@ class NotWrittenError(Exception):
 
 
 class Chunks:
-    """The chunks of one run, while this process owns it; made on its loop.  ``limit`` is the most bytes of a chunk."""
+    """The chunks of one run, while this process owns it; made on its loop.
 
-    def __init__(self, streamer: Streamer, recorder: Recorder, limit: int) -> None:
+    ``limit`` is the most bytes of a chunk.  ``room`` guards what threads and the loop share; many runs may have one.
+    """
+
+    def __init__(self, streamer: Streamer, recorder: Recorder, limit: int, room: threading.Condition) -> None:
         self._streamer = streamer
         self._recorder = recorder
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._lock = threading.Condition()
+        self._lock = room
         self._weight = 0
         """What is on its way, in bytes."""
         self._waiting: deque[tuple[StepCall, NewChunk]] = deque()
@@ -98,7 +101,8 @@ class Chunks:
         """The try is over, and writes no more.  Whether it has written."""
         with self._lock:
             call.left = True
-            self._lock.notify_all()
+            if self._weight:  # else nobody waits for room
+                self._lock.notify_all()
         return call.written > 0
 
     @property

@@ -1,15 +1,32 @@
-"""A run whose record cannot be read is paused, so that the others go on and somebody hears of it."""
+"""A record that cannot be read: told from code that has changed; its run is paused, so that the others go on."""
 
 from __future__ import annotations
 
 import logging
 
-from wrkflw.errors import WrkflwError
+from wrkflw.errors import InvalidValueError, WrkflwError
+from wrkflw.schemas import Schema, plain
 from wrkflw.world import events as e
 from wrkflw.world.errors import DamagedPayloadError
 from wrkflw.world.storage import Storage
 
 _log = logging.getLogger("wrkflw")
+
+
+def read(schema: Schema, data: bytes, what: str, run_id: str) -> object:
+    """A recorded value.
+
+    Raises InvalidValueError when it does not fit the type, DamagedPayloadError when it is not even JSON, as all that is
+    written.
+    """
+    try:
+        return schema.load(data, what)
+    except InvalidValueError:
+        try:
+            plain(data)
+        except ValueError as error:
+            raise DamagedPayloadError(run_id, what, f"it is no JSON any more: {error}") from error
+        raise
 
 
 async def pause_if_damaged(storage: Storage, run_id: str, error: BaseException) -> None:

@@ -22,7 +22,7 @@ from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
 from wrkflw.world.storage import Storage
 
-from . import failures
+from . import damage, failures
 from .definition import Definition
 from .fitting import check_fits
 from .interpreter import Interpreter
@@ -67,8 +67,8 @@ class Drive:
         self.journal = journal
         self.recorder = make_recorder(services.storage, services.owner, journal, epoch)
         self.steps = Stepping(self)
-        self.bells: set[Callable[[], None]] = set()
-        """Who is to be told that somebody else wrote to the run."""
+        self.bells: dict[Callable[[], None], None] = {}
+        """Who is to be told that somebody else wrote to the run, in this order."""
         self.rung = False
         """Whether somebody wrote to the run since it was about to be given up."""
         self._paused = False
@@ -83,6 +83,10 @@ class Drive:
         """Whether the run was cancelled, and its body has had its time to end."""
         self._fits = False
         """Whether what others have recorded fits the code."""
+        self._claims = False
+        """Whether the run exists, and is claimed by what comes from outside."""
+        self._undecided: list[asyncio.Future[None]] | None = None
+        """Who wants to know whether it is, until that is known."""
         self._on_wait = on_wait
         self.chunks = services.chunks(self.recorder)
         self._interpreter = Interpreter(self)
@@ -111,7 +115,7 @@ class Drive:
     def load(self, schema: Schema, data: bytes, key: str, what: str) -> object:
         """A recorded value.  Raises DefinitionChangedError when the code can no longer read what it once wrote."""
         try:
-            return schema.load(data, f"{what} {key!r}")
+            return damage.read(schema, data, f"{what} {key!r}", self.run_id)
         except InvalidValueError as error:
             raise DefinitionChangedError.unreadable(self.run_id, key, self.definition.id, error) from error
 
@@ -150,6 +154,40 @@ class Drive:
             self.recorder.note(event)
             self.recorder.born_with += 1
 
+    def begin_with(self, event: e.NewEvent) -> None:
+        """Go on as if this had come from outside: the first commit records it and claims the run, or nothing is."""
+        self.recorder.note(event)
+        self.recorder.born_with = 1
+        self.recorder.on_claim = self._claimed
+        self._claims, self._undecided = True, []
+
+    async def decision(self) -> None:
+        """Wait until it is known whether what came from outside is recorded and has claimed the run."""
+        if self._undecided is not None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._undecided.append(waiter)
+            await waiter
+
+    @property
+    def undecided(self) -> bool:
+        return self._undecided is not None
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether it was to claim the run, and did not."""
+        return self._claims and self._undecided is None and self.recorder.epoch == 0
+
+    def decided(self) -> None:
+        waiters, self._undecided = self._undecided, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _claimed(self) -> None:
+        self.decided()
+        if self.stopping:  # somebody stopped it meanwhile
+            raise asyncio.CancelledError
+
     def start(self) -> asyncio.Task[Standing]:
         """Advance, in a task of its own.
 
@@ -163,7 +201,7 @@ class Drive:
         if self.stopping:
             return
         self.stopping = True
-        if self._task is not None:
+        if self._task is not None and not self.undecided:  # else it would not know whether it has the run
             self._task.cancel()
         self.services.clock.call_at(self.services.clock.now() + GRACE, self._give_up)
 
@@ -280,7 +318,7 @@ class Drive:
             return NOTHING
         schema = self.definition.input_schema
         try:
-            return Settled(schema.load(data, "its input"), data, schema)
+            return Settled(damage.read(schema, data, "its input", self.run_id), data, schema)
         except InvalidValueError as error:
             raise DefinitionChangedError.unreadable(self.run_id, "", self.definition.id, error) from error
 
@@ -347,12 +385,12 @@ class Drive:
         """Wait in place until a moment, or until somebody else writes to the run."""
         stirred = asyncio.Event()
         timer = self.services.clock.call_at(until, stirred.set)
-        self.bells.add(stirred.set)
+        self.bells[stirred.set] = None
         try:
             with self.waiting(until):
                 await stirred.wait()
         finally:
-            self.bells.discard(stirred.set)
+            self.bells.pop(stirred.set, None)
             timer.cancel()
         await self.recorder.catch_up()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
-from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Claim, EventResult, RunFence
+from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Claim, RunFence
 
 from .chunks import Chunks
 from .damage import pause_if_damaged
@@ -73,6 +74,7 @@ class Driver:
         self._world = world
         self._clock = clock
         self._executor = executor
+        room = threading.Condition(threading.Lock())
         self._services = Services(
             storage=world.storage,
             owner=world.owner,
@@ -84,7 +86,7 @@ class Driver:
             hold=HOLD,
             leaving=lambda: self.leaving,
             new_token=lambda: new_token(random),
-            chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes),
+            chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes, room),
         )
         self._kept = KeptJournals(world.storage)
         self._drives: dict[str, Drive] = {}
@@ -125,8 +127,10 @@ class Driver:
         try:
             if self._end_consuming is not None:
                 await self._end_consuming()
-            for tasks in (self._background, set(self._tasks.values())):
-                await _ended(tasks)
+            await _ended(self._background)
+            if undecided := [drive.decision() for drive in self._drives.values() if drive.undecided]:
+                await asyncio.gather(*undecided)
+            await _ended(set(self._tasks.values()))
         finally:
             self._executor.close()
             self._waiters.tell_all()
@@ -204,16 +208,39 @@ class Driver:
 
     async def deliver(
         self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None = None
-    ) -> EventResult:
+    ) -> None:
         """Record what comes from outside, and drive the run here if nobody does.  Durable when it returns.
 
         Raises what the World refuses it with.
         """
-        return await self._whatever_happens(self._deliver(run_id, definition, event, resume_id))
+        if resume_id is None and await self._go_on_with(run_id, definition, event):
+            return
+        await self._whatever_happens(self._deliver(run_id, definition, event, resume_id))
 
-    async def _deliver(
-        self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None
-    ) -> EventResult:
+    async def _go_on_with(self, run_id: str, definition: Definition, event: e.NewEvent) -> bool:
+        """Go on from the journal that was kept, as if the event stood in the log behind it.
+
+        The event is recorded together with what comes of it before the first body begins, in one transaction that also
+        claims the run.  False, and nothing is recorded, when there is no such journal or the run has moved on.  Raises
+        StoreError when nothing can be recorded.
+        """
+        while (other := self._drives.get(run_id)) is not None and other.undecided:
+            await other.decision()
+        # A program takes the time from what comes, which only the log knows.
+        if other is not None or self.leaving or run_id in self._delivering or definition.has_code:
+            return False
+        journal = self._kept.take(run_id)
+        if journal is None or journal.paused_by is not None:
+            return False
+        drive = Drive(self._services, definition, journal, None, lambda: self._waiters.tell(run_id))
+        drive.begin_with(event)
+        self._launch(drive)
+        await drive.decision()
+        if isinstance(drive.refusal, StoreError):
+            raise drive.refusal
+        return not drive.turned_away
+
+    async def _deliver(self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None) -> None:
         claim = None if self.leaving or run_id in self._drives else Claim(self._services.owner)
         self._delivering[run_id] += 1
         try:
@@ -230,7 +257,6 @@ class Driver:
             self._worker.look()
         else:  # its drive here has landed meanwhile, or somebody else has it
             await self._take(run_id, definition)
-        return result
 
     def stir(self, run_id: str) -> None:
         """The run may have something to do, here or for a worker."""
@@ -346,7 +372,10 @@ class Driver:
         if self._drives.get(run_id) is drive:
             del self._drives[run_id], self._tasks[run_id]
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._closing:
+        drive.decided()
+        if drive.turned_away and not self._closing:
+            self._turned_away(drive)
+        elif error is not None and not self._closing:
             self._lost(drive, error)
         elif not task.cancelled() and not self._closing:
             if isinstance(task.result(), Parked) and drive.recorder.clean:
@@ -380,13 +409,23 @@ class Driver:
         if self._worker is not None:
             self._worker.look()
 
+    def _turned_away(self, drive: Drive) -> None:
+        """It did not claim the run; what was told of that meanwhile was told to a drive that is no more."""
+        self._look_for_more()
+        if self._worker is None:
+            self.spawn(self._take_again(drive.run_id, drive.definition))
+
     def _lost(self, drive: Drive, error: BaseException) -> None:
         """This process can write no more to the run, for whatever reason; it must not keep it from others."""
         if isinstance(error, FencedError):
             _log.info("run %s was taken over by another process", drive.run_id)
         elif drive.recorder.epoch != 0:  # else it never came to be, and whoever started it is told
             _log.error("run %s stopped here: %s", drive.run_id, error, exc_info=error)
-            self.spawn(self._give_up(drive.run_id, drive.recorder.fence, drive.definition))
+            self.spawn(self._pause_or_give_up(drive, error))
+
+    async def _pause_or_give_up(self, drive: Drive, error: BaseException) -> None:
+        await pause_if_damaged(self._services.storage, drive.run_id, error)
+        await self._give_up(drive.run_id, drive.recorder.fence, drive.definition)
 
     async def _give_up(self, run_id: str, fence: RunFence, definition: Definition) -> None:
         runs = self._services.storage.runs

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from wrkflw.clock import Clock, Timer
-from wrkflw.world.retention import Retention, expiry_of
+from wrkflw.world.retention import Retention
 
 from .definition import Definition
 
 _AGAIN = timedelta(minutes=1)
 """When it tries again what the database has refused."""
+_SURE = timedelta(minutes=1)
+"""How long after the end of a run the database is asked at the latest: a run may say itself how long it is kept."""
 _PAGE = 100
 
 _log = logging.getLogger("wrkflw")
@@ -55,12 +57,9 @@ class Expiry:
         return due
 
     def run_ended(self) -> None:
-        """A run has ended, here or elsewhere: it is not due before the shortest retention that is known has passed."""
+        """A run has ended, here or elsewhere: it may be due when the shortest retention that is known has passed."""
         wanted = [self._wanted_by(definition) for definition in self._definitions.values()]
-        shortest = min([self._retention.default, *wanted])
-        soonest = expiry_of(self._clock.now(), {}, shortest)
-        if soonest is not None:
-            self._arm(soonest)
+        self._arm(self._clock.now() + min([_SURE, self._retention.default, *wanted]))
 
     def _wanted_by(self, definition: Definition) -> timedelta:
         wanted = definition.workflow.retention

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, cast
 
-from wrkflw.errors import StoreError
 from wrkflw.world import events as e
+from wrkflw.world.errors import DamagedPayloadError
 
+from . import failures
 from .keys import id_of, scope_of
 from .records import Record, RecordStatus, ScopeRecords, SuspensionRecord, WaitRecord, copy_record, copy_wait
 from .signals import Signals
@@ -98,6 +99,8 @@ class Journal:
                 wait.ended_at = wait.ended_before or at
             case e.HookCreated() if (found := self._hooks.get(event.correlation_id)) is not None:
                 found[1].since = at
+            case e.HookReceived() if (found := self._hooks.get(event.correlation_id)) is not None:
+                found[1].answered_at = at
             case _:
                 pass
 
@@ -125,12 +128,23 @@ class Journal:
             setattr(self, name, getattr(fresh, name))
 
     def add_next(self, stored: e.StoredEvent) -> None:
-        """Add the next event of the log.  Raises StoreError when there is a gap."""
-        if stored.slot != self.last_slot + 1:
-            raise StoreError(
-                f"the log of run {self.run_id!r} has slot {stored.slot} after {self.last_slot}; restore a backup"
-            )
-        self.add(stored.event, stored.created_at)
+        """Add the next event of the log.  Raises DamagedPayloadError when it cannot be what was written there."""
+        event, slot = stored.event, self.last_slot + 1
+        if stored.slot != slot:
+            raise DamagedPayloadError(self.run_id, f"slot {slot}", f"the log goes on with slot {stored.slot}")
+        try:
+            self.add(event, stored.created_at)
+            if isinstance(event, e.StepFailed | e.StepRetrying):
+                failures.load(event.error)
+        except (LookupError, AttributeError, TypeError, ValueError) as error:
+            why = f"{event.event_type!r} does not follow from what stands before it"
+            raise DamagedPayloadError(self.run_id, f"slot {slot}", why) from error
+
+    def check_whole(self, last_slot: int) -> None:
+        """Raises DamagedPayloadError when the run is known to have more events than the log."""
+        if self.last_slot < last_slot:
+            why = f"the log ends before it, and should end with {last_slot}"
+            raise DamagedPayloadError(self.run_id, f"slot {self.last_slot + 1}", why)
 
     def add(self, event: e.NewEvent, at: datetime | None = None) -> None:
         """The next event of the log.  ``at`` is when it was recorded, where that is known."""

@@ -46,6 +46,12 @@ class KeptJournals:
         kept = self._kept.get(run.run_id)
         return kept[0] if kept is not None and (kept[1], kept[0].last_slot) == (run.epoch, run.last_slot) else None
 
+    def take(self, run_id: str) -> Journal | None:
+        """The journal of a run as it was parked here, to go on from; others may have written to the run since."""
+        kept = self._kept.get(run_id)
+        self.forget(run_id)
+        return None if kept is None else kept[0].copy()
+
     async def journal_of(self, run: Run, latest: e.StoredEvent | None = None) -> Journal:
         """The journal of a run that was just claimed; ``latest`` is an event of it that is known to be its last.
 
@@ -55,7 +61,9 @@ class KeptJournals:
         self.forget(run.run_id)
         if kept is None or kept[1] + 1 != run.epoch:
             log = await self._storage.events.list(run.run_id)
-            return Journal.of(run.run_id, log.data)
+            journal = Journal.of(run.run_id, log.data)
+            journal.check_whole(run.last_slot)
+            return journal
         journal = kept[0].copy()  # handles look at the one that is kept, and see what is durable
         if latest is not None and latest.slot == journal.last_slot + 1 == run.last_slot:
             journal.add_next(latest)
@@ -63,4 +71,5 @@ class KeptJournals:
         tail = await self._storage.events.list(run.run_id, after_slot=journal.last_slot)
         for stored in tail.data:
             journal.add_next(stored)
+        journal.check_whole(run.last_slot)
         return journal

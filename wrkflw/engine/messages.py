@@ -9,7 +9,7 @@ from typing import Protocol
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorkflowRunNotFoundError, WorldError
 from wrkflw.world.queue import Defer, Delivery, HealthCheck, Invocation, Message, QueueName
-from wrkflw.world.storage import EventResult, Storage
+from wrkflw.world.storage import Storage
 
 from .definition import Definition
 
@@ -25,7 +25,7 @@ class Wakes(Protocol):
 
     async def deliver(
         self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None = None
-    ) -> EventResult: ...
+    ) -> None: ...
     def stir(self, run_id: str) -> None: ...
 
 
@@ -40,26 +40,30 @@ class Receiver:
     async def __call__(self, message: Message, delivery: Delivery) -> Defer | None:
         if isinstance(message, HealthCheck):
             return None
-        definition = self._definitions.get(QueueName.parse(delivery.queue_name).workflow_name)
-        if definition is None:
+        if QueueName.parse(delivery.queue_name).workflow_name not in self._definitions:
             return UNKNOWN_WORKFLOW
         try:
-            await self._act_upon(message, definition, delivery.message_id)
+            return await self._act_upon(message, delivery.message_id)
         except WorldError as refusal:
             if refusal.status in _LATER or refusal.status >= 500:
                 raise
             _log.info("message %s had nothing to do: %s", delivery.message_id, refusal)
         return None
 
-    async def _act_upon(self, message: Invocation, definition: Definition, message_id: str) -> None:
+    async def _act_upon(self, message: Invocation, message_id: str) -> Defer | None:
         run_id = message.run_id
         if message.run_input is not None:
             await self._create_if_lost(run_id, message.run_input)
         if message.hook_input is not None:
+            # Who hands something in goes on with the run: by its own workflow, whatever queue the message came by.
+            definition = self._definitions.get((await self._storage.runs.locate(run_id)).workflow_name)
+            if definition is None:
+                return UNKNOWN_WORKFLOW
             await self._wakes.deliver(run_id, definition, message.hook_input, message_id)
-            return
+            return None
         await self._storage.runs.wake(run_id)
         self._wakes.stir(run_id)
+        return None
 
     async def _create_if_lost(self, run_id: str, creation: e.RunCreated) -> None:
         try:

@@ -8,7 +8,7 @@ as well: whoever commits first takes along what the others have noted by then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from wrkflw.errors import LimitError
@@ -21,19 +21,22 @@ from .standing import Ended, LeftError, Parked
 
 _RACING = (e.OfHook, e.OfWait, e.SignalReceived)
 """What the outside may decide as well."""
-_STAMPED = frozenset({"run_created", "hook_created", "wait_created", "wait_completed"})
+_STAMPED = frozenset({"run_created", "hook_created", "hook_received", "wait_created", "wait_completed"})
 """Events whose time counts."""
 
 
 class Recorder:
-    """``epoch`` is that of the claim; None for a run that is yet to be created, which its first commit claims."""
+    """``epoch`` is that of the claim; None when the first commit is to claim the run.
+
+    That run is yet to be created, or else it is claimed by what comes from outside, if it stands as the journal has it.
+    """
 
     def __init__(self, storage: Storage, owner: str, journal: Journal, epoch: int | None) -> None:
         self.journal = journal
         self.branches = 0
         """How many branches of the run are under way side by side; their notes are worth waiting for."""
         self.born_with = 0
-        """How many of the first notes a new run is made of."""
+        """How many of the first notes claim the run: what a new one is made of, or what comes from outside."""
         self._storage = storage
         self._owner = owner
         self._epoch = epoch
@@ -42,10 +45,15 @@ class Recorder:
         self._confirmed = journal.last_slot
         """How far the log is known to be what the journal holds."""
         self._sending = False
+        self._claims = False
+        """Whether the commit that claims the run was begun."""
         self._followers: list[tuple[int, asyncio.Future[None]]] = []
         self._broken: BaseException | None = None
         self._news = False
         """Whether a commit has brought in what others wrote, at which the run may not have looked yet."""
+
+        self.on_claim: Callable[[], None] = _nobody
+        """Called when the run is claimed by a commit, and all of that is durable."""
 
     @property
     def epoch(self) -> int:
@@ -105,18 +113,20 @@ class Recorder:
     async def recover(self) -> None:
         """After a cancellation, which may have come while a commit was under way: see what was decided.
 
-        Raises WorkflowRunNotFoundError when the run never came to be.
+        Raises WorkflowRunNotFoundError when the run never came to be, CancelledError when it exists and is not claimed.
         """
         self.discard()
         self._sending, self._broken = False, None
         await self._storage.settled()
         if self._epoch is None:
             run = await self._storage.runs.locate(self.journal.run_id)
-            self._epoch = run.epoch if run.owner == self._owner else None
+            self._epoch = run.epoch if self._claims and run.owner == self._owner else None
+            if self._epoch is None and self._confirmed:
+                raise asyncio.CancelledError
         await self._reload()
 
     def discard(self) -> None:
-        """Forget what is not committed, but not what makes the run if that is yet to be created."""
+        """Forget what is not committed, but not what claims the run if that is yet to be done."""
         del self._pending[self.born_with if self._epoch is None else 0 :]
         self._durable = self._noted - len(self._pending)
 
@@ -164,12 +174,7 @@ class Recorder:
     async def _send(self) -> None:
         batch, self._pending = self._pending, []
         upto = self._noted
-        events, run_id = self._storage.events, self.journal.run_id
-        if self._epoch is None:
-            result = await events.create_batch(run_id, batch, claim=Claim(self._owner))
-            self._epoch = result.epoch
-        else:
-            result = await self._append(batch)
+        result = await (self._append(batch) if self._epoch is not None else self._claim(batch))
         self._durable = upto
         for event in batch:
             if event.event_type in _STAMPED:
@@ -189,6 +194,15 @@ class Recorder:
             was_over = isinstance(event, e.WaitCompleted) and not isinstance(refusal, EventLimitError)
             if not was_over:  # else the journal knows now
                 self._leave_because_of(refusal)
+
+    async def _claim(self, batch: Sequence[e.NewEvent]) -> BatchResult:
+        self._claims = True
+        result = await self._storage.events.create_batch(
+            self.journal.run_id, batch, claim=Claim(self._owner), expect_slot=self._confirmed or None
+        )
+        self._epoch = result.epoch
+        self.on_claim()
+        return result
 
     async def _append(self, batch: Sequence[e.NewEvent]) -> BatchResult:
         """Raises LimitError for a value that is larger than the World takes; nothing of the batch is recorded then."""
@@ -234,3 +248,7 @@ class Recorder:
     def _leave_if_ended(self) -> None:
         if self.journal.ended:
             raise LeftError(Ended())
+
+
+def _nobody() -> None:
+    pass

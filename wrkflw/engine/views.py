@@ -11,7 +11,7 @@ from wrkflw.schemas import plain, schema_of
 from wrkflw.steps import ITSELF, check_step
 from wrkflw.world.entities import Run as RunEntity
 
-from . import failures
+from . import damage, failures
 from .journal import Journal
 from .keys import scope_of
 from .records import Record
@@ -110,7 +110,7 @@ class StepReader:
         known = self._definition.steps.get(step.id) if self._definition is not None else None
         form = (known or step).stored_output_schema
         try:
-            return schema_of(form).load(record.output, "a recorded value")
+            return damage.read(schema_of(form), record.output, f"output of step {record.key!r}", self._journal.run_id)
         except InvalidValueError as error:
             definition = self._definition.id if self._definition is not None else self._journal.workflow_name
             raise DefinitionChangedError.unreadable(self._journal.run_id, record.key, definition, error) from error
@@ -153,7 +153,7 @@ def output_of(journal: Journal, definition: Definition | None) -> object:
     if journal.output is None or definition is None:
         return _value(journal.output, None)
     schema = definition.bail_schema if journal.bailed else definition.output_schema
-    return schema.load(journal.output, f"output of run {journal.run_id}")
+    return damage.read(schema, journal.output, f"output of run {journal.run_id}", journal.run_id)
 
 
 def state_at(journal: Journal, definition: Definition | None) -> object:

@@ -114,7 +114,7 @@ class Life:
                     self.end(f"after {event_type!r}")
 
 
-_PARTS = {"storage", "queue", "streamer", "runs", "steps", "events", "hooks"}
+_PARTS = {"storage", "queue", "streamer", "runs", "steps", "events", "hooks", "schedules"}
 
 
 class _Guard:

@@ -10,6 +10,7 @@
     │   └── EventLimitError
     ├── WorkflowRunNotFoundError     404
     ├── HookNotFoundError            404
+    ├── ScheduleNotFoundError        404
     ├── HookConflictError            409  the token is another run's
     ├── PayloadTooLargeError         413
     ├── RunExpiredError              410  the run has ended, or its payloads were removed
@@ -91,6 +92,14 @@ class HookNotFoundError(WorldError, LookupError):
 
     def __init__(self) -> None:
         super().__init__("no live hook has this token")
+
+
+class ScheduleNotFoundError(WorldError, LookupError):
+    status = 404
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"schedule {schedule_id!r} was not found")
+        self.schedule_id = schedule_id
 
 
 class HookConflictError(WorldError):

@@ -18,6 +18,7 @@ from .errors import WorldError
 from .events import NewEvent, StoredEvent
 from .payloads import Payloads
 from .retention import Retention
+from .schedules import Schedules
 from .writers import HookWriters, RunWriters, StepWriters
 
 if TYPE_CHECKING:
@@ -204,6 +205,11 @@ class Events(Protocol):
         With ``claim`` instead of ``fence`` the batch begins with ``run_created`` and the run is born owned, at the
         epoch of the result; then the first refusal is raised and nothing is written.  Hooks are created and disposed
         only by the run's owner or with a claim, and ``signal_received`` is copied only with a claim.
+
+        A batch with ``claim`` may instead begin with ``hook_received``, ``signal_received`` or ``wait_completed`` of a
+        run that nobody owns, and which is open, not paused and not to start later: that event comes from outside and
+        claims the run, and what follows it is the owner's.  EntityConflictError where the run cannot be claimed.
+        With ``expect_slot`` its writer goes on from a record that it kept, as if the event stood there.
         """
         ...
 
@@ -249,7 +255,10 @@ class Runs(RunWriters, Protocol):
         ...
 
     async def wait_for_terminal(self, run_id: str, *, timeout: timedelta) -> Run:
-        """The run once it has ended, or as it stands after ``timeout``.  Raises WorkflowRunNotFoundError."""
+        """The run once it has ended, or as it stands after ``timeout``; without payloads if it has expired.
+
+        Raises WorkflowRunNotFoundError.
+        """
         ...
 
     async def claim(self, run_id: str, *, owner: str) -> Run:
@@ -329,3 +338,5 @@ class Storage(Protocol):
     def payloads(self) -> Payloads: ...
     @property
     def retention(self) -> Retention: ...
+    @property
+    def schedules(self) -> Schedules: ...

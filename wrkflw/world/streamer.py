@@ -60,9 +60,9 @@ class Chunk:
 Item: TypeAlias = StoredEvent | Chunk
 
 
-def can_be_called(stream: str) -> bool:
+def can_be_called(stream: object) -> bool:
     """Whether a stream may have this name: 1 to ``LONGEST_NAME`` printable characters."""
-    return 0 < len(stream) <= LONGEST_NAME and stream.isprintable()
+    return isinstance(stream, str) and 0 < len(stream) <= LONGEST_NAME and stream.isprintable()
 
 
 def position_of(item: Item) -> Position:

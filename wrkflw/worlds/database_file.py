@@ -23,6 +23,9 @@ Durability: TypeAlias = Literal["full", "normal"]
 _BUSY_SECONDS = 5
 _SYNCHRONOUS = {"full": 2, "normal": 1}
 
+_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""The driver cannot decode what SQLite says of a damaged schema, where it quotes the damage."""
+
 
 class DatabaseFile:
     """``path`` is None for a database in memory, which begins with ``image``."""
@@ -53,7 +56,7 @@ class DatabaseFile:
         belongs_here(connection)
         try:
             self.configure(connection)
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             connection.close()
             raise self._refusal(error) from error
         except BaseException:
@@ -65,7 +68,7 @@ class DatabaseFile:
         """Make the tables, or bring them up to date.  Raises StoreRefusedError."""
         try:
             schema.prepare(connection, self._path)
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             raise self._refusal(error) from error
 
     def configure(self, connection: Connection) -> None:
@@ -86,14 +89,16 @@ class DatabaseFile:
                     f"{self._path} keeps {name} = {got} where {wanted} is needed; use a local disk that can be written"
                 )
 
-    def _refusal(self, error: sqlite3.DatabaseError) -> StoreRefusedError:
-        text = str(error)
+    def _refusal(self, error: sqlite3.DatabaseError | UnicodeDecodeError) -> StoreRefusedError:
+        text = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
         if "not a database" in text:
             return StoreRefusedError(f"{self._path} is not a SQLite database; give wrkflw a file of its own")
         if "readonly" in text:
             return _read_only(self._path)
         if "locked" in text:
             return self.held()
+        if "disk is full" in text:
+            return StoreRefusedError(f"{self._path} cannot be used: {text}; make room on its disk")
         return StoreRefusedError(f"{self._path} cannot be used: {text}; run PRAGMA integrity_check on a copy")
 
     def held(self) -> StoreRefusedError:

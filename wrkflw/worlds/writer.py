@@ -168,15 +168,19 @@ class Writer:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._in_thread is None and self._wal is not None and self._wal.is_full:
+        if self._in_thread is None and self._closed is None and self._wal is not None and self._wal.is_full:
             self._begin(self._empty_wal, self._emptied_wal)
         if self._pending and not self._scheduled and self._in_thread is None:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
     def _gathered(self) -> list[_Request]:
-        """Also called on the thread, while others are added."""
-        return [self._pending.popleft() for _ in range(min(len(self._pending), _MOST_AT_ONCE))]
+        """Also called on the thread, while others are added, or refused."""
+        gathered: list[_Request] = []
+        with suppress(IndexError):  # how many there are may have changed since one could ask
+            while len(gathered) < _MOST_AT_ONCE:
+                gathered.append(self._pending.popleft())
+        return gathered
 
     def _begin(self, work: Callable[[], T], then: Callable[[asyncio.Future[T]], None]) -> bool:
         """Do it in the thread.  False when the interpreter is ending, and makes no more threads."""

@@ -35,7 +35,7 @@ def checked_keys(keys: Sequence[bytes], *, insecure: bool) -> tuple[bytes, ...]:
         raise ValueError("deliveries need a key, or anybody could make them; give keys=, or say insecure=True")
     if keys and insecure:
         raise ValueError("deliveries are either signed or insecure; leave out keys= or insecure=True")
-    if any(len(key) < SHORTEST_KEY for key in keys):
+    if any(not isinstance(key, bytes) or len(key) < SHORTEST_KEY for key in keys):
         raise ValueError(
             f"a key of deliveries has at least {SHORTEST_KEY} bytes; make one with secrets.token_bytes(32)"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from wrkflw.clock import from_microseconds
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run, Step
 from wrkflw.world.errors import (
@@ -12,6 +13,7 @@ from wrkflw.world.errors import (
     FencedError,
     KeyTakenError,
     PreconditionFailedError,
+    RunExpiredError,
     WorkflowRunNotFoundError,
     WorldError,
 )
@@ -89,6 +91,11 @@ class Admission:
             return None
         before = event_from(opened.image.run_id, row, self._payloads.reading(connection))
         if not _asks_for_the_same(event, before.event):
+            if (expired := connection.one(sql.EXPIRED_AT, run_no=opened.run_no)) is not None:
+                assert opened.image.run is not None
+                raise RunExpiredError.purged(
+                    opened.image.run_id, opened.image.run.status, from_microseconds(expired[0])
+                )
             raise EntityConflictError(f"resume id {resume_id!r} of {opened.image.run_id} was used for something else")
         return before
 

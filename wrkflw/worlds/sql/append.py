@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 from wrkflw.clock import Clock
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.errors import EventLimitError, WorldError
+from wrkflw.world.errors import EntityConflictError, EventLimitError, WorldError
 from wrkflw.world.fold import Image, apply
 from wrkflw.world.storage import BatchItem, RunFence
 from wrkflw.world.transitions import judge
@@ -60,7 +60,8 @@ class Appender:
         epoch = request.epoch
         opened = self._images.open(connection, request, self._clock.now())
         run = opened.image.run
-        opened.found_slot = run.last_slot if run is not None else 0
+        opened.found_slot, opened.found_epoch = (run.last_slot, run.epoch) if run is not None else (0, 0)
+        opened.epoch = epoch
         if opened.kept and request.expect_slot not in (None, opened.found_slot):
             return self(connection, request)
         self._admission.check_writer(connection, request, opened)
@@ -79,6 +80,8 @@ class Appender:
                     raise
                 appended.outcomes.append(BatchItem(refusal=refusal))
                 appended.refused = True
+            if request.takes_over and opened.epoch is None:
+                self._take_over(connection, opened, request)
         run = opened.image.run
         assert run is not None
         if opened.rows:
@@ -156,7 +159,7 @@ class Appender:
             data, payload, codec, ref = self._sealed(opened, request, event_type, slot, data, payload)
         apply(image, event, slot, opened.now)
         subject, name = _SUBJECTS[event_type](opened, event, slot)
-        epoch, resume_id = request.epoch, request.resume_id
+        epoch, resume_id = opened.epoch, request.resume_id
         opened.rows.append((
             opened.run_no, slot, event_type, ABSENT if subject is None else subject, ABSENT if name is None else name,
             ABSENT if data is None else data, ABSENT if payload is None else bytearray(payload),
@@ -176,10 +179,22 @@ class Appender:
         sealed = self._sealing.seal(opened.image.run_id, slot, event_type, data, payload, name)
         return sealed.data, sealed.payload, sealed.codec or ABSENT, sealed.payload_ref or ABSENT
 
+    def _take_over(self, connection: Connection, opened: Opened, request: Append) -> None:
+        """Claim a run of nobody, in memory, for who writes what follows as its owner."""
+        run = opened.image.run
+        assert run is not None
+        assert request.claim is not None
+        if run.owner is not None or not self._admission.may_claim(connection, run, opened):
+            raise EntityConflictError(f"run {run.run_id} cannot be claimed by a batch; append the first event alone")
+        run.owner, run.epoch, run.wake_at = request.claim.owner, run.epoch + 1, None
+        opened.epoch = run.epoch
+
     def _settle_owner(self, connection: Connection, run: Run, request: Append, opened: Opened) -> bool:
         """Who has the run from now on, and when it is due.  Whether this write has claimed it."""
         if run.ended:
             run.owner, run.wake_at = None, None
+        elif request.takes_over:
+            return True
         elif request.claim is not None and self._admission.may_claim(connection, run, opened):
             if run.owner is not None:  # whose process is gone
                 self._mailbox.count_crash(connection, opened.run_no)

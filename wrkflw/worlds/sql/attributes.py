@@ -18,11 +18,8 @@ def check_attributes(attributes: Mapping[str, str], *, reserved: bool) -> None:
     if len(attributes) > MOST:
         raise WorldError(f"a run has at most {MOST} attributes, this makes {len(attributes)}; drop some")
     for key, value in attributes.items():
-        if not 1 <= len(key) <= MOST_BYTES:
-            raise WorldError(f"attribute name {key[:80]!r} must have 1 to {MOST_BYTES} characters")
-        if key.startswith("$") and not reserved:
-            raise WorldError(f"attribute {key!r} begins with '$', which is reserved; take another name")
-        if key == RETENTION and value and not can_be_stamped(value):
+        _check_name(key, reserved=reserved)
+        if key == RETENTION and not can_be_stamped(value):
             raise WorldError(f"attribute {key!r} cannot be {value[:80]!r}; give it a whole number of seconds")
         if len(value.encode()) > MOST_BYTES:
             raise WorldError(f"attribute {key!r} is longer than {MOST_BYTES} bytes; keep it in a step's result")
@@ -36,9 +33,17 @@ def check_changes(before: Mapping[str, str], event: AttrSet) -> None:
     changed = {change.key: change.value or "" for change in event.changes}
     if sum(len(key.encode()) + len(value.encode()) for key, value in changed.items()) > MOST_CHANGED_BYTES:
         raise WorldError(f"a change of attributes is longer than {MOST_CHANGED_BYTES} bytes; make it in parts")
-    check_attributes(changed, reserved=event.allow_reserved_attributes)
+    for key in keys:
+        _check_name(key, reserved=event.allow_reserved_attributes)
     after = {**before, **changed}
     for change in event.changes:
         if change.value is None:
             after.pop(change.key)
     check_attributes(after, reserved=True)
+
+
+def _check_name(key: str, *, reserved: bool) -> None:
+    if not 1 <= len(key) <= MOST_BYTES:
+        raise WorldError(f"attribute name {key[:80]!r} must have 1 to {MOST_BYTES} characters")
+    if key.startswith("$") and not reserved:
+        raise WorldError(f"attribute {key!r} begins with '$', which is reserved; take another name")

@@ -37,6 +37,11 @@ RUN_UPDATE = Statement(
     ('status', 'updated_at', 'last_slot', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason', 'no'),
     {},
 )
+RUN_MOVE = Statement(
+    'UPDATE runs SET status=?, updated_at=?, last_slot=?, started_at=nullif(?, 0.5), completed_at=nullif(?, 0.5), paused_at=nullif(?, 0.5), ended_slot=nullif(?, 0.5), epoch=?, owner=nullif(?, 0.5), wake_at=nullif(?, 0.5), seen_slot=?, error_code=nullif(?, 0.5), cancel_reason=nullif(?, 0.5) WHERE runs.run_no = ? AND runs.last_slot = ? AND runs.epoch = ?',
+    ('status', 'updated_at', 'last_slot', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason', 'no', 'found_slot', 'found_epoch'),
+    {},
+)
 RUN_ADVANCE = Statement(
     'UPDATE runs SET updated_at=?, last_slot=? WHERE runs.run_no = ? AND runs.last_slot = ? AND runs.epoch = ?',
     ('updated_at', 'last_slot', 'no', 'found_slot', 'found_epoch'),
@@ -73,8 +78,8 @@ NEXT_DUE = Statement(
     {},
 )
 OWNERS = Statement(
-    'SELECT owners.owner FROM owners UNION SELECT runs.owner FROM runs WHERE runs.owner IS NOT NULL',
-    (),
+    'SELECT owners.owner FROM owners UNION SELECT runs.owner FROM runs WHERE runs.owner IS NOT NULL AND runs.namespace = ?',
+    ('namespace',),
     {},
 )
 OWNER_BY_NAME = Statement(
@@ -95,6 +100,11 @@ OWNER_DELETE = Statement(
 RUNS_FREE = Statement(
     'UPDATE runs SET owner=?, wake_at=? WHERE runs.owner = ?',
     ('owner', 'now', 'gone'),
+    {},
+)
+RUNS_TAKE_OVER = Statement(
+    'UPDATE runs SET owner=?, wake_at=? WHERE runs.owner = ? AND runs.namespace = ?',
+    ('owner', 'now', 'gone', 'namespace'),
     {},
 )
 EVENT_INSERT = Statement(
@@ -518,8 +528,8 @@ RUN_WAKE = Statement(
     {'status_1': 'pending'},
 )
 CRASHES_COUNT = Statement(
-    'INSERT INTO crashes (run_no, times) SELECT runs.run_no, 1 FROM runs WHERE runs.owner = ? ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + ?)',
-    ('gone', 'times_1'),
+    'INSERT INTO crashes (run_no, times) SELECT runs.run_no, 1 FROM runs WHERE runs.owner = ? AND runs.namespace = ? ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + ?)',
+    ('gone', 'namespace', 'times_1'),
     {'times_1': 1},
 )
 CRASH_COUNT = Statement(
@@ -587,9 +597,85 @@ CHUNKS_FORGET = Statement(
     ('run_no', 'run_no', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
+SCHEDULE_BY_ID = Statement(
+    'SELECT schedules.namespace, schedules.schedule_id, schedules.workflow_name, schedules.timing, schedules.timezone, schedules.catchup, schedules.overlap, schedules.cursor, schedules.paused_at, schedules.last_run_id, schedules.version FROM schedules WHERE schedules.namespace = ? AND schedules.schedule_id = ?',
+    ('here', 'id'),
+    {},
+)
+SCHEDULES_AFTER = Statement(
+    'SELECT schedules.namespace, schedules.schedule_id, schedules.workflow_name, schedules.timing, schedules.timezone, schedules.catchup, schedules.overlap, schedules.cursor, schedules.paused_at, schedules.last_run_id, schedules.version FROM schedules WHERE schedules.namespace = ? AND schedules.version > ? ORDER BY schedules.schedule_id',
+    ('namespace', 'version'),
+    {},
+)
+SCHEDULES_VERSION = Statement(
+    'SELECT max(schedules.version) AS max_1 FROM schedules WHERE schedules.namespace = ?',
+    ('namespace',),
+    {},
+)
+SCHEDULE_INSERT = Statement(
+    'INSERT INTO schedules (namespace, schedule_id, workflow_name, timing, timezone, catchup, overlap, cursor, paused_at, last_run_id, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    ('namespace', 'schedule_id', 'workflow_name', 'timing', 'timezone', 'catchup', 'overlap', 'cursor', 'paused_at', 'last_run_id', 'version'),
+    {},
+)
+SCHEDULE_UPDATE = Statement(
+    'UPDATE schedules SET workflow_name=?, timing=?, timezone=?, catchup=?, overlap=?, cursor=?, paused_at=?, version=? WHERE schedules.namespace = ? AND schedules.schedule_id = ?',
+    ('workflow_name', 'timing', 'timezone', 'catchup', 'overlap', 'cursor', 'paused_at', 'version', 'here', 'id'),
+    {},
+)
+SCHEDULE_MOVE = Statement(
+    'UPDATE schedules SET cursor=?, last_run_id=coalesce(?, schedules.last_run_id) WHERE schedules.namespace = ? AND schedules.schedule_id = ?',
+    ('cursor', 'last_run_id', 'here', 'id'),
+    {},
+)
+SCHEDULED_INSERT = Statement(
+    'INSERT INTO scheduled_runs (namespace, schedule_id, run_no) VALUES (?, ?, ?)',
+    ('namespace', 'schedule_id', 'run_no'),
+    {},
+)
+SCHEDULED_FORGET = Statement(
+    'DELETE FROM scheduled_runs WHERE scheduled_runs.namespace = ? AND scheduled_runs.schedule_id = ? AND NOT (EXISTS (SELECT runs.run_no FROM runs WHERE runs.run_no = scheduled_runs.run_no AND runs.ended_slot IS NULL))',
+    ('here', 'id'),
+    {},
+)
+SCHEDULED_OPEN = Statement(
+    'SELECT runs.run_no, runs.run_id, runs.status = ? AND runs.wake_at IS NULL AND runs.owner IS NULL AS anon_1 FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND scheduled_runs.schedule_id = ? AND runs.ended_slot IS NULL ORDER BY runs.run_no',
+    ('status_1', 'here', 'id'),
+    {'status_1': 'pending'},
+)
+SCHEDULES_WAITING = Statement(
+    'SELECT DISTINCT scheduled_runs.schedule_id FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND runs.ended_slot IS NULL AND runs.status = ? AND runs.wake_at IS NULL AND runs.owner IS NULL',
+    ('namespace', 'status_1'),
+    {'status_1': 'pending'},
+)
+SCHEDULED_HOLD = Statement(
+    'UPDATE runs SET wake_at=NULL WHERE runs.run_no = ?',
+    ('no',),
+    {},
+)
+MISSED_WRITE = Statement(
+    'INSERT INTO missed_instants (namespace, schedule_id, instant, reason) VALUES (?, ?, ?, ?) ON CONFLICT (namespace, schedule_id, instant) DO UPDATE SET reason = excluded.reason',
+    ('namespace', 'schedule_id', 'instant', 'reason'),
+    {},
+)
+MISSED_OF = Statement(
+    'SELECT missed_instants.instant, missed_instants.reason FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? ORDER BY missed_instants.instant DESC',
+    ('here', 'id'),
+    {},
+)
+MISSED_FORGET = Statement(
+    'DELETE FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? AND missed_instants.instant = ?',
+    ('here', 'id', 'moment'),
+    {},
+)
+MISSED_TRIM = Statement(
+    'DELETE FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? AND (missed_instants.instant NOT IN (SELECT missed_instants.instant FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? ORDER BY missed_instants.instant DESC LIMIT ? OFFSET ?))',
+    ('here', 'id', 'here', 'id', 'row_limit', 'param_1'),
+    {'param_1': 0},
+)
 SCHEMA = (
     'CREATE TABLE chunks ( run_no INTEGER NOT NULL, after_slot INTEGER NOT NULL, number INTEGER NOT NULL, stream VARCHAR NOT NULL, idx INTEGER NOT NULL, data BLOB NOT NULL, "key" VARCHAR, attempt INTEGER, epoch INTEGER, created_at INTEGER NOT NULL, codec VARCHAR, PRIMARY KEY (run_no, after_slot, number) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX chunks_of_stream ON chunks (run_no, stream, idx)',
+    'CREATE TABLE missed_instants ( namespace VARCHAR NOT NULL, schedule_id VARCHAR NOT NULL, instant INTEGER NOT NULL, reason VARCHAR NOT NULL, PRIMARY KEY (namespace, schedule_id, instant) ) WITHOUT ROWID',
     'CREATE TABLE owners ( owner VARCHAR NOT NULL, lease_until INTEGER NOT NULL, PRIMARY KEY (owner) ) WITHOUT ROWID',
     'CREATE TABLE payloads ( namespace VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, size INTEGER NOT NULL, last_used_at INTEGER NOT NULL, doomed BOOLEAN NOT NULL, data BLOB, PRIMARY KEY (namespace, sha256) )',
     "CREATE TABLE queue_messages ( message_no INTEGER NOT NULL, message_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, queue_name VARCHAR NOT NULL, run_id VARCHAR, body BLOB NOT NULL, headers VARCHAR, idempotency_key VARCHAR, scope VARCHAR NOT NULL, epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, failures INTEGER NOT NULL, available_at INTEGER NOT NULL, lease_owner VARCHAR, last_error VARCHAR, dead_at INTEGER, created_at INTEGER NOT NULL, PRIMARY KEY (message_no), CONSTRAINT queue_scope CHECK (scope = 'pending' OR scope = 'inflight'), UNIQUE (message_id) )",
@@ -606,6 +692,9 @@ SCHEMA = (
     'CREATE INDEX runs_listed ON runs (namespace, created_at, run_no)',
     'CREATE INDEX runs_owned ON runs (owner) WHERE owner IS NOT NULL',
     'CREATE INDEX runs_paused ON runs (namespace, created_at, run_no) WHERE paused_at IS NOT NULL',
+    'CREATE TABLE scheduled_runs ( namespace VARCHAR NOT NULL, schedule_id VARCHAR NOT NULL, run_no INTEGER NOT NULL, PRIMARY KEY (namespace, schedule_id, run_no) ) WITHOUT ROWID',
+    'CREATE TABLE schedules ( namespace VARCHAR NOT NULL, schedule_id VARCHAR NOT NULL, workflow_name VARCHAR NOT NULL, timing VARCHAR NOT NULL, timezone VARCHAR NOT NULL, catchup VARCHAR NOT NULL, overlap VARCHAR NOT NULL, cursor INTEGER NOT NULL, paused_at INTEGER, last_run_id VARCHAR, version INTEGER NOT NULL, PRIMARY KEY (namespace, schedule_id) ) WITHOUT ROWID',
+    'CREATE INDEX schedules_changed ON schedules (namespace, version)',
     'CREATE TABLE steps ( run_no INTEGER NOT NULL, step_id VARCHAR NOT NULL, "key" VARCHAR NOT NULL, step_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_slot INTEGER NOT NULL, updated_slot INTEGER NOT NULL, kind VARCHAR NOT NULL, child_run_id VARCHAR, attempt INTEGER NOT NULL, started_slot INTEGER, ended_slot INTEGER, error_slot INTEGER, hook_id VARCHAR, retry_after INTEGER, PRIMARY KEY (run_no, step_id), CONSTRAINT steps_status CHECK (status = \'pending\' OR status = \'running\' OR status = \'completed\' OR status = \'failed\') ) WITHOUT ROWID',
     'CREATE TABLE crashes ( run_no INTEGER NOT NULL, times INTEGER NOT NULL, PRIMARY KEY (run_no), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',
     'CREATE TABLE events ( run_no INTEGER NOT NULL, slot INTEGER NOT NULL, event_type VARCHAR NOT NULL, subject INTEGER, correlation_id VARCHAR, data VARCHAR, payload BLOB, epoch INTEGER, resume_id VARCHAR, created_at INTEGER NOT NULL, codec VARCHAR, payload_ref VARCHAR, PRIMARY KEY (run_no, slot), FOREIGN KEY(run_no) REFERENCES runs (run_no) ) WITHOUT ROWID',

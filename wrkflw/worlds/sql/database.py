@@ -39,6 +39,8 @@ class Connection:
         """What the open transaction appended, by run."""
         self._waiting: dict[Statement, list[Sequence[object]]] = {}
         self._rows_waiting = 0
+        self._waited_for: set[int] = set()
+        """The numbers of the runs to which they belong."""
 
     @property
     def changes(self) -> int:
@@ -56,25 +58,36 @@ class Connection:
         row: Row | None = self._execute(statement, values).fetchone()
         return row
 
+    def of_run(self, statement: Statement, **values: object) -> list[Row]:
+        """As :meth:`all`, of what belongs to the run of ``run_no``: what waits for others need not be written first.
+
+        Without a number, of rows of ``runs``, which never wait.
+        """
+        if values.get("run_no") in self._waited_for:
+            self.flush()
+        return self._driver.execute(self._said(statement), statement.bind(values)).fetchall()
+
     def run(self, statement: Statement, **values: object) -> int:
         """Rows changed."""
         return self._execute(statement, values).rowcount
 
     def insert(self, statement: Statement, **values: object) -> int:
-        """The number of the new row."""
-        return self._execute(statement, values).lastrowid or 0
+        """The number of the new row; it is there before the rows that wait, which may belong to it."""
+        return self._driver.execute(self._said(statement), statement.bind(values)).lastrowid or 0
 
     def many(self, statement: Statement, rows: Iterable[Sequence[object]]) -> None:
         """Once for each row, whose values stand in the order of the statement's placeholders."""
         self.flush()
         self._driver.executemany(self._said(statement), rows)
 
-    def later(self, statement: Statement, rows: Sequence[Sequence[object]]) -> None:
-        """As :meth:`many`, but not before the next statement or commit: rows of many runs cost less together.
+    def later(self, run_no: int, statement: Statement, rows: Sequence[Sequence[object]]) -> None:
+        """As :meth:`many`, of one run, but not before the next statement that could tell, or the commit.
 
+        Rows of many runs cost less together.
         Statements are executed in the order in which they were first given here, be it without rows.
         """
         self._rows_waiting += len(rows)
+        self._waited_for.add(run_no)
         waiting = self._waiting.get(statement)
         if waiting is None:
             self._waiting[statement] = [*rows]
@@ -89,7 +102,8 @@ class Connection:
         """Write the rows that wait."""
         if not self._waiting:
             return
-        waiting, self._waiting, self._rows_waiting = self._waiting, {}, 0
+        waiting = self._waiting
+        self.forget()
         for statement, rows in waiting.items():
             if rows:
                 self._driver.executemany(self._said(statement), rows)
@@ -97,6 +111,7 @@ class Connection:
     def forget(self) -> None:
         """Drop the rows that wait: their transaction is undone."""
         self._waiting, self._rows_waiting = {}, 0
+        self._waited_for.clear()
 
     def text(self, sql: str) -> list[Row]:
         """A statement without values: BEGIN, COMMIT, PRAGMA, DDL."""
@@ -137,6 +152,10 @@ def forked() -> StoreError:
     return StoreError("this process was forked from the one that opened the database; open a Runtime of its own here")
 
 
+class NoTextError(StoreError):
+    """A row holds text that is none: it is not what was written.  Who reads knows of what."""
+
+
 class WordedReads:
     """A connection as it is read outside of transactions: none of the driver's errors leave it."""
 
@@ -164,4 +183,10 @@ def worded(error: sqlite3.Error, what: str, cure: str) -> StoreError:
     """An error of the driver as the World words it."""
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
+    if isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode to UTF-8"):
+        return NoTextError(f"the database {what}: a row holds text that is none; restore a backup")
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        cure = "restore a backup"
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        cure = f"make room, and {cure}"
     return StoreError(f"the database {what}: {error}; {cure}")

@@ -78,7 +78,10 @@ class SqlHooks(HookWriters):
         hook = rows.hook_from(row[_RUN_ID], row)
         if hook.released_slot is not None or (row[_ENDED] is not None and not hook.outlasts(self._clock.now())):
             raise HookNotFoundError
-        return await self._resolved(row, resolve_data)
+        hook = await self._resolved(row, resolve_data)
+        if resolve_data == "all":
+            self._runs.check_kept(hook.run_id, row[0])
+        return hook
 
     async def _resolved(self, row: Row, resolve_data: Resolve) -> Hook:
         hook = rows.hook_from(row[_RUN_ID], row, row[_ENDED])

@@ -40,6 +40,9 @@ class Opened:
     """``now``, as it is stored."""
     run_no: int = 0
     found_slot: int = 0
+    found_epoch: int = 0
+    epoch: int | None = None
+    """That of the owner, if it is the owner who writes what comes next."""
     kept: bool = False
     """Whether the image was kept, and must be proven by the write."""
     complete: bool = False
@@ -112,12 +115,12 @@ class Images:
         if not is_run_id(run_id):
             raise WorkflowRunNotFoundError(run_id)
         opened = Opened(Image(run_id), now)
-        row = connection.one(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
-        if row is None:
+        found = connection.of_run(sql.RUN_BY_ID, run_id=run_id, namespace=self._namespace)
+        if not found:
             opened.complete = opened.bare = opened.labelled = True
             return opened
-        run = opened.image.run = rows.run_from(row)
-        opened.run_no = row[0]
+        run = opened.image.run = rows.run_from(found[0])
+        opened.run_no = found[0][0]
         if run.spec_version > SPEC_VERSION:
             raise RunNotSupportedError(run.run_id, run.spec_version, SPEC_VERSION)
         return opened
@@ -157,19 +160,19 @@ class Images:
         if step is None:
             if opened.complete and step_id not in opened.ended_steps:
                 return
-            row = connection.one(sql.STEP_BY_ID, run_no=opened.run_no, step_id=step_id)
-            if row is None:
+            found = connection.of_run(sql.STEP_BY_ID, run_no=opened.run_no, step_id=step_id)
+            if not found:
                 return
-            step = image.steps[step_id] = rows.step_from(image.run_id, row)
+            step = image.steps[step_id] = rows.step_from(image.run_id, found[0])
         if step.hook_id is not None:
             self._read_hook(connection, opened, step.hook_id)
 
     def _read_hook(self, connection: Connection, opened: Opened, hook_id: str) -> None:
         if opened.bare or hook_id in opened.image.hooks:
             return
-        row = connection.one(sql.HOOK_BY_ID, run_no=opened.run_no, hook_id=hook_id)
-        if row is not None:
-            opened.image.hooks[hook_id] = rows.hook_from(opened.image.run_id, row)
+        found = connection.of_run(sql.HOOK_BY_ID, run_no=opened.run_no, hook_id=hook_id)
+        if found:
+            opened.image.hooks[hook_id] = rows.hook_from(opened.image.run_id, found[0])
 
     def _read_attributes(self, connection: Connection, opened: Opened, event: e.AttrSet) -> None:
         image, run_no, claim = opened.image, opened.run_no, event.correlation_id
@@ -187,9 +190,9 @@ class Images:
             return event.signal_type
         image, wait_id = opened.image, event.correlation_id
         if not opened.bare and wait_id not in image.waits:
-            row = connection.one(sql.WAIT_BY_ID, run_no=opened.run_no, wait_id=wait_id)
-            if row is not None:
-                image.waits[wait_id] = rows.wait_from(image.run_id, row)
+            found = connection.of_run(sql.WAIT_BY_ID, run_no=opened.run_no, wait_id=wait_id)
+            if found:
+                image.waits[wait_id] = rows.wait_from(image.run_id, found[0])
         if isinstance(event, e.WaitCreated):
             return event.signal_type
         wait = image.waits.get(wait_id)
@@ -200,10 +203,10 @@ class Images:
         if opened.bare:
             return
         image, of_type = opened.image, {"run_no": opened.run_no, "signal_type": signal_type, "row_limit": most}
-        for row in connection.all(sql.WAITS_FOR_SIGNAL, **of_type):
+        for row in connection.of_run(sql.WAITS_FOR_SIGNAL, **of_type):
             image.waits.setdefault(row[1], rows.wait_from(image.run_id, row))
             image.waiting.setdefault(signal_type, {})[row[1]] = None
-        found = [row[0] for row in connection.all(sql.SIGNALS_OF_TYPE, **of_type)]
+        found = [row[0] for row in connection.of_run(sql.SIGNALS_OF_TYPE, **of_type)]
         if found:
             image.signals[signal_type] = found
             opened.found_signals.update((signal_type, slot) for slot in found)

@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from wrkflw.clock import from_microseconds
 from wrkflw.world import events as e
-from wrkflw.world.errors import WorldError
+from wrkflw.world.errors import DamagedPayloadError, WorldError
 from wrkflw.world.streamer import Chunk, Item
 
 from . import compiled as sql
@@ -39,26 +39,31 @@ class _Kind(NamedTuple):
     others: tuple[str, ...]
     """Fields that ``data`` holds, as far as they were set, by name."""
     defaults: _Values
+    needs_data: bool
+    """Whether some of these must be set."""
 
 
 def _kind(cls: type[Any]) -> _Kind:
     fields = cls.model_fields
     defaults: _Values = {name: None if field.is_required() else field.default for name, field in fields.items()}
     columns = frozenset({"event_type", "correlation_id", cls.payload})
-    return _Kind(cls, cls.payload, columns, tuple(sorted(fields.keys() - columns)), defaults)
+    others = tuple(sorted(fields.keys() - columns))
+    return _Kind(cls, cls.payload, columns, others, defaults, any(fields[name].is_required() for name in others))
 
 
 _KINDS = {cls.model_fields["event_type"].default: _kind(cls) for cls in get_args(get_args(e.NewEvent)[0])}
 _VALUES = ("execution_context", "meta")
 _DEEPEST = 190
 """How deep small JSON may nest.  Whoever reads the log gives up at 200, and then it cannot be read at all."""
+_NOT_WRITTEN_HERE = (LookupError, TypeError, ValueError, OverflowError)
+"""What comes of reading a row that is not what was written."""
 _NOT_PLAIN_JSON = frozenset({"retry_after", "resume_at", "token_retention_until", "changes"})
 """Fields that are more than their JSON: moments, and models."""
 
 
 def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
     """``data`` and ``payload`` of an event.  Raises WorldError (400) for what is nested too deep to be read back."""
-    _, payload_field, columns, others, _ = _KINDS[event.event_type]
+    _, payload_field, columns, others, *_ = _KINDS[event.event_type]
     values = event.__dict__
     payload = values[payload_field] if payload_field is not None else None
     given = event.__pydantic_fields_set__
@@ -81,7 +86,7 @@ def _text_of(event: e.NewEvent, data: _Values) -> str:
         text = to_json(data).decode()
     except ValueError:  # deeper than even the writer goes
         text = ""
-    if not text or (text.count("[") + text.count("{") > _DEEPEST and _depth(text) > _DEEPEST):
+    if not text or (len(text) > _DEEPEST and text.count("[") + text.count("{") > _DEEPEST and _depth(text) > _DEEPEST):
         raise WorldError(f"what {event.event_type!r} holds is nested more than {_DEEPEST} deep; put it into a payload")
     return text
 
@@ -98,10 +103,18 @@ def _depth(text: str) -> int:
 def event_from(run_id: str, row: Row, reading: Reading) -> e.StoredEvent:
     """The columns of a log statement: slot, type, correlation id, data, payload, codec, reference, epoch, time."""
     slot, event_type, correlation_id, data, payload, codec, ref, epoch, created_at = row
-    if codec is not None or ref is not None:
-        data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))
-    event = _event(_KINDS[event_type], correlation_id, data, payload if reading.payloads else None)
-    return e.StoredEvent(run_id, slot, event, epoch, from_microseconds(created_at))
+    try:
+        if codec is not None or ref is not None:
+            data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))
+        event = _event(_KINDS[event_type], correlation_id, data, payload if reading.payloads else None)
+        return e.StoredEvent(run_id, slot, event, epoch, from_microseconds(created_at))
+    except _NOT_WRITTEN_HERE as error:
+        raise _damaged(run_id, slot, error) from error
+
+
+def _damaged(run_id: str, slot: int, error: Exception) -> DamagedPayloadError:
+    why = f"no event has the type {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    return DamagedPayloadError(run_id, f"slot {slot}", why)
 
 
 def log_from(
@@ -122,14 +135,18 @@ def _events(
 ) -> Iterator[e.StoredEvent]:
     kinds, make, stored_event, payloads = _KINDS, _event, e.StoredEvent, reading.payloads
     last, moment = None, from_microseconds(0)
-    for slot, event_type, name, data, payload, codec, ref, epoch, created_at, subject in found:
-        if created_at != last:  # what was written together has one time
-            last, moment = created_at, from_microseconds(created_at)
-        named = name if name is not None or subject is None else names.get(subject)
-        if codec is not None or ref is not None:
-            data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))  # noqa: PLW2901
-        event = make(kinds[event_type], named, data, payload if payloads else None)
-        yield stored_event(run_id, slot, event, epoch, moment)
+    slot = 0
+    try:
+        for slot, event_type, name, data, payload, codec, ref, epoch, created_at, subject in found:
+            if created_at != last:  # what was written together has one time
+                last, moment = created_at, from_microseconds(created_at)
+            named = name if name is not None or subject is None else names.get(subject)
+            if codec is not None or ref is not None:
+                data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))  # noqa: PLW2901
+            event = make(kinds[event_type], named, data, payload if payloads else None)
+            yield stored_event(run_id, slot, event, epoch, moment)
+    except _NOT_WRITTEN_HERE as error:
+        raise _damaged(run_id, slot, error) from error
 
 
 @contextmanager
@@ -168,6 +185,8 @@ def _event(
     new: Any = object.__new__,
     fill: Any = object.__setattr__,
 ) -> Any:
+    if data is None and kind.needs_data:
+        raise ValueError("what the event must hold is gone")
     given: _Values = from_json(data) if data is not None else {}
     if correlation_id is not None:
         given["correlation_id"] = correlation_id

@@ -74,7 +74,7 @@ Outcome: TypeAlias = Literal["done"] | Returned | Failed
 
 
 class Mailbox:
-    """``others_wrote`` is a mark of what other processes have written; None while they may be writing."""
+    """``others_wrote`` is a mark of what other processes have written, to be asked in a transaction."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class Mailbox:
     def count_crashes(self, connection: Connection, gone: str) -> list[tuple[str, str, int]]:
         """Count a crash of every run that the dead process ``gone`` had: those for which it was one too many."""
         self._empty_at = None
-        connection.run(sql.CRASHES_COUNT, gone=gone)
+        connection.run(sql.CRASHES_COUNT, gone=gone, namespace=self._namespace)
         return [
             (run_id, workflow_name, times)
             for run_id, workflow_name, times in connection.all(
@@ -292,12 +292,10 @@ class Mailbox:
     def _may_hold(self, connection: Connection) -> bool:
         """Whether something may stand here about a run.
 
-        Known from memory, so that the end of a run costs no statement, as long as nothing is put here and no other
-        process is there to do so.
+        Known from memory, so that the end of a run costs no statement, as long as nothing is put here, by this process
+        or another.
         """
         mark = self._others_wrote()
-        if mark is None:
-            return True
         if mark != self._empty_at:
             row = connection.one(sql.ANYTHING_OF_RUNS)
             self._empty_at = None if row is None or row[0] else mark

@@ -32,14 +32,12 @@ def persist(connection: Connection, opened: Opened, epoch: int | None, namespace
     assert run is not None
     if opened.found_slot == 0:
         _insert_run(connection, opened, run, namespace)
-    else:
-        # What the owner writes moves the run on and no more; all else may change who has it, and when it is due.
-        moves = epoch is not None and _CHANGE_THE_RUN.isdisjoint(opened.types)
-        if (opened.kept or moves) and not _advance(connection, opened, run):
-            return False
-        if not moves:
-            connection.run(sql.RUN_UPDATE, no=opened.run_no, **rows.run_values(run, namespace))
-    connection.later(sql.EVENT_INSERT, opened.rows)
+    # What the owner writes moves the run on and no more; all else may change who has it, and when it is due.
+    elif not (_advance if epoch is not None and _CHANGE_THE_RUN.isdisjoint(opened.types) else _move)(
+        connection, opened, run
+    ):
+        return False
+    connection.later(opened.run_no, sql.EVENT_INSERT, opened.rows)
     if opened.large:
         keep(connection, namespace, opened.large, opened.at)
     if opened.steps:
@@ -47,8 +45,7 @@ def persist(connection: Connection, opened: Opened, epoch: int | None, namespace
     if not _STEPS_ALONE.issuperset(opened.types):
         _write_neighbours(connection, opened, run, namespace)
     if run.ended and not opened.bare:
-        connection.run(sql.HOOKS_RELEASE, no=opened.run_no, slot=run.ended_slot, now=opened.at)
-        connection.run(sql.WAITS_CLOSE, no=opened.run_no, slot=run.ended_slot)
+        _close_neighbours(connection, opened, run)
     return True
 
 
@@ -56,9 +53,11 @@ def _write_steps(connection: Connection, opened: Opened) -> None:
     """What is new is inserted and the rest moved on, in this order: another write of the transaction may do both."""
     run_no, image, found_slot = opened.run_no, opened.image.steps, opened.found_slot
     steps = [image[name] for name in opened.steps]
-    connection.later(sql.STEP_INSERT, [rows.step_row(run_no, step) for step in steps if step.created_slot > found_slot])
     connection.later(
-        sql.STEP_UPDATE, [rows.step_moves(run_no, step) for step in steps if step.created_slot <= found_slot]
+        run_no, sql.STEP_INSERT, [rows.step_row(run_no, step) for step in steps if step.created_slot > found_slot]
+    )
+    connection.later(
+        run_no, sql.STEP_UPDATE, [rows.step_moves(run_no, step) for step in steps if step.created_slot <= found_slot]
     )
 
 
@@ -72,8 +71,24 @@ def _insert_run(connection: Connection, opened: Opened, run: Run, namespace: str
 
 
 def _advance(connection: Connection, opened: Opened, run: Run) -> bool:
-    moved = (opened.at, run.last_slot, opened.run_no, opened.found_slot, run.epoch)
+    moved = (opened.at, run.last_slot, opened.run_no, opened.found_slot, opened.found_epoch)
     return connection.ahead(sql.RUN_ADVANCE, moved) > 0
+
+
+def _move(connection: Connection, opened: Opened, run: Run) -> bool:
+    moved = (*rows.run_moves(run), opened.run_no, opened.found_slot, opened.found_epoch)
+    return connection.ahead(sql.RUN_MOVE, moved) > 0
+
+
+def _close_neighbours(connection: Connection, opened: Opened, run: Run) -> None:
+    """The end of a run closes what another write of the transaction may have opened: these come first."""
+    run_no, slot = opened.run_no, run.ended_slot
+    connection.later(run_no, sql.HOOK_WRITE, [])
+    connection.later(run_no, sql.WAIT_WRITE, [])
+    connection.later(
+        run_no, sql.HOOKS_RELEASE, [sql.HOOKS_RELEASE.bind({"no": run_no, "slot": slot, "now": opened.at})]
+    )
+    connection.later(run_no, sql.WAITS_CLOSE, [sql.WAITS_CLOSE.bind({"no": run_no, "slot": slot})])
 
 
 def _as_kept(hook: Hook, run: Run) -> Hook:
@@ -88,15 +103,15 @@ def _write_neighbours(connection: Connection, opened: Opened, run: Run, namespac
     if opened.hooks:
         hooks = [_as_kept(image.hooks[name], run) for name in opened.hooks]
         hooks.sort(key=lambda hook: hook.released_slot is None)  # a token that is set free may be taken at once
-        connection.later(sql.HOOK_WRITE, [rows.hook_row(run_no, namespace, hook) for hook in hooks])
+        connection.later(run_no, sql.HOOK_WRITE, [rows.hook_row(run_no, namespace, hook) for hook in hooks])
     opened.waits.update(image.answered)
     if opened.waits:
-        connection.later(sql.WAIT_WRITE, [rows.wait_row(run_no, image.waits[name]) for name in opened.waits])
+        connection.later(run_no, sql.WAIT_WRITE, [rows.wait_row(run_no, image.waits[name]) for name in opened.waits])
     signals = {(signal_type, slot) for signal_type, line in image.signals.items() for slot in line}
     if signals != opened.found_signals:
         gone, come = opened.found_signals - signals, signals - opened.found_signals
-        connection.later(sql.SIGNAL_DELETE, [(run_no, *signal) for signal in gone])
-        connection.later(sql.SIGNAL_INSERT, [(run_no, *signal) for signal in come])
+        connection.later(run_no, sql.SIGNAL_DELETE, [(run_no, *signal) for signal in gone])
+        connection.later(run_no, sql.SIGNAL_INSERT, [(run_no, *signal) for signal in come])
     if opened.attributes and (run.attributes or opened.found_slot):
         connection.run(sql.ATTRIBUTES_CLEAR, run_no=run_no)
         named = [(run_no, key, namespace, value) for key, value in run.attributes.items()]

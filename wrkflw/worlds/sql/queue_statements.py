@@ -41,7 +41,9 @@ _place = tuple_(messages.c.dead_at, messages.c.message_no)
 _edge = tuple_(_at("edge_dead"), _at("edge_no"))
 _of_run = messages.c.run_id == _at("run_id")
 _counted = upsert(crashes)
-_owned: Clause = select(runs.c.run_no, cast("Clause", literal_column("1"))).where(runs.c.owner == _at("gone"))
+_owned: Clause = select(runs.c.run_no, cast("Clause", literal_column("1"))).where(
+    runs.c.owner == _at("gone"), runs.c.namespace == _at("namespace")
+)
 
 STATEMENTS: dict[str, Clause] = {
     # --- queueing

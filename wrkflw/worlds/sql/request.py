@@ -30,6 +30,8 @@ class Append:
     """The payloads that were kept ahead, and do not stand in their events."""
     atomic: bool = True
     """Whether the first refusal refuses all."""
+    takes_over: bool = False
+    """Whether the first event claims the run for who writes the others as its owner."""
     messages: Sequence[NewMessage] = ()
     """What is queued with the events."""
     epoch: int | None = field(init=False)

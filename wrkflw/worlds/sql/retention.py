@@ -55,15 +55,17 @@ class SqlRetention:
         assert run.completed_at is not None
         attributes = run.attributes
         if not opened.labelled:
-            attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=opened.run_no))
+            attributes = dict(connection.of_run(sql.ATTRIBUTES_OF_RUN, run_no=opened.run_no))
         due = expiry_of(run.completed_at, attributes, self.default)
         if due is not None:
-            connection.later(sql.RETAINED_INSERT, [(self._namespace, to_microseconds(due), opened.run_no)])
+            row = (self._namespace, to_microseconds(due), opened.run_no)
+            connection.later(opened.run_no, sql.RETAINED_INSERT, [row])
 
     def written_late(self, connection: Connection, opened: Opened) -> None:
-        """A body that outlived its run has ended: if that has expired, what it gave goes as well."""
+        """A body that outlived its run has ended: if that has expired, what it gave goes at once."""
         if connection.one(sql.EXPIRED_AT, run_no=opened.run_no) is not None:
-            connection.later(sql.RETAINED_INSERT, [(self._namespace, opened.at, opened.run_no)])
+            late = _Purge(opened.run_no, opened.at, opened.image.run_id, after=opened.found_slot)
+            self._purge(connection, late, _AT_ONCE)
 
     # --- afterwards --------------------------------------------------------------------------------
 

@@ -64,6 +64,20 @@ def run_values(run: Run, namespace: str) -> dict[str, object]:
     return {name: ABSENT if value is None else value for name, value in values.items()}
 
 
+def run_moves(run: Run) -> tuple[object, ...]:
+    """For RUN_MOVE: what a write may change of a run."""
+    paused, owner = stored(run.paused_at), run.owner
+    started, completed, wake_at = stored(run.started_at), stored(run.completed_at), stored(run.wake_at)
+    return (
+        run.status, to_microseconds(run.updated_at), run.last_slot,
+        ABSENT if started is None else started, ABSENT if completed is None else completed,
+        ABSENT if paused is None else paused, ABSENT if run.ended_slot is None else run.ended_slot, run.epoch,
+        ABSENT if owner is None else owner, ABSENT if wake_at is None else wake_at, run.seen_slot,
+        ABSENT if run.error_code is None else run.error_code,
+        ABSENT if run.cancel_reason is None else run.cancel_reason,
+    )  # fmt: skip
+
+
 def step_from(run_id: str, row: Row) -> Step:
     return Step(run_id, *row[1:14], retry_after=moment(row[14]))  # type: ignore[misc]  # thirteen columns
 

@@ -87,8 +87,8 @@ class RunReads(RunWriters):
     async def get(self, run_id: str, *, resolve_data: Resolve = "all") -> Run:
         run_no, run = self.located(run_id)
         run = await self.resolved(run_no, run, resolve_data)
-        if resolve_data == "all" and run.expired_at is not None:
-            raise RunExpiredError.purged(run_id, run.status, run.expired_at)
+        if resolve_data == "all":
+            self.check_kept(run_id, run_no)
         return run
 
     def read(self, run_id: str, connection: Connection) -> Run:
@@ -97,16 +97,20 @@ class RunReads(RunWriters):
         self._add_small(connection, run_no, run)
         return _filled(run, _ends(connection, run_no, run), self._payloads.reading(connection))
 
-    def readable(self, run_id: str, resolve_data: Resolve) -> int:
-        """The run's number.  Raises RunExpiredError when payloads are to be read that were removed."""
-        run_no, run = self.located(run_id)
-        if resolve_data == "all" and (expired_at := self.expired_at(run_no, run)) is not None:
-            raise RunExpiredError.purged(run_id, run.status, expired_at)
-        return run_no
+    def check_kept(
+        self, run_id: str, run_no: int, refusal: Callable[[str, str, datetime], WorldError] = RunExpiredError.purged
+    ) -> None:
+        """Raises ``refusal`` when the run has begun to lose its payloads.
 
-    def expired_at(self, run_no: int, run: Run, connection: Reads | None = None) -> datetime | None:
-        """When the run began to lose its payloads."""
-        row = (connection or self._read).one(sql.EXPIRED_AT, run_no=run_no) if run.ended else None
+        To be asked when its rows have been read, not before: somebody may empty them in between, and the mark is
+        committed with the first that is emptied.
+        """
+        expired_at = self._expired_at(self._read, run_no)
+        if expired_at is not None:
+            raise refusal(run_id, self.located(run_id)[1].status, expired_at)
+
+    def _expired_at(self, connection: Reads, run_no: int) -> datetime | None:
+        row = connection.one(sql.EXPIRED_AT, run_no=run_no)
         return None if row is None else rows.moment(row[0])
 
     async def locate(self, run_id: str) -> Run:
@@ -177,21 +181,22 @@ class RunReads(RunWriters):
         finally:
             timer.cancel()
             end()
-        return await self.get(run.run_id)
+        run_no, run = self.located(run_id)
+        return await self.resolved(run_no, run, "all")
 
     async def resolved(self, run_no: int, run: Run, resolve_data: Resolve) -> Run:
-        """The run with attributes, detail and, if they are asked for, payloads."""
-        self._add_small(self._read, run_no, run)
-        if resolve_data == "none":
+        """The run with attributes, detail and, if they are asked for, payloads; none of one that has expired."""
+        found = [] if resolve_data == "none" else _ends(self._read, run_no, run)
+        self._add_small(self._read, run_no, run)  # last, so that it knows why a payload was not there
+        if not found:
             return run
-        found = _ends(self._read, run_no, run)
         return _filled(run, found, await self._payloads.read_ahead(run.run_id, found))
 
     def _add_small(self, connection: Reads, run_no: int, run: Run) -> None:
         """Attributes, detail, and whether it has expired."""
         run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
         if run.ended:
-            run.expired_at = self.expired_at(run_no, run, connection)
+            run.expired_at = self._expired_at(connection, run_no)
         else:
             found = connection.one(sql.RUN_DETAIL, no=run_no, now=to_microseconds(self._clock.now()))
             run.detail = found[0] if found is not None else None
@@ -289,15 +294,18 @@ class RunReads(RunWriters):
         connection.run(sql.RUN_UPDATE, no=run_no, **values)
 
     def _free_the_dead(self, connection: Connection) -> None:
-        for (owner,) in connection.all(sql.OWNERS):
+        for (owner,) in connection.all(sql.OWNERS, namespace=self._namespace):
             if not self._owner_is_live(connection, owner):
                 self._take_over(connection, owner)
 
     def _take_over(self, connection: Connection, gone: str) -> None:
-        """Runs of a process that is gone become due now; one that has lost too many processes is given up."""
+        """Runs of a process that is gone become due now; one that has lost too many processes is given up.
+
+        Those of another namespace are left to its own workers, who count what they have lost.
+        """
         hopeless = self._mailbox.count_crashes(connection, gone)
         now = to_microseconds(self._clock.now())
-        connection.run(sql.RUNS_FREE, owner=None, now=now, gone=gone)
+        connection.run(sql.RUNS_TAKE_OVER, owner=None, now=now, gone=gone, namespace=self._namespace)
         connection.run(sql.OWNER_DELETE, owner=gone)
         for run_id, workflow_name, times in hopeless:
             self._mailbox.give_up(connection, run_id, workflow_name, times)

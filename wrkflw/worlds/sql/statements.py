@@ -39,6 +39,7 @@ from . import tables as t
 from .payload_statements import PAYLOAD_STATEMENTS
 from .queue_statements import STATEMENTS as QUEUE_STATEMENTS
 from .retention_statements import RETENTION_STATEMENTS
+from .schedule_statements import SCHEDULE_STATEMENTS
 from .statement import ABSENT
 
 Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
@@ -228,6 +229,9 @@ STATEMENTS: dict[str, Clause] = {
     "RUN_UPDATE": update(runs)
     .where(runs.c.run_no == at("no"))
     .values({name: _or_absent(runs.c[name]) for name in _mutable}),
+    "RUN_MOVE": update(runs)
+    .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
+    .values({name: _or_absent(runs.c[name]) for name in _mutable}),
     "RUN_ADVANCE": update(runs)
     .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
     .values(last_slot=at("last_slot"), updated_at=at("updated_at")),
@@ -243,11 +247,12 @@ STATEMENTS: dict[str, Clause] = {
     "RUNS_DUE": select(runs).where(_due, runs.c.wake_at <= at("now")).order_by(runs.c.wake_at).limit(at("row_limit")),
     "NEXT_DUE": select(func.min(runs.c.wake_at)).where(_due),
     # Those who have announced themselves, and whoever else holds runs.
-    "OWNERS": union(select(owners.c.owner), select(runs.c.owner).where(runs.c.owner.is_not(None))),
+    "OWNERS": union(select(owners.c.owner), select(runs.c.owner).where(runs.c.owner.is_not(None), _here)),
     "OWNER_BY_NAME": select(owners.c.lease_until).where(owners.c.owner == at("owner")),
     "OWNER_RENEW": _replace(owners),
     "OWNER_DELETE": delete(owners).where(owners.c.owner == at("owner")),
     "RUNS_FREE": update(runs).where(runs.c.owner == at("gone")).values(owner=None, wake_at=at("now")),
+    "RUNS_TAKE_OVER": update(runs).where(runs.c.owner == at("gone"), _here).values(owner=None, wake_at=at("now")),
     # --- the log
     "EVENT_INSERT": insert(events).values({item.name: _or_absent(item) for item in events.c}),
     "EVENTS_AFTER": _plain_log.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
@@ -360,6 +365,7 @@ STATEMENTS: dict[str, Clause] = {
     **PAYLOAD_STATEMENTS,
     **QUEUE_STATEMENTS,
     **RETENTION_STATEMENTS,
+    **SCHEDULE_STATEMENTS,
 }
 
 

@@ -28,15 +28,15 @@ class SqlSteps(StepWriters):
         self._events = events
 
     async def get(self, run_id: str, step_id: str, *, resolve_data: Resolve = "all") -> Step:
-        run_no = self._runs.readable(run_id, resolve_data)
+        run_no, _ = self._runs.located(run_id)
         row = self._read.one(sql.STEP_BY_ID, run_no=run_no, step_id=step_id)
         if row is None:
             raise WorldError(f"run {run_id} has no step {step_id!r}", status=404)
-        (step,) = await self._resolved(run_no, [rows.step_from(run_id, row)], resolve_data)
+        (step,) = await self._resolved(run_id, run_no, [rows.step_from(run_id, row)], resolve_data)
         return step
 
     async def list(self, run_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "none") -> Page[Step]:
-        run_no = self._runs.readable(run_id, resolve_data)
+        run_no, _ = self._runs.located(run_id)
         request = page or PageRequest()
         ascending = request.sort_order == "asc"
         listing = f"steps {'asc ' if ascending else ''}of {run_no}"
@@ -48,14 +48,15 @@ class SqlSteps(StepWriters):
             found = self._read.all(sql.STEPS_BEFORE, run_no=run_no, before=edge, row_limit=limit + 1)
         steps = [rows.step_from(run_id, row) for row in found]
         listed = page_of(steps, limit, request.cursor, lambda step: encode_cursor(listing, step.created_slot))
-        return Page([*await self._resolved(run_no, listed.data, resolve_data)], listed.cursor, listed.has_more)
+        return Page([*await self._resolved(run_id, run_no, listed.data, resolve_data)], listed.cursor, listed.has_more)
 
-    async def _resolved(self, run_no: int, steps: Sequence[Step], resolve_data: Resolve) -> Sequence[Step]:
+    async def _resolved(self, run_id: str, run_no: int, steps: Sequence[Step], resolve_data: Resolve) -> Sequence[Step]:
         found = [rows_of(self._read, run_no, step) for step in steps]
         reading = self._payloads.without
-        if resolve_data == "all" and steps:
+        if resolve_data == "all":
+            self._runs.check_kept(run_id, run_no)
             every = [row for of_step in found for row in of_step.values()]
-            reading = await self._payloads.read_ahead(steps[0].run_id, every)
+            reading = await self._payloads.read_ahead(run_id, every)
         return [resolved(step, of_step, reading) for step, of_step in zip(steps, found, strict=True)]
 
 

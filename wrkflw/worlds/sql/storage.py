@@ -16,7 +16,7 @@ from wrkflw.ids import Randomness, new_ulid
 from wrkflw.suggestions import did_you_mean
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.errors import KeyTakenError, WorldError
+from wrkflw.world.errors import DamagedPayloadError, KeyTakenError, WorldError
 from wrkflw.world.live import Subscribe
 from wrkflw.world.queue import MAX_DELIVERIES_EXCEEDED, NewMessage
 from wrkflw.world.storage import (
@@ -38,7 +38,7 @@ from .admission import Admission
 from .answers import Answers, Asked, Written, written_by
 from .append import Appender
 from .collector import Collector
-from .database import Connection, Reads, Row, WordedReads
+from .database import Connection, NoTextError, Reads, Row, WordedReads
 from .hooks import SqlHooks
 from .identifiers import check_new_run_id, check_run_id, slot_of
 from .images import Images
@@ -49,11 +49,13 @@ from .payloads import LargePayloads, PayloadOptions
 from .request import Append, Appended
 from .retention import SqlRetention
 from .runs import RunReads
+from .schedules import SqlSchedules
 from .sealing import Reading
 from .steps import SqlSteps
 from .streamer import SqlStreamer
 
-# What a batch may hold: any, one of the owner's, and one with a claim behind ``run_created`` and ``run_started``.
+# What a batch may hold: any, one of the owner's, and one with a claim behind ``run_created`` and ``run_started``; of a
+# run that exists, one with a claim holds what the owner's may, behind what comes from outside.
 _BATCHABLE = frozenset({
     "run_completed", "run_failed", "step_created", "step_started", "step_completed", "step_failed", "step_retrying",
     "wait_created", "wait_completed",
@@ -62,7 +64,8 @@ _BY_THE_OWNER = _BATCHABLE | {"hook_created", "hook_disposed"}
 _AT_BIRTH = _BY_THE_OWNER | {"signal_received"}
 _CREATABLE = frozenset(get_args(e.EventType)) - e.RESERVED
 _LONGEST_RESUME_ID = 1024
-_FROM_OUTSIDE = frozenset({"hook_received", "signal_received", "wait_completed", "run_resumed"})
+_TAKES_OVER = frozenset({"hook_received", "signal_received", "wait_completed"})
+_FROM_OUTSIDE = _TAKES_OVER | {"run_resumed"}
 
 
 class SqlStorage:
@@ -105,6 +108,7 @@ class SqlStorage:
         self.steps = SqlSteps(reads, self.runs, large, self.events)
         self.hooks = SqlHooks(reads, self.runs, large, clock, self.events)
         self.streamer = SqlStreamer(writer, reads, self.runs, admission, large, clock, subscribe)
+        self.schedules = SqlSchedules(writer, reads, appender, large, clock)
         self.payloads = Collector(writer, reads, namespace, clock, payloads.blobs)
 
     async def settled(self) -> None:
@@ -222,11 +226,15 @@ class SqlEvents:
         messages: Sequence[NewMessage] = (),
     ) -> BatchResult:
         _check_batch(events, fence=fence, claim=claim)
-        if claim is not None:
+        takes_over = claim is not None and events[0].event_type in _TAKES_OVER
+        if claim is not None and not takes_over:
             check_new_run_id(run_id, self._clock.now())
         for message in messages:
             self._mailbox.check(message)
-        request = Append(run_id, events, fence, claim, expect_slot, atomic=claim is not None, messages=messages)
+        request = Append(
+            run_id, events, fence, claim, expect_slot,
+            atomic=claim is not None, takes_over=takes_over, messages=messages,
+        )  # fmt: skip
         if large := self._payloads.large_among(run_id, events):
             request.large = await self._payloads.keep_ahead(large)
         appended = await self._writer.submit(lambda connection: self._append(connection, request))
@@ -235,45 +243,60 @@ class SqlEvents:
         return BatchResult(run.epoch, run.last_slot, appended.outcomes, appended.at, appended.refused)
 
     async def get(self, run_id: str, event_id: str, *, resolve_data: Resolve = "all") -> e.StoredEvent:
-        run_no = self._runs.readable(run_id, resolve_data)
+        run_no, _ = self._runs.located(run_id)
         slot = slot_of(event_id)
         row = None if slot is None else self._read.one(sql.EVENT_AT, run_no=run_no, slot=slot)
         if row is None:
             raise WorldError(f"run {run_id} has no event {event_id!r}", status=404)
-        return event_from(run_id, row, await self._reading(run_id, [row], resolve_data))
+        return event_from(run_id, row, await self._reading(run_id, run_no, [row], resolve_data))
 
-    async def _reading(self, run_id: str, found: Sequence[Row], resolve_data: Resolve) -> Reading:
-        return self._payloads.without if resolve_data == "none" else await self._payloads.read_ahead(run_id, found)
+    async def _reading(self, run_id: str, run_no: int, found: Sequence[Row], resolve_data: Resolve) -> Reading:
+        if resolve_data == "none":
+            return self._payloads.without
+        self._runs.check_kept(run_id, run_no)
+        return await self._payloads.read_ahead(run_id, found)
 
     async def list(
         self, run_id: str, *, after_slot: int = 0, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
-        run_no = self._runs.readable(run_id, resolve_data)
+        run_no, _ = self._runs.located(run_id)
         request = page or PageRequest(limit=FAR)
         descending = request.sort_order == "desc"
         listing = f"events {'desc ' if descending else ''}of {run_no}"
         (edge,) = decode_cursor(request.cursor, listing, (FAR if descending else 0,))
         limit = request.limit if page is None else limit_of(request)
+        found: Sequence[Row]
         if descending:
             found = self._read.all(sql.EVENTS_BEFORE, run_no=run_no, after=after_slot, before=edge, row_limit=limit + 1)
         else:
             after = max(edge, after_slot)
-            found = self._read.all(sql.EVENTS_AFTER, run_no=run_no, after=after, row_limit=limit + 1)
-        reading = await self._reading(run_id, found, resolve_data)
+            found = self._after(run_id, run_no, after, limit + 1)
+        reading = await self._reading(run_id, run_no, found, resolve_data)
         log = log_from(run_id, run_no, found, self._read, reading)
         return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
+
+    def _after(self, run_id: str, run_no: int, after: int, most: int) -> Sequence[Row]:
+        """Raises DamagedPayloadError, naming the slot, for a row that cannot even be fetched."""
+        try:
+            return self._read.all(sql.EVENTS_AFTER, run_no=run_no, after=after, row_limit=most)
+        except NoTextError as error:
+            slot = after + 1
+            with suppress(NoTextError):
+                while (row := self._read.one(sql.EVENTS_AFTER, run_no=run_no, after=slot - 1, row_limit=1)) is not None:
+                    slot = row[0] + 1
+            raise DamagedPayloadError(run_id, f"slot {slot}", "what it holds is no text any more") from error
 
     async def list_by_correlation_id(
         self, run_id: str, correlation_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
-        run_no = self._runs.readable(run_id, resolve_data)
+        run_no, _ = self._runs.located(run_id)
         request = page or PageRequest()
         descending = request.sort_order == "desc"
         listing = f"events {'desc ' if descending else ''}about {correlation_id} of {run_no}"
         (edge,) = decode_cursor(request.cursor, listing, (FAR if descending else 0,))
         limit = limit_of(request)
         found = self._about(run_no, correlation_id, edge, limit + 1, descending=descending)
-        reading = await self._reading(run_id, found, resolve_data)
+        reading = await self._reading(run_id, run_no, found, resolve_data)
         log = log_from(run_id, run_no, found, self._read, reading)
         return page_of(log, limit, request.cursor, lambda event: encode_cursor(listing, event.slot))
 
@@ -325,12 +348,16 @@ def _check_batch(events: Sequence[e.NewEvent], *, fence: Fence | None, claim: Cl
     if claim is not None:
         if fence is not None:
             raise WorldError("a batch has a fence or a claim; give one of them")
-        if not events or not isinstance(events[0], e.RunCreated):
+        first = events[0].event_type if events else None
+        if first != "run_created" and first not in _TAKES_OVER:
             raise WorldError(
-                "a batch with a claim begins with 'run_created'; claim a run that exists with runs.claim()"
+                "a batch with a claim begins with 'run_created', or with what comes from outside; "
+                "claim a run that exists with runs.claim()"
             )
-        rest = events[2:] if len(events) > 1 and isinstance(events[1], e.RunStarted) else events[1:]
-        allowed = _AT_BIRTH
+        rest, allowed = events[1:], _BY_THE_OWNER
+        if first == "run_created":
+            rest = events[2:] if len(events) > 1 and isinstance(events[1], e.RunStarted) else rest
+            allowed = _AT_BIRTH
     for event in rest:
         if event.event_type not in allowed:
             raise WorldError(f"{event.event_type!r} cannot be part of a batch; append it with create()")

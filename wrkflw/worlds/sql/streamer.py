@@ -96,8 +96,8 @@ class SqlStreamer:
             new.append((run_no, run.last_slot, number, name, lengths[name], kept, key, attempt, epoch, at, codec))
             lengths[name] += 1
         if new:
-            connection.later(sql.STREAM_WRITE, [(run_no, name, length, 0) for name, length in lengths.items()])
-            connection.later(sql.CHUNK_INSERT, new)
+            connection.later(run_no, sql.STREAM_WRITE, [(run_no, name, length, 0) for name, length in lengths.items()])
+            connection.later(run_no, sql.CHUNK_INSERT, new)
             connection.notices.append((run_id, [CHUNK_WRITTEN]))
         return number, lengths
 
@@ -109,7 +109,7 @@ class SqlStreamer:
             row = connection.one(sql.STREAM_BY_NAME, run_no=run_no, stream=name)
             if row is None or not row[1]:
                 length = 0 if row is None else row[0]
-                connection.later(sql.STREAM_WRITE, [(run_no, name, length, 1)])
+                connection.later(run_no, sql.STREAM_WRITE, [(run_no, name, length, 1)])
                 connection.notices.append((run_id, [STREAM_CLOSED]))
 
         await self._writer.submit(work)
@@ -149,14 +149,14 @@ class SqlStreamer:
         run_no, run = self._runs.located(run_id)
         most = limit_of(PageRequest(limit))
         length, done = self._standing(run_no, run, name)
-        if length and (expired_at := self._runs.expired_at(run_no, run)) is not None:
-            raise StreamExpiredError.purged(run_id, run.status, expired_at)
         listing = f"chunks of {name.encode().hex()} of {run_no}"
         if cursor is not None:
             index = _index_of(cursor, listing)
         else:
             index = start_index if start_index >= 0 else max(0, length + start_index)
         found = self._read.all(sql.CHUNKS_OF_STREAM, run_no=run_no, stream=name, start_index=index, row_limit=most + 1)
+        if length:
+            self._runs.check_kept(run_id, run_no, StreamExpiredError.purged)
         reading = self._payloads.reading(self._read)
         chunks = [chunk_from(run_id, row, reading) for row in found[:most]]
         return ChunkPage(chunks, encode_cursor(listing, index + len(chunks)), len(found) > most, done)
@@ -181,10 +181,11 @@ class SqlStreamer:
         return self._read.one(sql.CHUNK_BY_KEY, run_no=run_no, key=key, before_slot=before_slot) is not None
 
     async def items(self, run_id: str, *, after: Position | None = None, limit: int = 1000) -> Sequence[Item]:
-        run_no = self._runs.readable(run_id, "all")
+        run_no, _ = self._runs.located(run_id)
         slot, number = after or Position()
         # One statement, and so one moment: two would lose what is written between them.
         found = self._read.all(sql.ITEMS_AFTER, run_no=run_no, after=slot, after_number=number, row_limit=limit)
+        self._runs.check_kept(run_id, run_no)
         reading = await self._payloads.read_ahead(run_id, found)
         return items_from(run_id, run_no, found, self._read, reading)
 

@@ -1,0 +1,186 @@
+"""Going on with what comes from outside: recorded together with what comes of it, or as it was before."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.clocks import ManualClock, settle
+from wrkflw import AlreadyResumedError, Completed, Event, Run, Runtime, SuspendContext, Suspended, step
+from wrkflw.world import events as e
+from wrkflw.world.storage import Claim
+from wrkflw.worlds.sqlite import SqliteWorld
+
+from .desk import chain, types
+
+paid = Event("paid", int)
+
+
+@pytest.fixture
+def calls() -> list[int]:
+    """What the body behind the question was given."""
+    return []
+
+
+@pytest.fixture
+def gate() -> asyncio.Event:
+    """Open, so that the body goes on at once."""
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
+@pytest.fixture
+def flow(calls: list[int], gate: asyncio.Event) -> Any:
+    @step
+    async def ask(data: int, ctx: SuspendContext[int, None]) -> int:
+        answer = ctx.suspend(None)
+        calls.append(answer)
+        await gate.wait()
+        return data + answer
+
+    return ask, chain().then(ask).commit()
+
+
+async def parked(flow: Any) -> Run[Any, Any, Any]:
+    run: Run[Any, Any, Any] = await flow.create_run(run_id="r-1")
+    assert isinstance(await run.start(1), Suspended)
+    return run
+
+
+async def test_an_answer_and_the_start_of_what_it_sets_going_are_one_transaction(flow: Any, clock: ManualClock) -> None:
+    ask, asking = flow
+    said: list[str] = []
+    world = SqliteWorld(":memory:", clock=clock, on_statement=said.append)
+    async with Runtime(world=world, clock=clock):
+        run = await parked(asking)
+        said.clear()
+
+        assert (await run.resume(ask, 2)).unwrap() == 3
+
+        assert said.count("COMMIT") == 2
+        epochs = [(stored.event_type, stored.epoch) async for stored in run.events()][-4:]
+        assert epochs == [("hook_received", None), ("step_started", 2), ("step_completed", 2), ("run_completed", 2)]
+
+
+async def test_an_event_that_nothing_follows_is_one_transaction(clock: ManualClock) -> None:
+    said: list[str] = []
+    world = SqliteWorld(":memory:", clock=clock, on_statement=said.append)
+    async with Runtime(world=world, clock=clock):
+        run: Run[Any, Any, Any] = await chain().wait_for_event(paid).commit().create_run()
+        await run.start(1)
+        said.clear()
+
+        assert (await run.send_event(paid, 7)).unwrap() == 7
+
+        assert said.count("COMMIT") == 1
+
+
+async def test_of_two_who_answer_at_once_one_is_told_that_he_was_late(
+    flow: Any, calls: list[int], gate: asyncio.Event, runtime: Runtime
+) -> None:
+    ask, asking = flow
+    run = await parked(asking)
+    gate.clear()
+
+    first = asyncio.create_task(run.resume(ask, 2))
+    with pytest.raises(AlreadyResumedError):
+        await asyncio.create_task(run.resume(ask, 5))
+    gate.set()
+
+    assert (await first).unwrap() == 3
+    assert calls == [2]
+
+
+async def test_a_run_that_was_written_to_meanwhile_goes_on_all_the_same(
+    flow: Any, calls: list[int], runtime: Runtime
+) -> None:
+    ask, asking = flow
+    run = await parked(asking)
+    await runtime.world.storage.events.create("r-1", e.AttrSet(changes=[]))
+
+    assert (await run.resume(ask, 2)).unwrap() == 3
+
+    assert calls == [2]
+    assert (await types(run)).count("hook_received") == 1
+
+
+async def test_a_run_that_somebody_else_took_is_answered_and_left_to_him(
+    flow: Any, calls: list[int], database: str, clock: ManualClock
+) -> None:
+    ask, asking = flow
+    there = SqliteWorld(database.removeprefix("sqlite:///"))
+    async with Runtime(database, clock=clock) as here:
+        run = await parked(asking)
+        await there.start()
+        await there.storage.runs.claim("r-1", owner=there.owner)
+
+        answering = asyncio.create_task(run.resume(ask, 2))
+        await settle()
+
+        assert (await types(run))[-1] == "hook_received"
+        assert (await here.world.storage.runs.get("r-1")).owner == there.owner
+        assert (calls, answering.done()) == ([], False)
+        answering.cancel()
+        await there.close()
+
+
+async def test_an_answer_stands_although_who_gave_it_does_not_wait(
+    flow: Any, calls: list[int], runtime: Runtime
+) -> None:
+    ask, asking = flow
+    run = await parked(asking)
+
+    answering = asyncio.create_task(run.resume(ask, 2))
+    await asyncio.sleep(0)
+    answering.cancel()
+
+    assert isinstance(await run.result(), Completed)
+    assert calls == [2]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_run_that_is_cancelled_at_once_ends_one_way_or_the_other(
+    turns: int, flow: Any, calls: list[int], runtime: Runtime
+) -> None:
+    ask, asking = flow
+    run = await parked(asking)
+
+    answering = asyncio.create_task(run.resume(ask, 2))
+    await settle(turns)
+    await run.cancel()
+    await asyncio.gather(answering, return_exceptions=True)
+
+    log = await types(run)
+    assert log[-1] == "run_cancelled" if not calls else log.count("step_started") == 2
+    assert (await runtime.world.storage.runs.get("r-1")).owner is None
+    assert log.count("hook_received") <= 1
+
+
+async def test_a_runtime_that_is_closed_meanwhile_leaves_the_run_to_the_next(
+    flow: Any, database: str, clock: ManualClock
+) -> None:
+    ask, asking = flow
+    async with Runtime(database, clock=clock):
+        run = await parked(asking)
+        answering = asyncio.create_task(run.resume(ask, 2))
+        await asyncio.sleep(0)
+    await asyncio.gather(answering, return_exceptions=True)
+
+    async with Runtime(database, clock=clock, workflows=[asking]):
+        again: Run[Any, Any, Any] = await asking.get_run("r-1")
+        assert (await again.result()).unwrap() == 3
+
+
+async def test_whom_another_claim_came_before_finds_the_run_again(flow: Any, clock: ManualClock) -> None:
+    """Without a worker nobody would look again by himself."""
+    ask, asking = flow
+    world = SqliteWorld(":memory:", clock=clock)
+    async with Runtime(world=world, clock=clock, worker=False) as runtime:
+        run = await parked(asking)
+        await world.storage.events.create("r-1", e.SignalReceived(signal_type="other"), claim=Claim("own_dead"))
+
+        assert (await run.resume(ask, 2)).unwrap() == 3
+        assert runtime.driver.drive_of("r-1") is None
