@@ -63,7 +63,7 @@ bench-compare: setup ## fail when a ratio got worse than benchmarks/baseline.jso
 
 soak: setup ## the crash tests and the random graphs and programs, many more of them
 	@echo "==> pytest, crash tests and random graphs, larger counts"
-	@SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3000 tests/crash tests/faults tests/engine/graphs
+	@SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3000 tests/crash tests/faults tests/engine/graphs tests/values
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,16 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from contextvars import Token
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack
 
-from . import current
+from . import complaints, current
 from .clock import Clock, SystemClock
+from .creation import creation_of
 from .durations import FOREVER, parse_duration
 from .engine.definition import Definition, WorkflowLike
 from .engine.driver import THREADS, Driver
 from .engine.executor import Executor
 from .engine.limits import Limits
-from .errors import DefinitionError
+from .errors import DefinitionError, InvalidValueError
 from .ids import new_ulid, system_randomness
 from .runs import Runs
 from .settings import Settings
@@ -27,6 +29,9 @@ from .world.storage import Stamp
 if TYPE_CHECKING:
     from .builder import Workflow
     from .retries import Retry
+    from .triggers.collection import Schedules
+    from .triggers.firing import Firing
+    from .triggers.schedules import Schedule
     from .world.payloads import PayloadCodec
 
     AnyWorkflow: TypeAlias = Workflow[Never, object, Any]
@@ -41,11 +46,18 @@ class Runtime:
     ``sqlite:///wrkflw.db`` in the working directory.  What is not given is taken from the environment, see
     :mod:`wrkflw.settings`.  ``worker=False`` drives only the runs started here and takes no
     others.  ``concurrency`` is how many runs a worker advances at a time, ``retry`` the policy of steps and workflows
-    that name none, ``lease`` how long a process that has stopped keeps its runs from others.  ``codec`` encodes all
-    that runs take, give and record, for instance ``wrkflw.codecs.AesGcm``.
+    that name none, ``lease`` how long a process that has stopped keeps its runs from others.  A worker also starts the
+    runs of the schedules that ``workflows`` have.  ``codec`` encodes all
+    that runs take, give and record, for instance ``wrkflw.codecs.AesGcm``.  ``database``, ``durability``,
+    ``namespace``, ``lease`` and ``codec`` are for the World it opens; they are not given beside a ``world``.
 
     Use it with ``async with``: inside, it is the current runtime.  Entering raises StoreRefusedError when the database
     cannot be used.
+
+    Raises:
+        InvalidValueError: an argument, or a ``WRKFLW_*`` variable, may not be that.
+        StoreRefusedError: ``database`` names none that this version knows.
+        DefinitionError: two workflows have one id.
     """
 
     def __init__(
@@ -66,17 +78,20 @@ class Runtime:
     ) -> None:
         self._clock = clock or SystemClock()
         self._random = system_randomness()
-        self._settings = settings = Settings.from_environment(os.environ)
+        _refuse_beside(world, database=database, durability=durability, namespace=namespace, lease=lease, codec=codec)
+        self._settings = settings = Settings.from_environment(os.environ).with_arguments(
+            {"database": database, "durability": durability, "namespace": namespace, "concurrency": concurrency}
+        )
         self._limits = limits or Limits(events=settings.max_events, value_bytes=settings.payload_max)
         self._retry = retry
         self._worker = settings.role != "producer" if worker is None else worker
-        self._concurrency = concurrency or settings.worker_concurrency
+        self._concurrency = settings.worker_concurrency
         self._world = world or self._new_world(
-            database or settings.database_url,
-            namespace=namespace or settings.namespace,
-            durability=durability or settings.durability,
+            settings.database_url,
+            namespace=settings.namespace,
+            durability=settings.durability,
             clock=self._clock,
-            lease=timedelta(seconds=settings.lease_seconds) if lease is None else parse_duration(lease),
+            lease=timedelta(seconds=settings.lease_seconds) if lease is None else _lease(lease),
             poll=timedelta(seconds=settings.poll_seconds),
             max_events=self._limits.events,
             max_deliveries=settings.max_deliveries,
@@ -95,8 +110,10 @@ class Runtime:
         self._token: Token[Runtime | None] | None = None
         self.keeper: object = None
         """What keeps a default runtime open as long as its loop."""
+        self._schedules: dict[str, Schedule] = {}
         for workflow in workflows:
             self.define(workflow)
+            self._list_schedules(workflow)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -112,6 +129,13 @@ class Runtime:
     def runs(self) -> Runs:
         """The runs in this database: ``list``, ``get``, ``snapshot``, ``cancel_many``, ``delete``."""
         return self._runs
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules in this database: ``list``, ``get``, ``pause``, ``resume``, ``trigger``, ``backfill``."""
+        from .triggers.collection import Schedules  # noqa: PLC0415  # calendars are loaded by who has a schedule
+
+        return Schedules(lambda: self._world.storage.schedules, self._schedules, self._firing(), self._clock)
 
     @property
     def world(self) -> World:
@@ -170,11 +194,38 @@ class Runtime:
             raise DefinitionError(f"a workflow {workflow.id!r} is already registered; give one of them another id")
         return known
 
+    def _list_schedules(self, workflow: AnyWorkflow) -> None:
+        for schedule in workflow.schedules:
+            other = self._schedules.setdefault(schedule.id, schedule).workflow
+            if other is not workflow:
+                both = f"schedule {schedule.id!r} is of workflow {other.id!r} and of workflow {workflow.id!r}"
+                raise DefinitionError(f"{both}; give one of them another id=")
+
+    def _firing(self) -> Firing:
+        from .triggers.firing import Firing  # noqa: PLC0415
+
+        return Firing(self._definitions, self.new_run_id, partial(creation_of, self))
+
+    async def _keep_schedules(self, driver: Driver) -> None:
+        """Make the schedules known to the database, and start their runs from now on."""
+        from .triggers.scheduler import Scheduler  # noqa: PLC0415
+
+        scheduler = Scheduler(self._world, self._schedules.values(), self._firing(), self._clock)
+        try:
+            await scheduler.define()
+        except BaseException:
+            await self.close()
+            raise
+        driver.spawn(scheduler.work())
+
     def new_run_id(self) -> str:
         return f"wrun_{new_ulid(self._clock.now(), self._random)}"
 
     async def open(self) -> None:
         """Open the database, and begin to work."""
+        complaints.be_heard()
+        if self._schedules and not self._world.capabilities.schedules:
+            raise StoreRefusedError("this World keeps no schedules; take one that does, or list no workflow with any")
         await self._world.start(consume=self._worker, recover=self._settings.recover)
         self._loop = asyncio.get_running_loop()
         self._driver = Driver(
@@ -188,6 +239,8 @@ class Runtime:
             executor=self._new_executor(),
         )
         self._driver.start()
+        if self._worker and self._schedules:
+            await self._keep_schedules(self._driver)
 
     async def close(self) -> None:
         """Let go of every run, in good order: others, or the next start, take them up where they are."""
@@ -218,6 +271,20 @@ class WorldOptions(TypedDict):
     codec: PayloadCodec | None
 
 
+def _refuse_beside(world: World | None, **given: object) -> None:
+    """What would be without effect is not taken: a codec, for one, that encrypts nothing."""
+    for name, value in given.items():
+        if world is not None and value is not None:
+            raise InvalidValueError.because(f"{name}=", "has no effect beside world=", cure="give it to that World")
+
+
+def _lease(given: timedelta | str) -> timedelta:
+    lease = parse_duration(given)
+    if not lease:
+        raise InvalidValueError.because("lease=", f"cannot be {given!r}", cure="give more than 0s")
+    return lease
+
+
 def world_at(url: str, **options: Unpack[WorldOptions]) -> World:
     """The World that a database URL names; nothing is opened yet.  Raises StoreRefusedError for an unknown kind."""
     path = path_of(url)
@@ -230,10 +297,14 @@ def path_of(url: str) -> str:
     """The path in a SQLite URL.  Raises StoreRefusedError for any other kind."""
     if url == ":memory:":
         return url
-    if url.startswith(_SQLITE) and (path := url.removeprefix(_SQLITE)):
+    path = url.removeprefix(_SQLITE)
+    if url.startswith(_SQLITE) and "?" in path:
+        raise StoreRefusedError(f"{url!r} has options, and a SQLite file takes none; leave out what is behind '?'")
+    if url.startswith(_SQLITE) and path:
         return path
+    shown = f"{url.partition('://')[0]}://…" if "@" in url else url  # there may be a password in it
     raise StoreRefusedError(
-        f"{url!r} is not a database this version knows; use 'sqlite:///path/to/file.db' or ':memory:'"
+        f"{shown!r} is not a database this version knows; use 'sqlite:///path/to/file.db' or ':memory:'"
     )
 
 

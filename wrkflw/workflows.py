@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, Unpack, cast, overload
 
 from typing_extensions import TypedDict, TypeVar
 
@@ -20,6 +20,9 @@ from .steps import Step
 if TYPE_CHECKING:
     from .results import RunInfo
     from .run import Run
+    from .triggers.endpoints import Endpoint, EndpointOptions, HttpRequest
+    from .triggers.schedules import Fire, Schedule, ScheduleOptions
+    from .triggers.timings import Timing
 
 WInT = TypeVar("WInT", contravariant=True)
 WOutT = TypeVar("WOutT", covariant=True)
@@ -66,6 +69,10 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         self.description = options.get("description", "")
         self.metadata: Mapping[str, str] = {}
         self.at_most_once = False
+        self.schedules: tuple[Schedule, ...] = ()
+        """When a Runtime that lists the workflow starts runs of it: see :meth:`on_cron`."""
+        self.endpoints: tuple[Endpoint, ...] = ()
+        """Which requests start runs of it: see :meth:`on_http`."""
 
     @property
     def input_schema(self) -> object:
@@ -83,13 +90,14 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         return self._or_none(self.graph.output_schema)
 
     def with_id(self, id: str, /) -> Self:
-        """The same workflow under another id.
+        """The same workflow under another id, without its schedules and endpoints.
 
         Raises:
             DefinitionError: the id is not 1 to 128 of letters, digits, ``.``, ``_`` and ``-``.
         """
         twin = super().with_id(id)
         twin.graph = replace(self.graph, workflow_id=id)
+        twin.schedules, twin.endpoints = (), ()  # else each instant, and each request, would start two runs
         return twin
 
     async def __call__(self, data: WInT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None) -> WOutT:
@@ -168,6 +176,52 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         """
         running = self.run(cast("WInT", input_data), initial_state=initial_state)
         return sync(running, instead=f"await {self.id}.run(...)")
+
+    @overload
+    def on_cron(
+        self: Workflow[None, WOutT, StateT], schedule: str | Timing, /, **options: Unpack[ScheduleOptions]
+    ) -> None: ...
+    @overload
+    def on_cron(
+        self, schedule: str | Timing, /, *, input: Callable[[Fire], WInT], **options: Unpack[ScheduleOptions]
+    ) -> None: ...
+    def on_cron(
+        self,
+        schedule: str | Timing,
+        /,
+        *,
+        input: Callable[[Fire], Any] | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> None:
+        """Give the workflow a schedule, as :func:`wrkflw.triggers.cron` does.
+
+        Raises:
+            DefinitionError: the expression, the timezone or the id cannot be one; the workflow has a schedule of this
+                id; or it takes an input and there is no ``input=``.
+            TypeError: an option is unknown.
+        """
+        from .triggers.schedules import schedule_of  # noqa: PLC0415  # most workflows have none
+
+        schedule_of(self, schedule, input, options)
+
+    def on_http(
+        self,
+        request: str,
+        /,
+        *,
+        input: Callable[[HttpRequest], WInT] | None = None,
+        **options: Unpack[EndpointOptions],
+    ) -> None:
+        """Give the workflow an endpoint, as :func:`wrkflw.triggers.http` does.
+
+        Raises:
+            DefinitionError: method or path cannot be one; a route of the server has that path; the workflow has the
+                endpoint already; or a GET is to give an input, and there is no ``input=``.
+            TypeError: an option is unknown.
+        """
+        from .triggers.endpoints import endpoint_of  # noqa: PLC0415  # most workflows have none
+
+        endpoint_of(self, request, input, options)
 
     def __repr__(self) -> str:
         return f"Workflow({self.id!r}, {describe(self.input_schema)} -> {describe(self.output_schema)})"

@@ -3,10 +3,10 @@
 A trigger is asked about the wall clock alone.  What the wall clock of a zone means is decided here, because that is
 where the hours of spring and autumn are lost and found:
 
-* An expression that names times of the day (``30 1 * * *``) comes once for each of them.  Of an hour that comes twice it
-  is the first, and a time that the clock leaves out counts as if it had not been put forward yet.
-* One that comes round and round (``*/30 * * * *``) goes by the hours that pass: it comes in both of the two, and not in
-  the one that is left out.
+* An expression that names times of the day (``30 1 * * *``) comes once for each of them.  Of an hour that comes twice
+  it is the first, and a time that the clock leaves out counts as if it had not been put forward yet.
+* One that comes round and round (``*/30 * * * *``) goes by the hours that pass: it comes in both of the two, and not
+  in the one that is left out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
-from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.combining import OrTrigger  # pyright: ignore[reportMissingTypeStubs]  # it has none
+from apscheduler.triggers.cron import CronTrigger  # pyright: ignore[reportMissingTypeStubs]
 
 from .expressions import Expression, read_expression
 from .timings import At, Cron, Every, Timing
@@ -134,7 +135,7 @@ def _listed(numbers: frozenset[int] | set[int], all_of_them: int) -> str:
     if len(numbers) == all_of_them:
         return "*"
     ordered = sorted(numbers)
-    steps = {later - earlier for earlier, later in zip(ordered, ordered[1:], strict=False)}
+    steps = {later - earlier for earlier, later in pairwise(ordered)}
     if len(steps) == 1:
         return f"{ordered[0]}-{ordered[-1]}/{steps.pop()}"
     return ",".join(map(str, ordered))

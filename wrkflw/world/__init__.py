@@ -36,6 +36,8 @@ class Capabilities:
     locks: bool = False
     search: bool = False
     """Find runs by their attributes."""
+    schedules: bool = False
+    """Keep schedules, and create the runs of their instants."""
 
 
 class World(Protocol):

@@ -123,7 +123,12 @@ class SqliteWorld:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            batch=True, transactional_enqueue=True, hook_retention=True, resume_dedupe=True, search=True
+            batch=True,
+            transactional_enqueue=True,
+            hook_retention=True,
+            resume_dedupe=True,
+            search=True,
+            schedules=True,
         )
 
     def get_deployment_id(self) -> str:
@@ -251,7 +256,7 @@ class SqliteWorld:
             randomness=self._randomness,
             max_deliveries=self._max_deliveries,
             owner_is_live=self._presence.is_live,
-            others_wrote=lambda: None if self._neighbours.may_have_written else self._seen_version,
+            others_wrote=self._written_by_others,
         )
 
     async def _give_up(self) -> None:
@@ -276,15 +281,21 @@ class SqliteWorld:
             return None
         if not self._neighbours.may_have_written:
             return self._seen_version
-        # Asked of the writing connection, whose own commits do not count; while its thread commits, the last answer.
+        # While the thread of the writer commits, the last answer.
         if self._lock.threads.acquire(blocking=False):
             try:
-                self._seen_version = self._write.text(_DATABASE_VERSION)[0][0]
-                self._neighbours.asked()
+                self._written_by_others()
             except sqlite3.Error:  # asked again soon; who reads then hears what is wrong
                 pass
             finally:
                 self._lock.threads.release()
+        return self._seen_version
+
+    def _written_by_others(self) -> object:
+        """The same, for who uses the writing connection: its own commits do not count."""
+        if self._write is not None and self._neighbours.may_have_written:
+            self._seen_version = self._write.text(_DATABASE_VERSION)[0][0]
+            self._neighbours.asked()
         return self._seen_version
 
     @property

@@ -345,6 +345,51 @@ class ExpiredRow(Table, table=True):
     expired_at: int = Field(sa_type=Int64)
 
 
+class ScheduleRow(Table, table=True):
+    """A schedule, and the last of its instants that was considered, at ``cursor``."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        Index("schedules_changed", "namespace", "version"),
+        {"sqlite_with_rowid": False},
+    )
+
+    namespace: str = Field(primary_key=True)
+    schedule_id: str = Field(primary_key=True)
+    workflow_name: str
+    timing: str
+    timezone: str
+    catchup: str
+    overlap: str
+    cursor: int = Field(sa_type=Int64)
+    paused_at: int | None = Field(sa_type=Int64)
+    last_run_id: str | None
+    version: int
+
+
+class ScheduledRow(Table, table=True):
+    """A run of a schedule whose runs do not overlap; for as long as it is open, or a little longer."""
+
+    __tablename__ = "scheduled_runs"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    namespace: str = Field(primary_key=True)
+    schedule_id: str = Field(primary_key=True)
+    run_no: int = Field(primary_key=True, sa_type=Int64)
+
+
+class MissedRow(Table, table=True):
+    """An instant of a schedule that made no run, though it was to."""
+
+    __tablename__ = "missed_instants"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    namespace: str = Field(primary_key=True)
+    schedule_id: str = Field(primary_key=True)
+    instant: int = Field(primary_key=True, sa_type=Int64)
+    reason: str
+
+
 class OwnerRow(Table, table=True):
     """A process that claims runs; it counts as alive until ``lease_until``, which it moves on while it lives."""
 

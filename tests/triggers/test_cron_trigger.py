@@ -1,0 +1,33 @@
+"""The trigger module of this repository runs as a program of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_the_schedules_of_this_deployment_start_runs(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "triggers.cron_trigger", "1.5"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "WRKFLW_DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.search(r"^Hello, world at \d\d:\d\d:\d\d!$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^office-hours \(0 9 \* \* mon-fri\) comes next at .* UTC$", ran.stdout, re.MULTILINE)
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        keys = [key for (key,) in connection.execute("SELECT idempotency_key FROM runs")]
+    assert keys == sorted(set(keys))
+    assert all(key.startswith("cron:every-second:") for key in keys)

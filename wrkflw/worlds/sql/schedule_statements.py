@@ -1,0 +1,78 @@
+"""The statements about schedules and the runs that they make."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import Table, and_, bindparam, delete, func, insert, null, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from . import tables as t
+
+Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
+
+schedules, scheduled, missed, runs = (
+    t.Table.metadata.tables[name] for name in ("schedules", "scheduled_runs", "missed_instants", "runs")
+)
+
+
+def at(name: str) -> Clause:
+    return cast("Clause", bindparam(name))
+
+
+def _of(table: Table) -> Clause:
+    """Of the schedule of this namespace; named so that no column that is set has the name."""
+    return and_(table.c.namespace == at("here"), table.c.schedule_id == at("id"))
+
+
+_missed = upsert(missed)
+_open = select(runs.c.run_no).where(runs.c.run_no == scheduled.c.run_no, runs.c.ended_slot.is_(None))
+_newest = (
+    select(missed.c.instant)
+    .where(_of(missed))
+    .order_by(missed.c.instant.desc())
+    .limit(at("row_limit"))
+    .scalar_subquery()
+)
+# As it was created: nobody has it, and it is not due.
+_waits = and_(runs.c.status == "pending", runs.c.wake_at.is_(None), runs.c.owner.is_(None))
+
+SCHEDULE_STATEMENTS: dict[str, Clause] = {
+    "SCHEDULE_BY_ID": select(schedules).where(_of(schedules)),
+    "SCHEDULES_AFTER": select(schedules)
+    .where(schedules.c.namespace == at("namespace"), schedules.c.version > at("version"))
+    .order_by(schedules.c.schedule_id),
+    "SCHEDULES_VERSION": select(func.max(schedules.c.version)).where(schedules.c.namespace == at("namespace")),
+    "SCHEDULE_INSERT": insert(schedules),
+    "SCHEDULE_UPDATE": update(schedules)
+    .where(_of(schedules))
+    .values(
+        {
+            item.name: at(item.name)
+            for item in schedules.c
+            if item.name not in ("namespace", "schedule_id", "last_run_id")
+        }
+    ),
+    "SCHEDULE_MOVE": update(schedules)
+    .where(_of(schedules))
+    .values(cursor=at("cursor"), last_run_id=func.coalesce(at("last_run_id"), schedules.c.last_run_id)),
+    # --- the runs of a schedule whose runs do not overlap
+    "SCHEDULED_INSERT": insert(scheduled),
+    "SCHEDULED_FORGET": delete(scheduled).where(_of(scheduled), ~_open.exists()),
+    "SCHEDULED_OPEN": select(runs.c.run_no, runs.c.run_id, _waits)
+    .select_from(scheduled.join(runs, runs.c.run_no == scheduled.c.run_no))
+    .where(_of(scheduled), runs.c.ended_slot.is_(None))
+    .order_by(runs.c.run_no),
+    "SCHEDULES_WAITING": select(scheduled.c.schedule_id)
+    .select_from(scheduled.join(runs, runs.c.run_no == scheduled.c.run_no))
+    .where(scheduled.c.namespace == at("namespace"), runs.c.ended_slot.is_(None), _waits)
+    .distinct(),
+    "SCHEDULED_HOLD": update(runs).where(runs.c.run_no == at("no")).values(wake_at=null()),
+    # --- instants without a run
+    "MISSED_WRITE": _missed.on_conflict_do_update(
+        index_elements=["namespace", "schedule_id", "instant"], set_={"reason": _missed.excluded.reason}
+    ),
+    "MISSED_OF": select(missed.c.instant, missed.c.reason).where(_of(missed)).order_by(missed.c.instant.desc()),
+    "MISSED_FORGET": delete(missed).where(_of(missed), missed.c.instant == at("moment")),
+    "MISSED_TRIM": delete(missed).where(_of(missed), missed.c.instant.not_in(_newest)),
+}
