@@ -9,7 +9,9 @@ from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LONGEST_CALL = timedelta(days=1)  # event loops lose precision, and some overflow, on longer delays
+_LONGEST_CALL = timedelta(minutes=1)
+# Event loops count monotonic time: when a machine was asleep or its clock was set forward, what is due is late by that
+# much at most.  They also lose precision, and some overflow, on long delays.
 
 
 class Timer(Protocol):
@@ -51,7 +53,7 @@ class _SystemTimer:
         return self._loop.call_later(min(remaining, _LONGEST_CALL).total_seconds(), self._ring)
 
     def _ring(self) -> None:
-        # The loop counts monotonic time: the wall clock may lag behind, and a long wait comes in pieces.
+        # The wall clock may lag behind the loop, and a long wait comes in pieces.
         if self._clock.now() < self._when:
             self._handle = self._arm()
         else:

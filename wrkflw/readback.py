@@ -19,7 +19,9 @@ Part: TypeAlias = tuple[str, Anything, Anything]
 def survives(before: Anything, after: Anything) -> bool:
     """Whether ``after``, which was read back, is ``before`` again: equal, and of the same class at every level.
 
-    A subclass that adds nothing survives as its declared class, an int as a float (PEP 484), NaN as NaN.
+    A subclass that adds nothing survives as its declared class, an int as a float (PEP 484), NaN as NaN.  Numbers
+    inside of equal containers are not looked at one by one: a Decimal in a ``list[float]`` comes back as the float it
+    equals.
     """
     if type(before) is type(after) and before == after:
         return True
@@ -27,6 +29,19 @@ def survives(before: Anything, after: Anything) -> bool:
     if parts is None:
         return _plain_survives(before, after)
     return _shape(before) == _shape(after) and all(survives(left, right) for _, left, right in parts)
+
+
+def identical(before: Anything, after: Anything) -> bool:
+    """Whether the two are equal, and of the very same class at every level."""
+    if type(before) is not type(after):
+        return False
+    if isinstance(before, set | frozenset):
+        was, found = cast("set[Anything]", before), cast("set[Anything]", after)
+        return was == found and {*map(_class_of, was)} == {*map(_class_of, found)}
+    parts = _parts(before, after)
+    if parts is None or not parts:
+        return bool(before == after)
+    return _shape(before) == _shape(after) and all(identical(left, right) for _, left, right in parts)
 
 
 def first_loss(before: Anything, after: Anything, path: str = "") -> str:

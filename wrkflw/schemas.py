@@ -71,7 +71,7 @@ class Schema:
         if self.is_instance(value):
             return value
         try:
-            return self._reader.validate_python(value)
+            return self._adapter.validate_python(value)
         except Exception as error:
             raise InvalidValueError(what, self.name, problems(error), cure=cure) from error
 
@@ -88,8 +88,7 @@ class Schema:
             loaded = self._reader.validate_json(data)
         except Exception as error:  # noqa: BLE001  # see the class
             return self._store_constants(value, what, error)
-        if not survives(value, loaded):
-            raise self._lost(value, loaded, what)
+        self._check_survives(value, loaded, what)
         return data, loaded
 
     def written(self, value: object) -> bytes:
@@ -128,9 +127,16 @@ class Schema:
             loaded = self._reader.validate_json(data)
         except Exception as error:
             raise InvalidValueError(what, self.name, problems(first)) from error
-        if not survives(value, loaded):
-            raise self._lost(value, loaded, what) from first
+        self._check_survives(value, loaded, what)
         return data, loaded
+
+    def _check_survives(self, value: object, loaded: object, what: str) -> None:
+        try:
+            if survives(value, loaded):
+                return
+        except Exception as error:  # to be equal is the users' too
+            raise InvalidValueError(what, self.name, problems(error)) from error
+        raise self._lost(value, loaded, what)
 
     def _lost(self, value: object, loaded: object, what: str) -> InvalidValueError:
         if type(value) is not type(loaded):
