@@ -1,4 +1,4 @@
-"""The plain functions between steps: maps and conditions, and what a definition can know of them."""
+"""The plain functions around steps: maps, conditions and what makes inputs; what a definition can know of them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,24 @@ UNKNOWN = Any  # the type of what flows on, where no annotation tells it
 
 @dataclass(frozen=True)
 class PlainFunction:
-    """A function of the user's that runs between steps.
+    """A function of the user's that runs between steps, or makes the input of a run.
 
     ``name`` is what messages call it; ``gets`` is what it is called with, in words, of ``values`` parts; a join's
     is not known before it is known what flows in.
     """
 
     name: str
-    kind: Literal["map", "condition"]
+    kind: Literal["map", "condition", "input"]
     function: object
     gets: str = "one value"
     values: int | None = 1
+
+
+_GIVES = {
+    "map": "a map gives one value, return a list",
+    "condition": "return True or False",
+    "input": "an input is one value, return it",
+}
 
 
 def functions_of(graph: Graph) -> Iterator[PlainFunction]:
@@ -47,11 +54,11 @@ def check_function(plain: PlainFunction) -> Iterator[DefinitionError]:
     if not callable(function):
         yield DefinitionError(f"{plain.name} is {function!r}; pass a function")
     elif _any_is(inspect.iscoroutinefunction, function):
-        cure = f"{plain.kind}s are plain functions, do the work in a step before"
+        work = "the first step" if plain.kind == "input" else "a step before"
+        cure = f"{plain.kind}s are plain functions, do the work in {work}"
         yield DefinitionError(f"{plain.name} is async; {cure}")
     elif _any_is(inspect.isgeneratorfunction, function) or _any_is(inspect.isasyncgenfunction, function):
-        cure = "a map gives one value, return a list" if plain.kind == "map" else "return True or False"
-        yield DefinitionError(f"{plain.name} is a generator; {cure}")
+        yield DefinitionError(f"{plain.name} is a generator; {_GIVES[plain.kind]}")
     elif plain.values is not None and not can_be_called(function, plain.values):
         yield DefinitionError(f"{plain.name} takes {_parameters(function)} but gets {plain.gets}; {_cure(plain)}")
     elif plain.kind == "condition" and fits(annotations_of(function)[1], bool) is False:

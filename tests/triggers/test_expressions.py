@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -50,7 +52,9 @@ def test_with_day_and_weekday_restricted_either_is_enough() -> None:
         ("", "has no fields, not five; write minute, hour, day of month, month and weekday, as in '0 9 * * mon-fri'"),
         ("0 9 * *", "has 4 fields, not five"),
         ("0 0 9 * * *", "has 6 fields, not five"),
-        ("@reboot", "has 1 field, not five"),
+        ("daily", "has 1 field, not five"),
+        ("@dailly", "is not known; did you mean '@daily'?"),
+        ("@reboot", "is not known; there are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly"),
         ("60 9 * * *", "has minute '60'; it takes 0 to 59, lists, ranges and steps"),
         ("0 24 * * *", "has hour '24'; it takes 0 to 23, lists, ranges and steps"),
         ("0 9 L * *", "has day of month 'l'; it takes 1 to 31, lists, ranges and steps"),
@@ -62,6 +66,8 @@ def test_with_day_and_weekday_restricted_either_is_enough() -> None:
         ("*/x 9 * * *", "has minute '*/x'"),
         ("1, 9 * * *", "has minute ''"),
         ("٣ 9 * * *", "has minute '٣'"),
+        ("*/٣ 9 * * *", "has minute '*/٣'"),
+        ("*/99999 9 * * *", "has minute '*/99999'"),
         ("0 0 31 2 *", "names no date that there is; it would never start a run"),
         ("0 0 31 2,4,6 *", "names no date that there is"),
     ],
@@ -69,6 +75,10 @@ def test_with_day_and_weekday_restricted_either_is_enough() -> None:
 def test_what_is_no_expression_is_refused(text: str, problem: str) -> None:
     with pytest.raises(DefinitionError, match=re.escape(problem)):
         Cron(text)
+
+
+def test_spaces_make_no_other_timing() -> None:
+    assert Cron(" 0  9\t* * mon\n") == Cron("0 9 * * mon")
 
 
 def test_a_date_that_comes_every_four_years_is_one() -> None:
@@ -82,6 +92,9 @@ def test_an_unknown_timezone_is_refused_with_a_guess() -> None:
         Cron("0 9 * * *", "Europe/Berln")
     with pytest.raises(DefinitionError, match=r"timezone '../x' is not known here; use a name such as"):
         Cron("0 9 * * *", "../x")
+    berlin: Any = ZoneInfo("Europe/Berlin")
+    with pytest.raises(DefinitionError, match="is not known here; did you mean 'Europe/Berlin'"):
+        Cron("0 9 * * *", berlin)
 
 
 def test_distances_and_moments_are_checked() -> None:
@@ -91,6 +104,9 @@ def test_distances_and_moments_are_checked() -> None:
         every("often")
     with pytest.raises(DefinitionError, match=r"at\('2026-03-01T12:00:00'\) has no timezone; add tzinfo="):
         at(datetime(2026, 3, 1, 12))  # noqa: DTZ001
+    text: Any = "2026-03-01"
+    with pytest.raises(DefinitionError, match=r"at\(\) takes a datetime, got '2026-03-01'; write at\(datetime\("):
+        at(text)
 
 
 @pytest.mark.parametrize(

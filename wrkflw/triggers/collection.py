@@ -66,15 +66,21 @@ class Schedules:
     async def backfill(self, schedule_id: str, since: datetime, until: datetime) -> Sequence[str]:
         """A run for each instant from ``since`` to ``until``, both included, that has none yet; the ids of these runs.
 
-        All are durable when it returns.  Where runs do not overlap, they begin one after another.
+        All are durable when it returns.  Where runs do not overlap, they begin one after another.  An instant whose
+        input cannot be made has none; :meth:`get` says why.
 
         Raises:
-            ValueError: a moment has no timezone, ``until`` is to come, or there are more than 1,000 instants.
+            ValueError: a moment has no timezone, ``until`` is before ``since`` or to come, or there are more than 1,000
+                instants.
             DefinitionError: no workflow listed here has the schedule.
         """
         for moment in (since, until):
             if moment.tzinfo is None:
                 raise ValueError(f"backfill() takes moments with a timezone, got {moment.isoformat()}; add tzinfo=")
+        if since > until:
+            raise ValueError(
+                f"backfill() goes from {since.isoformat()} to {until.isoformat()}; write the earlier first"
+            )
         if until > self._clock.now():
             raise ValueError(f"backfill() is about what has passed, and {until.isoformat()} is to come")
         schedule, ledger = await self._of_code(schedule_id), self._ledger()

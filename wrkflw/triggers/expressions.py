@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from wrkflw.errors import DefinitionError
+from wrkflw.suggestions import did_you_mean
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 """Days that each month can have."""
+_MOST_DIGITS = 4
 _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -64,6 +66,9 @@ def read_expression(text: str) -> Expression:
         DefinitionError: it is nothing of the kind, or names a date that there is not.
     """
     fields = _ALIASES.get(text.strip().lower(), text).lower().replace("?", "*").split()
+    if text.lstrip().startswith("@") and len(fields) == 1:
+        cure = did_you_mean(fields[0], _ALIASES) or f"; there are {', '.join(_ALIASES)}"
+        raise DefinitionError(f"cron expression {text!r} is not known{cure}")
     if len(fields) != len(_FIELDS):
         cure = "write minute, hour, day of month, month and weekday, as in '0 9 * * mon-fri'"
         raise DefinitionError(f"cron expression {text!r} has {_count(len(fields))}, not five; {cure}")
@@ -92,7 +97,7 @@ def _part(field: _Field, text: str, expression: str) -> list[int]:
     """The numbers of ``*``, ``5``, ``1-5``, or one of these with ``/2``."""
     range_text, slash, step_text = text.partition("/")
     first_text, dash, last_text = range_text.partition("-")
-    if slash and (not step_text.isdecimal() or int(step_text) == 0):
+    if slash and (not _is_number(step_text) or int(step_text) == 0):
         _refuse(field, text, expression)
     if range_text == "*":
         first, last = field.first, field.last
@@ -113,9 +118,13 @@ def _part(field: _Field, text: str, expression: str) -> list[int]:
 def _number(field: _Field, word: str, text: str, expression: str) -> int:
     if word in field.names:
         return field.first + field.names.index(word)
-    if not (word.isascii() and word.isdecimal() and field.first <= int(word) <= field.last):
+    if not (_is_number(word) and field.first <= int(word) <= field.last):
         _refuse(field, text, expression)
     return int(word)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= _MOST_DIGITS
 
 
 def _refuse(field: _Field, text: str, expression: str) -> NoReturn:

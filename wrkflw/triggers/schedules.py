@@ -12,6 +12,7 @@ from wrkflw.names import check_id, check_options, describe
 from wrkflw.suggestions import did_you_mean
 from wrkflw.world.schedules import Catchup, Missed, Overlap
 
+from .inputs import check_input
 from .timings import Cron, Timing, check_timezone
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def cron(
 
     Raises:
         DefinitionError: the expression, the timezone or the id cannot be one; the workflow has a schedule of this id;
-            or it takes an input and there is no ``input=``.
+            or it takes an input, and there is no ``input=``, or one that gives something else.
         TypeError: an option is unknown.
     """
     return schedule_of(workflow, expression, input, options)
@@ -131,19 +132,22 @@ def schedule_of(
 ) -> Schedule:
     """Give the workflow the schedule, once it is checked."""
     check_options(options, ScheduleOptions.__annotations__)
+    if not hasattr(workflow, "schedules"):  # not all callers are typed
+        raise DefinitionError(f"{workflow!r} cannot have a schedule; pass a workflow, as .commit() gives it")
     schedule_id = check_id("schedule", options.get("id", workflow.id))
     if any(other.id == schedule_id for other in workflow.schedules):
         cure = "give the second one its own id="
         raise DefinitionError(f"workflow {workflow.id!r} already has a schedule {schedule_id!r}; {cure}")
-    if input is None and workflow.input_schema not in (None, type(None)):
+    if input is not None:
+        check_input(f"schedule {schedule_id!r}", workflow, input, "a Fire")
+    elif workflow.input_schema not in (None, type(None)):
         needs = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
         raise DefinitionError(f"schedule {schedule_id!r} gives no input, and {needs}; pass input=")
-    timezone = options.get("timezone", "UTC")
-    check_timezone(timezone)
+    timezone = options.get("timezone", expression.timezone if isinstance(expression, Cron) else "UTC")
     schedule = Schedule(
         schedule_id,
         workflow,
-        Cron(expression, timezone) if isinstance(expression, str) else expression,
+        _timing(schedule_id, expression, timezone),
         timezone,
         input,
         _one_of("catchup", options.get("catchup", "latest"), get_args(Catchup)),
@@ -154,6 +158,19 @@ def schedule_of(
     return schedule
 
 
+def _timing(schedule_id: str, expression: object, timezone: str) -> Timing:
+    check_timezone(timezone)
+    if isinstance(expression, str):
+        return Cron(expression, timezone)
+    if not isinstance(expression, Timing):
+        cure = "pass a cron expression, every(...) or at(...)"
+        raise DefinitionError(f"schedule {schedule_id!r} cannot come by {expression!r}; {cure}")
+    if isinstance(expression, Cron) and expression.timezone != timezone:
+        both = f"{expression.timezone!r} in its Cron and {timezone!r} in timezone="
+        raise DefinitionError(f"schedule {schedule_id!r} has two timezones, {both}; leave the second out")
+    return expression
+
+
 def _one_of(option: str, value: Any, known: tuple[str, ...]) -> Any:
     if value not in known:
         words = ", ".join(map(repr, known))
@@ -161,7 +178,9 @@ def _one_of(option: str, value: Any, known: tuple[str, ...]) -> Any:
     return value
 
 
-def _at_least_one(most: int) -> int:
+def _at_least_one(most: object) -> int:
+    if not isinstance(most, int):
+        raise DefinitionError(f"catchup_max= is a number of instants, got {most!r}")
     if most < 1:
         raise DefinitionError(f"catchup_max={most} would catch up with nothing; use catchup='skip' for that")
     return most

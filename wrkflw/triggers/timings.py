@@ -28,6 +28,7 @@ class Cron:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "expression", " ".join(self.expression.split()))  # spaces make no other timing
         read_expression(self.expression)
         check_timezone(self.timezone)
 
@@ -56,6 +57,8 @@ class At:
     moment: datetime
 
     def __post_init__(self) -> None:
+        if not _is_moment(self.moment):
+            raise DefinitionError(f"at() takes a datetime, got {self.moment!r}; write at(datetime(..., tzinfo=UTC))")
         if self.moment.tzinfo is None:
             raise DefinitionError(f"at({self.moment.isoformat()!r}) has no timezone; add tzinfo=")
         object.__setattr__(self, "moment", self.moment.astimezone(UTC))
@@ -85,7 +88,7 @@ def at(moment: datetime, /) -> At:
     A moment that has passed when the schedule is first known to a database starts nothing.
 
     Raises:
-        DefinitionError: it has no timezone.
+        DefinitionError: it is no datetime, or has no timezone.
     """
     return At(moment)
 
@@ -99,12 +102,16 @@ def timing_of(text: str, timezone: str) -> Timing:
     return Cron(text, timezone)
 
 
+def _is_moment(value: object) -> bool:  # of any object: not all callers are typed
+    return isinstance(value, datetime)
+
+
 @lru_cache(maxsize=1024)
 def check_timezone(name: str) -> None:
     """Raises DefinitionError unless it is the name of a zone."""
     try:
         ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:
-        guess = did_you_mean(name, available_timezones())
+    except (LookupError, ValueError, OSError, TypeError) as error:  # not all callers are typed
+        guess = did_you_mean(str(name), available_timezones())
         cure = guess.removeprefix("; ") or "use a name such as 'Europe/Berlin'"
         raise DefinitionError(f"timezone {name!r} is not known here; {cure}") from error

@@ -26,6 +26,7 @@ from .chapters import (
     reads,
     retention,
     runs,
+    schedules,
     signals_and_waits,
     steps,
     streams,
@@ -35,7 +36,8 @@ from .checks import Check
 
 CHAPTERS: tuple[ModuleType, ...] = (
     runs, guards, log, batches, ownership, due_runs, steps, hooks, answers, signals_and_waits, attributes, pages, reads,
-    namespaces, payloads, streams, readers, queue, message_keys, dead_letters, writers, retention, lifecycle, bad_input,
+    namespaces, payloads, streams, readers, queue, message_keys, dead_letters, writers, retention, schedules, lifecycle,
+    bad_input,
 )  # fmt: skip
 
 

@@ -64,6 +64,7 @@ class SqlSchedules:
         return [_schedule_from(row) for row in found]
 
     async def missed(self, schedule_id: str) -> Sequence[Missed]:
+        self._found(self._read, schedule_id)
         found = self._read.all(sql.MISSED_OF, here=self._namespace, id=schedule_id)
         return [Missed(from_microseconds(moment), reason) for moment, reason in found]
 
@@ -164,6 +165,7 @@ class SqlSchedules:
 
     async def next_turn(self, schedule_id: str) -> str | None:
         def work(connection: Connection) -> str | None:
+            self._found(connection, schedule_id)
             line = self._line(connection, schedule_id)
             if not line.waiting:
                 return None
