@@ -53,7 +53,7 @@ types: setup
 
 pytest: setup
 	@echo "==> pytest"
-	@$(BIN)/pytest
+	@$(BIN)/pytest -q -n auto --dist loadfile
 
 bench: setup ## measure wrkflw beside the raw limit and the installed peers
 	@$(BIN)/python -m benchmarks
@@ -61,9 +61,8 @@ bench: setup ## measure wrkflw beside the raw limit and the installed peers
 bench-compare: setup ## fail when a ratio got worse than benchmarks/baseline.json allows
 	@$(BIN)/python -m benchmarks --compare
 
-soak: setup ## the crash tests and the random graphs and programs, many more of them
-	@echo "==> pytest, crash tests and random graphs, larger counts"
-	@SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3000 tests/crash tests/faults tests/engine/graphs tests/values
+soak: setup ## every layer of proof at its full count, and a table of it (an hour)
+	@$(BIN)/python -m tests.soak
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

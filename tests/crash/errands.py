@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from wrkflw import (
     AlreadyResumedError,
@@ -30,6 +30,8 @@ from wrkflw import (
 )
 
 from .witness import effect, tell
+
+AnyWorkflow: TypeAlias = Workflow[Any, Any, Any]
 
 PRICE = 7
 paid = Event("paid", int)
@@ -85,7 +87,7 @@ journey = (
 sale = (
     create_workflow(id="sale", input_schema=int, output_schema=int)
     .then(ask)
-    .join_event(paid, lambda price, sum: sum - price)
+    .join_event(paid, lambda total, price: total - price)
     .sleep("20ms")
     .then(double)
     .commit()
@@ -127,11 +129,11 @@ class Kind:
 KINDS = (
     Kind(journey, steps=3),
     Kind(sale, steps=2, asks=True, sells=True),
-    Kind(crowd, steps=9),
+    Kind(crowd, steps=12),
     Kind(talk, steps=3, sells=True),
     Kind(doomed, steps=1, ends="cancelled"),
 )
-WORKFLOWS = [kind.workflow for kind in KINDS]
+WORKFLOWS: list[AnyWorkflow] = [kind.workflow for kind in KINDS]
 TRIES = {"stumble": 3}
 """How often a body may begin that is not interrupted."""
 
@@ -158,32 +160,40 @@ def expected(number: int) -> tuple[str, int | None]:
 # --- clients -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class Errand:
-    """The run of a number, and what a client was told of it before: its id, and what was acknowledged."""
+    """The run of a number, and what clients were told of it: its id, and what was acknowledged."""
 
     number: int
     run_id: str | None = None
-    said: tuple[str, ...] = ()
+    told: set[str] = field(default_factory=set)
 
     @property
     def key(self) -> str:
         return f"key-{self.number}"
 
     async def tend(self) -> None:
-        """Say whatever was not acknowledged yet, in an order that depends on the number."""
-        kind, number = kind_of(self.number), self.number
+        """Say whatever was not acknowledged yet, as often as the database refuses to hear it."""
+        while True:
+            try:
+                return await self._say()
+            except StoreError as error:
+                tell("REFUSED", key=self.key, error=repr(error))
+            await asyncio.sleep(0.1)
+
+    async def _say(self) -> None:
+        """In an order that depends on the number."""
+        kind = kind_of(self.number)
         run = await self._begin()
-        early = number % 4 < 2
-        if kind.sells and early:
+        if kind.sells and self.number % 4 < 2:
             await self._sell(run)
-        if kind.asks and "ANSWERED" not in self.said:
-            await self._answer(run)
-        if kind.sells and not early:
-            await self._sell(run)
-        if kind.ends == "cancelled" and "CANCELLED" not in self.said:
+        # Who answered before, and was not told so, waits for the end in vain unless the event is sent meanwhile.
+        await asyncio.gather(
+            *([self._answer(run)] if kind.asks else []), *([self._sell_later(run)] if kind.sells else [])
+        )
+        if kind.ends == "cancelled" and "CANCELLED" not in self.told:
             await run.cancel("no longer wanted")
-            tell("CANCELLED", key=self.key, run=run.run_id)
+            self._tell("CANCELLED", run)
 
     async def _begin(self) -> Run[int, int, Any]:
         kind, number = kind_of(self.number), self.number
@@ -196,33 +206,32 @@ class Errand:
         else:
             result = await run.start(number, wait="0s" if number % 3 == 1 else "1s")
             output = {"output": result.output} if isinstance(result, Completed) else {}
-        tell("ACK", key=self.key, run=run.run_id, **output)
+        self.run_id = run.run_id
+        self._tell("ACK", run, **output)
         return run
 
     async def _answer(self, run: Run[int, int, Any]) -> None:
-        if not isinstance(await run.result(), Suspended):
+        if "ANSWERED" in self.told or not isinstance(await run.result(), Suspended):
             return
         try:
             await run.resume(ask, 5, wait="0s")
         except (AlreadyResumedError, NotSuspendedError):
             return  # it was answered, by one who was not told so
-        tell("ANSWERED", key=self.key, run=run.run_id)
+        self._tell("ANSWERED", run)
+
+    async def _sell_later(self, run: Run[int, int, Any]) -> None:
+        await asyncio.sleep(0.03)
+        await self._sell(run)
 
     async def _sell(self, run: Run[int, int, Any]) -> None:
-        if "SENT" in self.said:
+        if "SENT" in self.told:
             return
         try:
             await run.send_event(paid, PRICE, dedupe_id=self.key, wait="0s")
         except RunFinishedError:
             return  # it was sent before, by one who was not told so
-        tell("SENT", key=self.key, run=run.run_id)
+        self._tell("SENT", run)
 
-
-async def tend_patiently(errand: Errand) -> None:
-    """As a client does that hears of a database which is held by another process."""
-    while True:
-        try:
-            return await errand.tend()
-        except StoreError as error:
-            tell("REFUSED", key=errand.key, error=repr(error))
-        await asyncio.sleep(0.1)
+    def _tell(self, what: str, run: Run[int, int, Any], **facts: object) -> None:
+        self.told.add(what)
+        tell(what, name=self.key, key=self.key, run=run.run_id, **facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
@@ -11,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from . import oracle
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 30  # seconds that anything here may take; nothing is measured
+_GONE = "gone"
 SOAK = bool(os.environ.get("SOAK"))
 
 
@@ -42,9 +45,10 @@ class Child:
             os.kill(self.pid, number)
 
     def stop(self) -> None:
-        """Stop it, and wait until it has."""
-        self.signal(signal.SIGSTOP)
-        self.nest.hear(f"stopped {self.pid}")
+        """Stop it while it does not write: who stops while it does holds up everybody, for which there is no cure."""
+        with self.nest.nobody_writes():
+            self.signal(signal.SIGSTOP)
+            self.nest.hear(f"stopped {self.pid}")
 
     def dies(self) -> int:
         """Wait for its end; its exit code, negative for the signal that killed it."""
@@ -59,8 +63,8 @@ class Child:
 class Nest:
     """The process that forks workers and clients.  ``mistake`` is one of tests.mutants, which all of them make."""
 
-    def __init__(self, folder: Path, *, mistake: str = "") -> None:
-        self.database, self.witness = folder / "app.db", folder / "witness.jsonl"
+    def __init__(self, folder: Path, *, database: Path | None = None, mistake: str = "") -> None:
+        self.database, self.witness = database or folder / "app.db", folder / "witness.jsonl"
         self._errors = (folder / "stderr").open("w+")
         arguments = [f"sqlite:///{self.database}", str(self.witness), mistake]
         self._process = subprocess.Popen(
@@ -71,12 +75,14 @@ class Nest:
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
         self._saved: list[str] = []
-        self._told = oracle.Testimony()
+        self._testimony = oracle.Testimony()
+        self._told: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._said.put(line.strip())
+        self._said.put(_GONE)
 
     def fork(self, *words: str) -> Child:
         """A process that does what ``worker`` knows under these words; they hold no spaces."""
@@ -92,6 +98,7 @@ class Nest:
                 if line == words or line.startswith(words + " "):
                     self._saved.remove(line)
                     return line
+            assert _GONE not in self._saved, f"the nest is gone: {self.complaints()}"
             try:
                 self._saved.append(self._said.get(timeout=max(deadline - time.monotonic(), 0)))
             except queue.Empty:
@@ -112,12 +119,29 @@ class Nest:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
+    @contextmanager
+    def nobody_writes(self) -> Generator[None]:
+        lock = os.open(f"{self.database}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
     # --- what they leave ---------------------------------------------------------------------------
 
     def facts(self) -> list[dict[str, Any]]:
         """What the witness has told so far."""
-        self._told = oracle.testimony(self.witness, self._told)
-        return self._told.facts
+        for fact in self._testimony.read(self.witness):
+            if fact["what"] in ("ACK", "ANSWERED", "SENT", "CANCELLED"):
+                self._told[fact["key"]][fact["what"]] = fact["run"]
+        return self._testimony.facts
+
+    def told(self, numbers: Iterable[int]) -> list[tuple[int, str | None, list[str]]]:
+        """What clients were told of the errands of these numbers: the id of the run, and what was acknowledged."""
+        self.facts()
+        known = ((number, self._told.get(f"key-{number}", {})) for number in numbers)
+        return [(number, said.get("ACK"), sorted(said)) for number, said in known]
 
     def await_fact(self, what: str, count: int = 1, **facts: object) -> None:
         """Wait until this was told so often."""
@@ -144,16 +168,15 @@ class Nest:
 
     def report(self, violations: list[str], *, what: str, again: str) -> str:
         """All that somebody needs who is to find out why."""
-        last = "\n".join(self.witness.read_text().splitlines()[-50:])
+        last = "\n".join(map(json.dumps, self.facts()[-50:]))
         found = "\n".join(violations[:20])
         how = f"again with: {again}\ndatabase: {self.database}\n{self.complaints()}"
         return f"{what}: {len(violations)} violations\n{how}\n{last}\n{found}"
 
 
 @contextmanager
-def nest_in(folder: Path, *, mistake: str = "") -> Iterator[Nest]:
-    folder.mkdir(exist_ok=True)
-    nest = Nest(folder, mistake=mistake)
+def nest_in(folder: Path, *, database: Path | None = None, mistake: str = "") -> Generator[Nest]:
+    nest = Nest(folder, database=database, mistake=mistake)
     try:
         yield nest
     finally:

@@ -30,6 +30,7 @@ class Step:
     attempt: int = 0
     started_slot: int | None = None
     ended_slot: int | None = None
+    ended_epoch: int = 0
     error_slot: int | None = None
     updated_slot: int = 0
     starts: list[tuple[int, int]] = field(default_factory=list)
@@ -55,9 +56,10 @@ class Database:
     """Idempotency key to run id."""
     violations: list[str]
 
-    def completed(self) -> set[tuple[str, str]]:
+    def completed(self) -> dict[tuple[str, str], int]:
+        """In which epoch the steps of each run and key were completed."""
         return {
-            (run.run_id, step.key)
+            (run.run_id, step.key): step.ended_epoch
             for run in self.runs.values()
             for step in run.steps.values()
             if step.status == "completed"
@@ -157,6 +159,7 @@ def _fold_step(run: Run, event: Mapping[str, Any], data: Mapping[str, Any]) -> I
             step.error_slot = slot
     else:
         step.status, step.ended_slot = kind.removeprefix("step_"), slot
+        step.ended_epoch = event["epoch"] or 0
         step.error_slot = slot if kind == "step_failed" else None
 
 
@@ -182,22 +185,33 @@ def _compare(run: Run, row: Mapping[str, Any], steps: list[dict[str, Any]], *, s
 # --- the witness ---------------------------------------------------------------------------------------
 
 
-@dataclass
 class Testimony:
-    facts: list[dict[str, Any]] = field(default_factory=list)
-    offset: int = 0
-    """How far the file was read."""
+    """The facts of a witness file, as far as it was read."""
+
+    def __init__(self) -> None:
+        self.facts: list[dict[str, Any]] = []
+        self._offset = 0
+
+    def read(self, path: Path) -> list[dict[str, Any]]:
+        """What was told since the last time, as far as its lines are whole."""
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        new = [fact for line in whole.splitlines() for fact in _facts_in(line)]
+        self.facts += new
+        return new
 
 
-def testimony(path: Path, before: Testimony) -> Testimony:
-    """The facts of a witness file, as far as its lines are whole."""
-    if not path.exists():
-        return before
-    with path.open("rb") as file:
-        file.seek(before.offset)
-        text = file.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    return Testimony([*before.facts, *map(json.loads, whole.splitlines())], before.offset + len(whole))
+def _facts_in(line: bytes) -> Iterator[dict[str, Any]]:
+    """One, or what a kill left of one before the next."""
+    torn, begins, rest = line.rpartition(b'{"what": ')
+    if torn:
+        yield {"what": "TORN", "line": torn.decode(errors="replace")}
+    yield json.loads(begins + rest)
 
 
 def judge(database: Database, facts: list[dict[str, Any]]) -> Iterator[str]:
@@ -216,8 +230,8 @@ def judge(database: Database, facts: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{key!r} of {run_id} had {count} effects in epoch {epoch} and {starts} recorded starts"
 
 
-def judge_repeats(completed: set[tuple[str, str]], facts: list[dict[str, Any]]) -> Iterator[str]:
-    """``facts`` were told when ``completed`` was already recorded."""
+def judge_repeats(completed: Mapping[tuple[str, str], int], facts: list[dict[str, Any]]) -> Iterator[str]:
+    """``facts`` were told when ``completed`` was already recorded.  Whoever lost the run before may act late."""
     for fact in facts:
-        if fact["what"] == "EFFECT" and (fact["run"], fact["key"]) in completed:
+        if fact["what"] == "EFFECT" and fact["epoch"] >= completed.get((fact["run"], fact["key"]), fact["epoch"] + 1):
             yield f"{fact['key']!r} of {fact['run']} had an effect after its completion was recorded"

@@ -1,247 +1,194 @@
-"""Real processes, really killed: what was acknowledged comes to its end, and nothing that completed runs again."""
+"""Workers and clients killed anywhere, and stopped: what was acknowledged comes to its end, what completed stays so."""
 
 from __future__ import annotations
 
 import os
-import queue
 import random
 import signal
-import sqlite3
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from . import oracle
-from .worker import expected
+from tests.faults import judging
+from tests.soak import Note
+
+from . import oracle, rules
+from .errands import TRIES, expected, kind_of
+from .nest import SOAK, Child, Nest, in_one_word, nest_in
 
 pytestmark = pytest.mark.crash
 
-ROOT = Path(__file__).resolve().parents[2]
-SOAK = bool(os.environ.get("SOAK"))
-KILLS = 2_000 if SOAK else 200
-RUNS = KILLS // 4
-CHECK_EVERY = 20
+KILLS, CHECK_EVERY, HEAL_EVERY = (int(os.environ.get("SOAK_KILLS", "10000")), 200, 400) if SOAK else (150, 50, 150)
+WINDOW = 24
+"""How many runs clients speak of at a time."""
+ALIVE = 5
+BUSY = 16
+"""How many facts there are between two kills, at most; a process that is being started has told none."""
+LULL = 0.15  # seconds
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(2**32))
-AGAIN = f"SOAK_SEED={SEED} {'SOAK=1 ' if SOAK else ''}.venv/bin/pytest tests/crash/test_kill.py -k killed"
-LONGEST = 30  # seconds that anything here may take; nothing is measured
+AGAIN = f"SOAK_SEED={SEED} {'SOAK=1 ' if SOAK else ''}.venv/bin/pytest tests/crash/test_kill.py"
 
 
-class Nest:
-    """The process that forks workers on command."""
+class Storm:
+    """Processes that come and go, and what was seen of them so far."""
 
-    def __init__(self, folder: Path, name: str = "nest") -> None:
-        self.database, self.witness = folder / "app.db", folder / "witness.jsonl"
-        self._errors = (folder / f"{name}.stderr").open("w+")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.worker", f"sqlite:///{self.database}", str(self.witness)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, bufsize=1,
-        )  # fmt: skip
-        self._said: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._listen, daemon=True)
-        self._reader.start()
-        self.pid = 0
-        self._saved: list[str] = []
-        self._told = oracle.Testimony()
+    def __init__(self, nest: Nest, seed: int) -> None:
+        self._nest = nest
+        self._chance = random.Random(seed)
+        self._alive: list[Child] = []
+        self._stopped: list[tuple[int, Child]] = []
+        """With the kill before which it goes on."""
+        self._dying: list[Child] = []
+        self._begun = 0
+        self._healed = 0
+        self._completed: dict[tuple[str, str], int] = {}
+        self._checked = 0
+        self.kills = 0
+        self.stops = 0
+        self.violations: list[str] = []
+        self.seen: dict[str, int] = {}
+        """How much of what, when all was over."""
 
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._said.put(line.strip())
+    def kill_one(self) -> None:
+        """Let all of them work a little, and kill one, or stop it for a while."""
+        self._begun = self.kills + 1
+        while len(self._alive) < ALIVE:
+            self._alive.append(self._fork())
+        self._let_work()
+        self._let_go_on()
+        if self._chance.random() < 0.06:
+            self.stops += 1
+            victim = self._busiest()
+            self._alive.remove(victim)
+            victim.stop()
+            self._stopped.append((self.kills + self._chance.randrange(10, 50), victim))
+        else:
+            self._kill(self._alive.pop(self._chance.randrange(ALIVE)))
+        self.kills += 1
 
-    def command(self, *words: str) -> None:
-        """Fork a worker."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(words) + "\n")
-        self.pid = int(self.hear("pid").split()[1])
+    def _fork(self) -> Child:
+        role = self._chance.choice(["work", "work", "ask"])
+        lowest = max(self._healed, self._begun - WINDOW)
+        window = self._chance.sample(range(lowest, self._begun), k=min(4, self._begun - lowest))
+        return self._nest.fork(role, in_one_word(self._nest.told(window)))
 
-    def hear(self, word: str) -> str:
-        """The next line that begins with this word; the worker and the nest speak in any order."""
-        deadline = time.monotonic() + LONGEST
-        while True:
-            for line in self._saved:
-                if line.startswith(word):
-                    self._saved.remove(line)
-                    return line
-            try:
-                self._saved.append(self._said.get(timeout=max(deadline - time.monotonic(), 0)))
-            except queue.Empty:
-                raise AssertionError(f"no {word!r} from the worker; {self.complaints()}") from None
+    def _let_work(self) -> None:
+        """Until a little was done, or so long that nothing may come."""
+        over = time.monotonic() + LULL
+        wanted = len(self._nest.facts()) + self._chance.random() ** 2 * BUSY
+        while len(self._nest.facts()) < wanted and time.monotonic() < over:
+            time.sleep(0.001)
+        time.sleep(self._chance.random() ** 2 * 0.004)
 
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+    def _let_go_on(self) -> None:
+        for due, child in [*self._stopped]:
+            if due <= self.kills:
+                self._stopped.remove((due, child))
+                child.signal(signal.SIGCONT)
+                self._alive.insert(0, child)
+                self._kill(self._alive.pop())
 
-    def dies(self) -> int:
-        status = int(self.hear("dead").split()[1])
-        self._saved.clear()  # a late "ready" belongs to the dead
-        return status
+    def _busiest(self) -> Child:
+        """The one whose body began last: it has most to lose."""
+        alive = {child.pid: child for child in self._alive}
+        begun = (fact["pid"] for fact in reversed(self._nest.facts()) if fact["what"] == "EFFECT")
+        return alive[next((pid for pid in begun if pid in alive), self._alive[0].pid)]
 
-    def complaints(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read()[-3000:]
+    def _kill(self, child: Child) -> None:
+        child.signal(signal.SIGKILL)
+        self._dying.append(child)
 
-    def close(self) -> None:
-        with suppress(ProcessLookupError):
-            if self.pid:
-                os.kill(self.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+    def kill_all(self) -> None:
+        for child in (*self._alive, *(child for _, child in self._stopped)):
+            self._kill(child)
+        for child in self._dying:
+            status = child.dies()
+            assert status == -signal.SIGKILL, f"a process ended by itself: {self._nest.complaints()}"
+        self._alive, self._stopped, self._dying = [], [], []
 
-    def facts(self) -> list[dict[str, Any]]:
-        """What the witness has told so far."""
-        self._told = oracle.testimony(self.witness, self._told)
-        return self._told.facts
+    def check(self) -> None:
+        """While nobody lives: what must be true at any time."""
+        self.kill_all()
+        if not self._nest.database.exists():
+            return
+        facts = self._nest.facts()
+        self.violations += oracle.judge_repeats(self._completed, facts[self._checked :])
+        found = judging.found_in(self._nest.database)
+        self.violations += [*judging.wrong(found, facts), *rules.broken(self._nest.database, TRIES)]
+        self._completed, self._checked = found.database.completed(), len(facts)
 
-
-@pytest.fixture
-def nest(tmp_path: Path) -> Iterator[Nest]:
-    nest = Nest(tmp_path)
-    yield nest
-    nest.close()
-
-
-def words(numbers: list[int]) -> str:
-    return str(numbers).replace(" ", "")
-
-
-def acknowledged(facts: list[dict[str, Any]]) -> list[int]:
-    return sorted({int(fact["key"].removeprefix("key-")) for fact in facts if fact["what"] == "ACK"})
+    def heal(self) -> None:
+        """Let all runs come to their ends, and look whether these are the right ones."""
+        self.check()
+        numbers = range(self._healed, self._begun)
+        self._nest.fork("drain", in_one_word(self._nest.told(numbers))).leaves()
+        self.check()
+        database = oracle.read(self._nest.database)
+        self.violations += [each for number in range(self._begun) for each in outcome(database, number)]
+        self._healed = self._begun
 
 
-def test_whatever_is_killed_what_was_acknowledged_comes_to_its_end(nest: Nest) -> None:
-    chance = random.Random(SEED)
-    violations: list[str] = []
-    checked, told = set[tuple[str, str]](), 0
-    for kill in range(KILLS):
+def outcome(database: oracle.Database, number: int) -> Iterator[str]:
+    """The run of this number has ended, as if nobody had been killed."""
+    run = database.runs.get(database.keys.get(f"key-{number}", ""))
+    kind, ends = kind_of(number), expected(number)
+    if run is None:
+        yield f"key-{number} has no run"
+    elif (run.status, run.output) != ends:
+        yield f"key-{number} is {run.status} with {run.output!r}, not {ends}"
+    elif run.status == "completed" and [step.status for step in run.steps.values()] != ["completed"] * kind.steps:
+        yield f"key-{number} has steps {[(step.key, step.status) for step in run.steps.values()]}"
+
+
+def rage(folder: Path, kills: int, *, seed: int, mistake: str = "") -> tuple[Storm, str]:
+    """So many kills, or as many as it takes to find something wrong; and the report of it."""
+    with nest_in(folder, mistake=mistake) as nest:
+        storm = Storm(nest, seed)
+        try:
+            while storm.kills < kills and not storm.violations:
+                storm.kill_one()
+                if storm.kills % HEAL_EVERY == 0:
+                    storm.heal()
+                elif storm.kills % CHECK_EVERY == 0:
+                    storm.check()
+        except AssertionError as error:
+            storm.violations.append(str(error))
+        what = f"after {storm.kills} kills, seed {seed}"
         facts = nest.facts()
-        if kill % CHECK_EVERY == 0 and nest.database.exists():
-            violations += oracle.judge_repeats(checked, facts[told:])
-            database = oracle.read(nest.database)
-            violations += [f"after {kill} kills: {each}" for each in database.violations]
-            checked, told = database.completed(), len(facts)
-        open_to = min(RUNS, 1 + RUNS * (kill + 1) // KILLS)
-        nest.command("live", words(sorted(set(range(open_to)) - set(acknowledged(facts)))))
-        if chance.random() > 0.1:  # now and then before it is ready
-            nest.hear("ready")
-        time.sleep(chance.random() ** 2 * 0.06)
-        nest.signal(signal.SIGKILL)
-        status = nest.dies()
-        assert status == -signal.SIGKILL, f"a worker ended by itself: {nest.complaints()}"
-        assert not violations, report(violations, nest)
-
-    before = acknowledged(nest.facts())
-    missing = sorted(set(range(RUNS)) - set(before))
-    nest.command("drain", words(missing), words(before))
-    assert nest.dies() == 0, nest.complaints() + report([], nest)
-    facts = nest.facts()
-    violations += oracle.judge_repeats(checked, facts[told:])
-    database = oracle.read(nest.database)
-    violations += [*database.violations, *oracle.judge(database, facts), *outcomes(database)]
-    assert not violations, report(violations, nest)
-    print(f"\n{KILLS} kills, {sum(run.last_slot for run in database.runs.values())} events, {len(facts)} witness lines")
+        storm.seen = {
+            "kills": storm.kills,
+            "stops": storm.stops,
+            "events": sum(run.last_slot for run in oracle.read(nest.database).runs.values()),
+            "witness lines": len(facts),
+            "writes fenced": sum(fact["what"] == "FENCED" for fact in facts),
+        }
+        return storm, nest.report(storm.violations, what=what, again=f"{AGAIN} -k whatever")
 
 
-def outcomes(database: oracle.Database) -> Iterator[str]:
-    """Every run there should be has ended, as if nobody had been killed."""
-    for number in range(RUNS):
-        run = database.runs.get(database.keys.get(f"key-{number}", ""))
-        if run is None:
-            yield f"key-{number} has no run"
-        elif (run.status, run.output) != ("completed", expected(number)):
-            yield f"key-{number} is {run.status} with {run.output!r}, not {expected(number)}"
-        elif [step.status for step in run.steps.values()] != ["completed"] * 5:
-            yield f"key-{number} has steps {[(step.key, step.status) for step in run.steps.values()]}"
+def test_whatever_is_killed_what_was_acknowledged_comes_to_its_end(tmp_path: Path, record_property: Note) -> None:
+    storm, report = rage(tmp_path, KILLS, seed=SEED)
+    for what, count in storm.seen.items():
+        record_property(what, count)
+
+    assert not storm.violations, report
 
 
-def report(violations: list[str], nest: Nest) -> str:
-    last = "\n".join(nest.witness.read_text().splitlines()[-50:])
-    found = "\n".join(violations[:20])
-    return f"{len(violations)} violations, seed {SEED}; again with: {AGAIN}\ndatabase: {nest.database}\n{last}\n{found}"
+VOWS = 200 if SOAK else 20
 
 
-# --- a worker that stopped, and one that leaves ---------------------------------------------------------
+def test_what_was_acknowledged_survives_a_kill_right_after(tmp_path: Path, record_property: Note) -> None:
+    violations, report = vow(tmp_path, VOWS)
+    record_property("kills right after an acknowledgement", VOWS)
+
+    assert not violations, report
 
 
-def log(database: Path) -> list[tuple[str, int, str | None]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute("SELECT event_type, epoch, data FROM events ORDER BY slot").fetchall()
-
-
-def await_fact(nest: Nest, what: str, count: int = 1) -> None:
-    deadline = time.monotonic() + LONGEST
-    while sum(fact["what"] == what for fact in nest.facts()) < count:
-        assert time.monotonic() < deadline, f"no {what}: {nest.complaints()}"
-        time.sleep(0.005)
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["while its successor works", "after its successor ended"])
-def test_a_worker_that_stopped_beyond_its_lease_is_fenced(nest: Nest, tmp_path: Path, late: bool) -> None:
-    successor = Nest(tmp_path, "successor")
-    try:
-        nest.command("carry", "zombie")
-        await_fact(nest, "EFFECT")  # it stops itself in its body
-        wait_for_the_lease(nest.database)
-        successor.command("carry", "zombie")
-        await_fact(nest, "EFFECT", 2)
-        if late:
-            (tmp_path / "go").touch()
-            assert successor.dies() == 0, successor.complaints()
-        nest.signal(signal.SIGCONT)
-        await_fact(nest, "FENCED")
-        (tmp_path / "go").touch()
-        assert late or successor.dies() == 0, successor.complaints()
-        assert nest.dies() == 0, nest.complaints()
-    finally:
-        successor.close()
-
-    # The zombie learns what its successor came to; what it did itself is nowhere.
-    outputs = [fact["output"] for fact in nest.facts() if fact["what"] == "END"]
-    assert outputs == ["epoch 2, attempt 1"] * 2
-    database = oracle.read(nest.database)
-    assert database.violations == []
-    assert list(oracle.judge(database, nest.facts())) == []
-    assert [(kind, epoch) for kind, epoch, _ in log(nest.database) if kind in ("step_started", "step_completed")] == [
-        ("step_started", 1), ("step_started", 2), ("step_completed", 2)
-    ]  # fmt: skip
-
-
-def wait_for_the_lease(database: Path) -> None:
-    """Until every lease in the database has run out."""
-    deadline = time.monotonic() + LONGEST
-    with closing(sqlite3.connect(database)) as connection:
-        while True:
-            latest = connection.execute("SELECT max(lease_until) FROM owners").fetchone()[0]
-            if latest is not None and latest < time.time() * 1_000_000:
-                return
-            assert time.monotonic() < deadline, "the lease of a stopped process is being renewed"
-            time.sleep(0.02)
-
-
-def test_leaving_in_good_order_frees_the_run_and_is_no_interruption(nest: Nest) -> None:
-    for life in range(1, 8):  # more often than a step may be interrupted
-        nest.command("carry", "wait")
-        await_fact(nest, "EFFECT", life)
-        nest.signal(signal.SIGTERM)
-        assert nest.dies() == 0, nest.complaints()
-        with closing(sqlite3.connect(nest.database)) as connection:
-            assert connection.execute("SELECT owner, wake_at IS NOT NULL FROM runs").fetchall() == [(None, 1)]
-            assert connection.execute("SELECT count(*) FROM owners").fetchall() == [(0,)]
-        assert log(nest.database)[-1] == ("step_retrying", life, '{"reason":"released"}')
-
-    nest.command("carry", "wait")
-    assert nest.dies() == 0, nest.complaints()
-    assert [fact["what"] for fact in nest.facts() if fact["what"] != "EFFECT"] == ["LEFT"] * 7 + ["END"]
-    assert nest.facts()[-1]["output"] == "epoch 8, attempt 1"
-    assert all(later >= sooner for sooner, later in pairwise(epoch for _, epoch, _ in log(nest.database)))
+def vow(folder: Path, count: int, *, mistake: str = "") -> tuple[list[str], str]:
+    """So many processes, each of which dies as soon as it was told that its run is durable."""
+    with nest_in(folder, mistake=mistake) as nest:
+        for number in range(count):
+            assert nest.fork("vow", str(number)).dies() == -signal.SIGKILL, nest.complaints()
+        violations = list(judging.wrong(judging.found_in(nest.database), nest.facts()))
+        return violations, nest.report(violations, what=f"{count} vows", again=f"{AGAIN} -k right_after")

@@ -11,8 +11,8 @@ import pytest
 from tests.clocks import ManualClock, settle
 from wrkflw import Runtime, StepContext
 
-from . import worker
-from .test_kill import LONGEST, Nest, await_fact, nest
+from . import roles
+from .nest import LONGEST, Nest, nest
 
 __all__ = ["nest"]
 
@@ -27,12 +27,12 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     def effect(_: StepContext) -> None:
         event.set()
 
-    monkeypatch.setattr(worker, "effect", effect)
+    monkeypatch.setattr(roles, "effect", effect)
     return event
 
 
 def runtime(nest: Nest, clock: ManualClock, *, works: bool = True) -> Runtime:
-    return Runtime(f"sqlite:///{nest.database}", clock=clock, workflows=[worker.holding], worker=works)
+    return Runtime(f"sqlite:///{nest.database}", clock=clock, workflows=[roles.holding], worker=works)
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ def ahead() -> ManualClock:
 async def test_a_process_that_is_killed_hands_over_at_once(
     nest: Nest, begun: asyncio.Event, clock: ManualClock
 ) -> None:
-    nest.command("carry", "wait")
-    await_fact(nest, "EFFECT")
+    other = nest.fork("keep")
+    nest.await_fact("EFFECT")
     async with runtime(nest, clock):
         await settle()
         assert not begun.is_set(), "it lives, and keeps its run"
 
-        nest.signal(signal.SIGKILL)
+        other.signal(signal.SIGKILL)
 
         await asyncio.wait_for(begun.wait(), LONGEST)
 
@@ -59,21 +59,21 @@ async def test_what_another_process_leaves_is_taken_and_its_end_told_at_once(
     nest: Nest, begun: asyncio.Event, ahead: ManualClock
 ) -> None:
     async with runtime(nest, ahead):
-        nest.command("offer")
+        other = nest.fork("offer")
         await asyncio.wait_for(begun.wait(), LONGEST)
 
-        assert await asyncio.to_thread(nest.dies) == 0, nest.complaints()
+        await asyncio.to_thread(other.leaves)
 
     assert sum(fact["what"] == "END" for fact in nest.facts()) == 1
 
 
 async def test_who_only_produces_takes_nobody_elses_work(nest: Nest, begun: asyncio.Event, ahead: ManualClock) -> None:
     async with runtime(nest, ahead, works=False):
-        nest.command("offer")
-        await asyncio.to_thread(await_fact, nest, "OFFERED")
+        other = nest.fork("offer")
+        await asyncio.to_thread(nest.await_fact, "OFFERED")
         ahead.turn("1h")
-        nest.signal(signal.SIGKILL)
-        await asyncio.to_thread(nest.dies)
+        other.signal(signal.SIGKILL)
+        await asyncio.to_thread(other.dies)
         ahead.turn("1h")
         await settle()
 

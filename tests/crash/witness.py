@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,16 @@ tell = witness.tell
 def effect(ctx: StepContext[Any] | SuspendContext[Any, Any, Any]) -> None:
     """What a body does to the world outside."""
     tell("EFFECT", run=ctx.run_id, key=ctx.key, attempt=ctx.attempt, epoch=ctx.fence)
+
+
+class Fenced(logging.Handler):
+    """Tells when this process is told that it lost a run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "taken over" in record.getMessage():
+            tell("FENCED", run=record.args[0] if isinstance(record.args, tuple) else None)
+
+
+def ready() -> None:
+    """Say that the Runtime is open."""
+    os.write(1, f"ready {os.getpid()}\n".encode())

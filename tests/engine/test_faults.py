@@ -123,7 +123,10 @@ async def test_a_paused_run_with_a_broken_log_is_passed_over(
 
         assert await statuses(runtime) == {"r-gap": "pending", "r-text": "pending", "r-good": "completed"}
     said = [record.getMessage() for record in caplog.records]
-    assert [text.split(":")[0] for text in sorted(said)] == ["run r-gap stays paused", "run r-text stays paused"]  # once
+    assert [text.split(":")[0] for text in sorted(said)] == [
+        "run r-gap stays paused",
+        "run r-text stays paused",
+    ]
 
 
 async def test_a_paused_run_that_ends_as_it_is_looked_at_harms_nobody(

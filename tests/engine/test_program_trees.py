@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from tests.soak import Note
 from wrkflw import Event, Retry, StepContext, StepFailedError, StepTools, WaitTimeoutError, step, workflow
 from wrkflw.engine.journal import Journal
 
@@ -248,6 +249,7 @@ async def told_in_pieces(tree: Tree, sends: list[tuple[int, int]], cuts: list[fl
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tree=TREES, sends=SENDS, cuts=st.lists(st.floats(0, 0.99), min_size=1, max_size=2))
 def test_any_program_ends_the_same_however_often_it_is_killed(
-    tree: Tree, sends: list[tuple[int, int]], cuts: list[float]
+    tree: Tree, sends: list[tuple[int, int]], cuts: list[float], record_property: Note
 ) -> None:
+    record_property("programs", 1)
     asyncio.run(told_in_pieces(tree, sends, cuts))

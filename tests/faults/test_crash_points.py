@@ -11,6 +11,8 @@ from random import Random
 
 import pytest
 
+from tests.soak import Note
+
 from .disk import MODES, Fault, Kind, Mode
 from .playing import DATABASE, Play, play
 from .scenarios import SCENARIOS, Scenario
@@ -31,7 +33,7 @@ POINT = os.environ.get("POINT")
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_whatever_the_disk_does_what_was_acknowledged_comes_to_its_end(
-    name: str, tmp_path: Path, template: Path
+    name: str, tmp_path: Path, template: Path, record_property: Note
 ) -> None:
     scenario, played = SCENARIOS[name], Counter[Mode]()
     kinds = operations(scenario, tmp_path / "whole", template)
@@ -42,7 +44,9 @@ def test_whatever_the_disk_does_what_was_acknowledged_comes_to_its_end(
         assert not outcome.violations, report(scenario, fault, kinds, outcome, folder)
         shutil.rmtree(folder)
         played[fault.mode] += 1
-    print(f"\n{name}: {len(kinds)} operations, {played.total()} points: {dict(played)}")
+    record_property("operations of the disk", len(kinds))
+    for mode, count in played.items():
+        record_property(f"× {mode}", count)
 
 
 def operations(scenario: Scenario, folder: Path, template: Path) -> list[Kind]:

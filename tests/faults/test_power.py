@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak import Note
 from wrkflw.worlds import database_file
 from wrkflw.worlds.sqlite import Durability
 
@@ -32,14 +33,17 @@ SEED = int(os.environ.get("POWER_SEED") or (random.SystemRandom().randrange(2**3
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_nothing_acknowledged_is_lost_when_the_power_fails(name: str, tmp_path: Path, template: Path) -> None:
+def test_nothing_acknowledged_is_lost_when_the_power_fails(
+    name: str, tmp_path: Path, template: Path, record_property: Note
+) -> None:
     trace, checked = recorded(name, tmp_path, template), 0
     for image in islice(power.images(trace, SEED), IMAGES):
         facts = trace.told_before(image.cut)
         violations = list(judging.wrong(power.found_in(image, tmp_path), facts))
         checked += sum("name" in fact for fact in facts)
         assert not violations, report(name, image, violations, facts)
-    print(f"\n{name}: {len(trace.changes)} changes, {IMAGES} images, {checked} acknowledgements checked")
+    record_property("images", IMAGES)
+    record_property("acknowledgements checked", checked)
 
 
 def test_with_durability_normal_acknowledgements_are_lost_and_nothing_is_torn(tmp_path: Path, template: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.soak import Note
+
 from .building import Built
 from .evaluator import Flow
 from .picked import BAIL_BEFORE_A_RETRY, BOTH_ADD_THE_SAME, CONFLICT, EVENT_BEFORE_ITS_WAIT, PICKED, SKIPPED_WORKFLOW
@@ -33,7 +35,8 @@ _FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 @example(EVENT_BEFORE_ITS_WAIT, 0, 1)
 @example(SKIPPED_WORKFLOW, 54, 0)
 @example(BAIL_BEFORE_A_RETRY, 7, 0)
-def test_any_graph_comes_to_what_its_evaluation_says(flow: Flow, n: int, seed: int) -> None:
+def test_any_graph_comes_to_what_its_evaluation_says(record_property: Note, flow: Flow, n: int, seed: int) -> None:
+    record_property("graphs", 1)
     story = Story(Built(flow), n, ":memory:", random.Random(seed))
 
     async def play() -> None:
@@ -48,8 +51,9 @@ CRASHES = st.lists(st.tuples(st.integers(1, 150), st.booleans()), min_size=1, ma
 @settings(max_examples=60 * SOAK, derandomize=SOAK == 1, deadline=None, suppress_health_check=list(HealthCheck))
 @given(flows(), st.integers(0, 100), SEEDS, CRASHES)
 def test_any_graph_that_crashes_comes_to_the_same(
-    flow: Flow, n: int, seed: int, crashes: list[tuple[int, bool]]
+    record_property: Note, flow: Flow, n: int, seed: int, crashes: list[tuple[int, bool]]
 ) -> None:
+    record_property("graphs that crashed", 1)
     with tempfile.TemporaryDirectory(dir=_FAST) as folder:
         story = Story(Built(flow), n, Path(folder) / "app.db", random.Random(seed))
         asyncio.run(live_and_die(story, crashes))
