@@ -36,6 +36,8 @@ class Sizes:
     shared: int
     """Runs that two processes share in W9."""
     schedules: int
+    mails: int
+    requests: int
 
 
 FULL = Sizes(
@@ -55,6 +57,8 @@ FULL = Sizes(
     killed=500,
     shared=2_000,
     schedules=10_000,
+    mails=1_000,
+    requests=5_000,
 )
 QUICK = Sizes(
     repetitions=3,
@@ -73,6 +77,8 @@ QUICK = Sizes(
     killed=200,
     shared=400,
     schedules=1_000,
+    mails=200,
+    requests=500,
 )
 
 

@@ -52,6 +52,9 @@ WANTED: Mapping[tuple[str, str], Wanted] = {
     ("W10", "chain, limit-scaled"): Wanted(0.15, 0.2),
     ("W10", "program, limit-scaled"): Wanted(0.15, 0.2),
     ("W11", "CPU while idle"): Wanted(2, 2),
+    ("W12", "mails/s, limit-scaled"): Wanted(200, 200, floor=True),
+    ("W13", "enqueued/s"): Wanted(1_500, 1_500, floor=True),
+    ("W13", "event to next step"): Wanted(15, 15),
 }
 
 

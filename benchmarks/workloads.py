@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wrkflw import Run, Runtime
 
-from . import cold, fan, multi, raw, recover, replay, resume, schedules, sleepers
+from . import cold, fan, mails, multi, over_http, raw, recover, replay, resume, schedules, sleepers
 from .adding import Adding, Number, adding, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, paired, rates, timed
 
@@ -175,5 +175,7 @@ REGISTRY: dict[str, Workload] = {
     "W9": Workload("multi", multi.measure),
     "W10": Workload("replay", replay.measure),
     "W11": Workload("schedules", schedules.measure),
+    "W12": Workload("mails", mails.measure),
+    "W13": Workload("over http", over_http.measure),
 }
 """By number, in the order in which they are measured."""

@@ -54,6 +54,8 @@ PARTS = [
     Part("random graphs", ["tests/engine/graphs"]),
     Part("random programs", ["tests/engine/test_program_trees.py"], {"SOAK_TREES": "2000"}),
     Part("values and corruption", ["tests/values"]),
+    Part("hostile mail", ["tests/email/test_hostile.py"]),
+    Part("HTTP requests", ["tests/server/test_fuzz.py"]),
     Part("mutants", [f"tests/{one}.py" for one in _MUTANTS]),
 ]  # fmt: skip
 

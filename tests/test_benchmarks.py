@@ -30,6 +30,8 @@ TINY = Sizes(
     killed=3,
     shared=4,
     schedules=3,
+    mails=3,
+    requests=3,
 )
 
 

@@ -1,5 +1,4 @@
 """What starts the workflows of this repository: one runnable module for each kind of trigger.
 
-``cron_trigger`` keeps schedules. ``http_trigger`` and ``email_trigger`` come with the HTTP and e-mail triggers of the
-library; see ``PLAN.md``.
+``cron_trigger`` keeps schedules, ``http_trigger`` serves endpoints, ``email_trigger`` takes mail in.
 """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -71,6 +72,18 @@ async def sleep_until(clock: Clock, when: datetime) -> None:
         await arrived.wait()
     finally:
         timer.cancel()
+
+
+@asynccontextmanager
+async def within(clock: Clock, duration: timedelta) -> AsyncGenerator[None]:
+    """Raises TimeoutError when what is done within takes longer, on ``clock``."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        timer = clock.call_at(clock.now() + duration, lambda: limit.reschedule(loop.time()))
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def to_microseconds(moment: datetime) -> int:

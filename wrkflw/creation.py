@@ -32,6 +32,8 @@ def creation_of(
     context = _first_state(runtime, definition, run_id, initial_state)
     if definition.has_code:
         context["at"] = runtime.clock.now().isoformat()  # when its code begins, by its own clock
+    if runtime.observer is not None and (trace := runtime.observer.creating(run_id, definition.id)):
+        context["trace"] = dict(trace)
     return RunCreated(
         workflow_name=definition.id,
         **_deployment_of(runtime),

@@ -176,6 +176,8 @@ class Code:
 
     id: str
     function: Callable[[Any, Any], Any]
+    written: Callable[..., Any]
+    """The function as its author wrote it."""
 
 
 Node: TypeAlias = (

@@ -232,7 +232,8 @@ class _Written(Workflow[WInT, WOutT, None]):
         self._function = function
         # Often imported for type checkers alone.
         self._names: Mapping[str, Any] = {"StepTools": StepTools, **(names or {})}
-        super().__init__(Graph(id, UNDECLARED, UNDECLARED, None, (Code(id, partial(_with_tools, function)),)), options)
+        code = Code(id, partial(_with_tools, function), function)
+        super().__init__(Graph(id, UNDECLARED, UNDECLARED, None, (code,)), options)
         try:
             self._look_up()
         except NameError:

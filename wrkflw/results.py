@@ -69,6 +69,8 @@ class RunInfo(_View):
     attributes: dict[str, str]
     created_at: datetime
     updated_at: datetime
+    expired_at: datetime | None
+    """When it began to lose its payloads, which were kept for as long as was wanted; None while it has them."""
 
 
 class Snapshot(RunInfo):

@@ -73,6 +73,7 @@ def _check_attributes(attributes: Mapping[Any, Any]) -> None:  # of anything: no
 
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_LONGEST_KEY = 1024
 
 
 def _is_text(value: object) -> bool:
@@ -131,9 +132,9 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             cure = "use letters, digits, '_' and '-', at most 128"
             raise InvalidValueError.because(_shown(run_id), "cannot be a run id", cure=cure)
         if idempotency_key is not None:
-            if not _is_text(idempotency_key):
-                shown = _shown(idempotency_key)
-                raise InvalidValueError.because(shown, "cannot be an idempotency key", cure="give a text, not empty")
+            if not _is_text(idempotency_key) or len(idempotency_key) > _LONGEST_KEY:
+                shown, cure = _shown(idempotency_key), f"give a text of 1 to {_LONGEST_KEY:,} characters"
+                raise InvalidValueError.because(shown, "cannot be an idempotency key", cure=cure)
             holder = await runtime.world.storage.runs.find(workflow.id, idempotency_key)
             if holder is not None:
                 if on_conflict == "fail":

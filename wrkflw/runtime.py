@@ -28,6 +28,7 @@ from .world.storage import Stamp
 
 if TYPE_CHECKING:
     from .builder import Workflow
+    from .engine.observers import Observer
     from .retries import Retry
     from .triggers.collection import Schedules
     from .triggers.firing import Firing
@@ -48,7 +49,8 @@ class Runtime:
     others.  ``concurrency`` is how many runs a worker advances at a time, ``retry`` the policy of steps and workflows
     that name none, ``lease`` how long a process that has stopped keeps its runs from others.  A worker also starts the
     runs of the schedules that ``workflows`` have.  ``codec`` encodes all
-    that runs take, give and record, for instance ``wrkflw.codecs.AesGcm``.  ``database``, ``durability``,
+    that runs take, give and record, for instance ``wrkflw.codecs.AesGcm``; ``observer`` is told what goes on, for
+    instance ``wrkflw.telemetry.Tracing``.  ``database``, ``durability``,
     ``namespace``, ``lease`` and ``codec`` are for the World it opens; they are not given beside a ``world``.
 
     Use it with ``async with``: inside, it is the current runtime.  Entering raises StoreRefusedError when the database
@@ -75,8 +77,11 @@ class Runtime:
         namespace: str | None = None,
         lease: timedelta | str | None = None,
         codec: PayloadCodec | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
+        self.observer = observer
+        """Who watches the engine at work."""
         self._random = system_randomness()
         _refuse_beside(world, database=database, durability=durability, namespace=namespace, lease=lease, codec=codec)
         self._settings = settings = Settings.from_environment(os.environ).with_arguments(
@@ -237,10 +242,19 @@ class Runtime:
             retry=self._retry,
             takes=self._concurrency if self._worker else 0,
             executor=self._new_executor(),
+            observer=self.observer,
         )
         self._driver.start()
         if self._worker and self._schedules:
             await self._keep_schedules(self._driver)
+
+    async def drain(self, patience: timedelta | str = "10s") -> None:
+        """Begin nothing more here, and let the steps that run come to their end, which is recorded.
+
+        Their runs are released then, and others go on with them.  Returns when none is left, or after ``patience``;
+        the runtime is still to be closed, which interrupts the rest.
+        """
+        await self.driver.drain(parse_duration(patience))
 
     async def close(self) -> None:
         """Let go of every run, in good order: others, or the next start, take them up where they are."""

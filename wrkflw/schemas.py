@@ -55,9 +55,9 @@ class Schema:
         """The type as a person writes it: ``Letter``, ``list[int]``."""
         return describe(self.form)
 
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON schema of the type.  Slow (milliseconds): ask once."""
-        return self._adapter.json_schema()
+    def json_schema(self, *, by_alias: bool = True) -> dict[str, Any]:
+        """The JSON schema of the type; ``by_alias=False`` for what is stored.  Slow (milliseconds): ask once."""
+        return self._adapter.json_schema(by_alias=by_alias)
 
     def is_instance(self, value: object) -> bool:
         """Whether ``value`` is of the very class the type is, so that there is nothing to validate."""
@@ -162,8 +162,9 @@ def schema_of(form: object) -> Schema:
 
 def fields_by_name(value: object) -> object:
     """The fields of a model or dataclass by name; anything else as it is."""
-    if isinstance(value, BaseModel):
-        return dict(value)
+    if issubclass(value.__class__, BaseModel):
+        model = cast("BaseModel", value)  # whose iterator may be the users' own, and go through something else
+        return {**model.__dict__, **(model.__pydantic_extra__ or {})}
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return value

@@ -125,7 +125,10 @@ class Settings:
     deployment_id: str = field(default="dpl_local", metadata=_may_be(_NAME, "stamped on runs"))
     owner_id: str = field(default="local", metadata=_may_be(_NAME, "stamped on hooks"))
     project_id: str = field(default="default", metadata=_may_be(_NAME, "stamped on hooks"))
-    environment: str = field(default="development", metadata=_may_be(_NAME, "stamped on hooks"))
+    environment: str = field(
+        default="development",
+        metadata=_may_be(_NAME, "stamped on hooks and messages; a worker takes no message of another one"),
+    )
     payload_inline_max: int = field(
         default=10_240,
         metadata=_may_be(_INLINE, "bytes up to which a payload stands in its event; a larger one is kept by its hash"),

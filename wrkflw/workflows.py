@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Self, Unpack, cast, overload
 
 from typing_extensions import TypedDict, TypeVar
 
@@ -18,8 +18,12 @@ from .retries import Retry
 from .steps import Step
 
 if TYPE_CHECKING:
+    from .events import Event
     from .results import RunInfo
     from .run import Run
+    from .steps import SuspendableStep
+    from .triggers.email_routes import EmailOptions, EmailRoute, ReplyRoute
+    from .triggers.emails import Email
     from .triggers.endpoints import Endpoint, EndpointOptions, HttpRequest
     from .triggers.schedules import Fire, Schedule, ScheduleOptions
     from .triggers.timings import Timing
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 WInT = TypeVar("WInT", contravariant=True)
 WOutT = TypeVar("WOutT", covariant=True)
 StateT = TypeVar("StateT", default=None)
+AnswerT = TypeVar("AnswerT")  # of a method
 
 
 class WorkflowOptions(TypedDict, total=False):
@@ -73,6 +78,10 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         """When a Runtime that lists the workflow starts runs of it: see :meth:`on_cron`."""
         self.endpoints: tuple[Endpoint, ...] = ()
         """Which requests start runs of it: see :meth:`on_http`."""
+        self.emails: tuple[EmailRoute, ...] = ()
+        """Which mail starts runs of it: see :meth:`on_email`."""
+        self.replies: tuple[ReplyRoute, ...] = ()
+        """Which replies its runs wait for: see :meth:`on_reply`."""
 
     @property
     def input_schema(self) -> object:
@@ -90,14 +99,15 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         return self._or_none(self.graph.output_schema)
 
     def with_id(self, id: str, /) -> Self:
-        """The same workflow under another id, without its schedules and endpoints.
+        """The same workflow under another id, without what starts its runs.
 
         Raises:
             DefinitionError: the id is not 1 to 128 of letters, digits, ``.``, ``_`` and ``-``.
         """
         twin = super().with_id(id)
         twin.graph = replace(self.graph, workflow_id=id)
-        twin.schedules, twin.endpoints = (), ()  # else each instant, and each request, would start two runs
+        # Else each instant, each request and each mail would start two runs.
+        twin.schedules, twin.endpoints, twin.emails, twin.replies = (), (), (), ()
         return twin
 
     async def __call__(self, data: WInT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None) -> WOutT:
@@ -222,6 +232,68 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         from .triggers.endpoints import endpoint_of  # noqa: PLC0415  # most workflows have none
 
         endpoint_of(self, request, input, options)
+
+    @overload
+    def on_email(self: Workflow[Email, WOutT, StateT], address: str, /, **options: Unpack[EmailOptions]) -> None: ...
+    @overload
+    def on_email(self, address: str, /, *, input: Callable[[Email], WInT], **options: Unpack[EmailOptions]) -> None: ...
+    def on_email(
+        self,
+        address: str,
+        /,
+        *,
+        input: Callable[[Email], Any] | None = None,
+        **options: Unpack[EmailOptions],
+    ) -> None:
+        """Let mail start runs of the workflow, as :func:`wrkflw.triggers.email` does.
+
+        Raises:
+            DefinitionError: a pattern cannot be one, the workflow has the route already, or it takes another input and
+                there is no ``input=``.
+            TypeError: an option is unknown.
+        """
+        from .triggers.email_routes import email_route_of  # noqa: PLC0415  # most workflows have none
+
+        email_route_of(self, address, input, options)
+
+    @overload
+    def on_reply(
+        self,
+        address: str,
+        target: SuspendableStep[Never, object, AnswerT, object, Never],
+        /,
+        *,
+        answer: Callable[[Email], AnswerT],
+        senders: Sequence[str],
+    ) -> None: ...
+    @overload
+    def on_reply(
+        self,
+        address: str,
+        target: Event[AnswerT],
+        /,
+        *,
+        answer: Callable[[Email], AnswerT],
+        senders: Sequence[str],
+    ) -> None: ...
+    def on_reply(
+        self,
+        address: str,
+        target: SuspendableStep[Never, object, Any, object, Never] | Event[Any],
+        /,
+        *,
+        answer: Callable[[Email], Any],
+        senders: Sequence[str],
+    ) -> None:
+        """Let replies answer the runs that asked, as :func:`wrkflw.triggers.reply` does.
+
+        Raises:
+            DefinitionError: a pattern cannot be one, there are no senders, or the workflow has the route already.
+            TypeError: ``target`` is neither a step that suspends nor an event.
+        """
+        from .triggers.email_routes import reply_route_of  # noqa: PLC0415  # most workflows have none
+
+        reply_route_of(self, address, target, answer, senders)
 
     def __repr__(self) -> str:
         return f"Workflow({self.id!r}, {describe(self.input_schema)} -> {describe(self.output_schema)})"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import RootModel
 
 from tests.clocks import ManualClock, settle
 from wrkflw import (
@@ -23,6 +25,11 @@ from wrkflw import (
 
 from .desk import Desk, chain, open_keys, statuses
 from .lost import kill
+
+
+class Numbers(RootModel[list[int]]):
+    def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # as pydantic's own pages have it
+        return iter(self.root)
 
 
 @pytest.fixture
@@ -99,6 +106,17 @@ async def test_each_item_is_a_copy(runtime: Runtime, concurrency: int) -> None:
 
     assert await flow.run(1) == [2, 2]
     assert one == [1]
+
+
+@both
+async def test_an_item_may_be_a_model_that_is_iterated_in_a_way_of_its_own(runtime: Runtime, concurrency: int) -> None:
+    @step
+    async def total(numbers: Numbers) -> int:
+        return sum(numbers)
+
+    run = await chain("flow", list[Numbers], list[int]).foreach(total, concurrency=concurrency).commit().create_run()
+
+    assert (await run.start([Numbers([1, 2]), Numbers([3])])).unwrap() == [3, 3]
 
 
 @both

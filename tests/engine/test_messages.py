@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 
@@ -13,6 +14,7 @@ from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
 from wrkflw.world.queue import HealthCheck, Invocation
 from wrkflw.world.storage import RunFence
+from wrkflw.worlds.sql.queue import SqlQueue
 
 ORDER = "__wkf_workflow_order"
 paid = Event("paid", int)
@@ -174,3 +176,9 @@ async def test_a_run_may_be_failed_in_any_words(clock: ManualClock, error: bytes
 
         assert isinstance(result, Failed)
         assert (result.error.type, result.error.message) == ("RUNTIME_ERROR", message)
+
+
+async def test_a_worker_handles_as_many_messages_at_a_time_as_it_drives_runs(clock: ManualClock) -> None:
+    with patch.object(SqlQueue, "consume", autospec=True, side_effect=SqlQueue.consume) as consume:
+        async with Runtime(":memory:", clock=clock, concurrency=3):
+            assert consume.call_args.kwargs == {"concurrency": 3}

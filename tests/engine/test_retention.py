@@ -123,6 +123,31 @@ async def test_a_run_that_says_itself_how_long_it_is_kept_is_seen_within_a_minut
     assert (await runtime.world.storage.runs.get("r-1", resolve_data="none")).expired_at is not None
 
 
+async def test_a_listing_says_which_runs_have_lost_their_values(runtime: Runtime, clock: ManualClock) -> None:
+    kept, lost = await ran(keeping("1d", "kept")), await ran(keeping("1h", "lost"))
+    assert (await lost.snapshot()).expired_at is None
+    clock.turn("1h")
+    await settle()
+
+    listed = {run.run_id: run.expired_at for run in (await runtime.runs.list()).data}
+
+    assert listed == {kept.run_id: None, lost.run_id: clock.now()}
+    assert (await runtime.runs.get(lost.run_id)).expired_at == clock.now()
+
+
+async def test_a_key_whose_run_has_lost_its_input_says_so(runtime: Runtime, clock: ManualClock) -> None:
+    """Nobody can tell any more whether the input is the same."""
+    flow = keeping("1h")
+    run = await ran(flow, idempotency_key="order-1")
+    clock.turn("1h")
+    await settle()
+
+    again = await flow.create_run(idempotency_key="order-1")
+
+    with pytest.raises(RunExpiredError, match=f"what run '{run.run_id}' held was removed on"):
+        await again.start(21)
+
+
 async def test_what_fell_due_while_nobody_was_there_is_done_at_the_start(clock: ManualClock, database: str) -> None:
     async with Runtime(database, clock=clock):
         run = await ran(keeping("1h"))

@@ -553,6 +553,68 @@ async def test_a_body_hears_that_the_store_fails_and_cannot_make_it_its_own_fail
     assert [stored.event_type async for stored in run.events()][-1] == "step_started"
 
 
+async def test_what_the_store_did_not_take_of_another_body_is_nobodys_failure(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(runtime, monkeypatch)
+    slow.go_on.set()
+    refused = asyncio.Event()
+
+    async def a(ctx: StepContext) -> None:
+        ctx.write("a1")
+        await refused.wait()
+        ctx.write("a2")  # raises, although all that this one wrote before is durable
+
+    async def b(ctx: StepContext) -> None:
+        await settle()
+        slow.refusals.append(StoreError("the disk is full"))
+        ctx.write("b1")
+        await settle()
+        refused.set()
+        await settle()
+
+    both: Any = create_workflow(id="both", input_schema=int, output_schema=Any)
+    run = await both.parallel(written("a", a), written("b", b)).commit().create_run()
+    with pytest.raises(StoreError, match="the disk is full"):
+        await run.start(1)
+
+    assert "step_failed" not in [stored.event_type async for stored in run.events()]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_is_stopped_because_the_store_fails_has_not_failed(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    slow = Slow(runtime, monkeypatch)
+    slow.go_on.set()
+    stopped = asyncio.Event()
+
+    async def a(ctx: StepContext) -> None:
+        await settle()
+        slow.refusals.append(StoreError("the disk is full"))
+        ctx.write("a")
+
+    async def b(ctx: StepContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def c(ctx: StepContext) -> None:  # its end commits what was noted meanwhile
+        await stopped.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    inner: Any = create_workflow(id="inner", input_schema=int, output_schema=Any)
+    inner = inner.parallel(written("a", a), written("b", b)).commit()
+    outer: Any = create_workflow(id="outer", input_schema=int, output_schema=Any)
+    run = await outer.parallel(inner, written("c", c)).commit().create_run()
+    with pytest.raises(StoreError, match="the disk is full"):
+        await run.start(1)
+
+    assert "step_failed" not in [stored.event_type async for stored in run.events()]
+
+
 async def test_who_has_lost_the_run_writes_no_chunk_and_no_outcome(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -376,8 +376,22 @@ async def test_a_log_over_the_limit_fails_the_run() -> None:
         chain = chain.then(
             create_step(id=f"add-{number}", input_schema=int, output_schema=int, execute=lambda n: n + 1)
         )
-    async with Runtime(":memory:", limits=Limits(events=20)):
+    async with Runtime(":memory:", limits=Limits(events=20)) as runtime:
         result = await (await chain.commit().create_run()).start(0)
+        code = (await runtime.world.storage.runs.get(result.run_id)).error_code
 
     assert isinstance(result, Failed)
-    assert result.error.type == "LimitError"
+    assert (result.error.type, code) == ("LimitError", "MAX_EVENTS_EXCEEDED")
+
+
+async def test_a_value_over_the_limit_is_no_full_log() -> None:
+    @step
+    async def long(number: int) -> str:
+        return "x" * number
+
+    flow = create_workflow(id="long-text", input_schema=int, output_schema=str).then(long).commit()
+    async with Runtime(":memory:", limits=Limits(value_bytes=1000)) as runtime:
+        result = await (await flow.create_run()).start(1500)
+        code = (await runtime.world.storage.runs.get(result.run_id)).error_code
+
+    assert (result.status, code) == ("failed", "USER_ERROR")

@@ -137,8 +137,31 @@ async def test_it_names_the_first_crash_after_which_something_differs() -> None:
 
     assert str(raised.value) == (
         "workflow 'forgetful' comes out differently after a crash after commit 1 of the run (run_created): "
-        "output is -2 instead of 2"
+        "output is -2 instead of 2; what runs again, bodies that were at work and the code between steps, may depend "
+        "on nothing but its input, the state and recorded results; a @workflow asks step.now(), step.random() and "
+        "step.uuid()"
     )
+
+
+async def test_it_names_the_step_at_whose_commit_memory_was_lost() -> None:
+    kept = dict[str, int]()
+
+    @step
+    async def keep(number: int) -> int:
+        kept["number"] = number
+        return number
+
+    @step
+    async def take(number: int) -> int:
+        return kept.pop("number", -1)  # in a process that began after ``keep``, nothing is there
+
+    careless = create_workflow(id="careless", input_schema=int, output_schema=int).then(keep).then(take).commit()
+
+    with pytest.raises(AssertionError) as raised:
+        await crash_everywhere(careless, 7)
+
+    assert "a crash before commit 5 of the run (step_completed of 'take', run_completed): " in str(raised.value)
+    assert "output is -1 instead of 7; what runs again, " in str(raised.value)
 
 
 async def test_it_says_when_runs_differ_without_a_crash() -> None:
@@ -154,3 +177,41 @@ async def test_it_says_when_runs_differ_without_a_crash() -> None:
         AssertionError, match="two runs of workflow 'drawing' differ without a crash: output is 1 instead"
     ):
         await crash_everywhere(drawing, 1)
+
+
+async def test_it_says_why_a_run_that_changed_its_mind_after_a_crash_is_paused() -> None:
+    turns = list[int]()
+
+    @step
+    async def begin(number: int) -> int:
+        turns.clear()
+        return number
+
+    @workflow
+    async def moody(step: StepTools, number: int) -> int:
+        turns.append(await step.run(begin, number))
+        for each in (double, add_one) if len(turns) == 1 else (add_one, double):
+            await step.run(each, number)
+        return number
+
+    with pytest.raises(AssertionError) as raised:
+        await crash_everywhere(moody, 1)
+
+    assert "comes out differently after a crash" in str(raised.value)
+    assert "recorded 'double', which workflow 'moody' does not ask for at that point" in str(raised.value)
+    assert str(raised.value).endswith("a @workflow asks step.now(), step.random() and step.uuid()")
+
+
+async def test_it_says_why_a_run_is_paused_without_a_crash() -> None:
+    naps = count()
+
+    @workflow
+    async def restless(step: StepTools, number: int) -> int:
+        await step.sleep(f"nap-{next(naps)}", "1h")
+        return number
+
+    with pytest.raises(AssertionError) as raised:
+        await crash_everywhere(restless, 1)
+
+    assert "workflow 'restless' is paused without a crash: " in str(raised.value)
+    assert "recorded 'nap-0', which workflow 'restless' does not ask for at that point" in str(raised.value)

@@ -99,13 +99,12 @@ async def test_a_run_cannot_be_kept_for_no_number_of_seconds(world: SqliteWorld)
     run_id = await new_run(world)
     allowed = {"allow_reserved_attributes": True}
     nothing = change(None, **{"$retention": ""}).model_copy(update=allowed)
+    created = e.RunCreated(workflow_name="greet", attributes={"$retention": ""}, allow_reserved_attributes=True)
 
     with pytest.raises(WorldError, match="'\\$retention' cannot be ''; give it a whole number of seconds"):
         await world.storage.events.create(run_id, nothing)
     with pytest.raises(WorldError, match="'\\$retention' cannot be ''"):
-        await world.storage.events.create(
-            None, e.RunCreated(workflow_name="greet", attributes={"$retention": ""}, **allowed)
-        )
+        await world.storage.events.create(None, created)
     await world.storage.events.create(run_id, change(None, **{"$retention": None}).model_copy(update=allowed))
     await world.storage.events.create(run_id, e.RunCancelled())
 

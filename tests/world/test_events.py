@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import get_args
@@ -14,7 +14,7 @@ from tests.clocks import START, ManualClock
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorldError
 from wrkflw.world.fold import fold
-from wrkflw.world.storage import RunFence
+from wrkflw.world.storage import RunFence, Stamp
 from wrkflw.worlds.sql.log import event_columns, event_from
 from wrkflw.worlds.sql.sealing import Part, Reading, Sealing
 from wrkflw.worlds.sqlite import SqliteWorld
@@ -95,6 +95,14 @@ JSON = st.recursive(
     max_leaves=6,
 )
 METAS = st.none() | st.dictionaries(st.text(), JSON, max_size=3)
+
+
+@pytest.fixture
+async def world(clock: ManualClock) -> AsyncIterator[SqliteWorld]:
+    world = SqliteWorld(":memory:", clock=clock, stamp=Stamp("own_7", "shop", "staging"))
+    await world.start()
+    yield world
+    await world.close()
 
 
 async def stored(world: SqliteWorld, clock: ManualClock, events: Sequence[e.NewEvent]) -> list[e.NewEvent]:

@@ -176,7 +176,8 @@ async def test_what_is_refused_behind_an_answer_refuses_the_answer(world: Sqlite
 
 
 async def test_a_run_is_taken_over_by_one_event_from_outside_and_no_other(world: SqliteWorld, run_id: str) -> None:
-    for events in ([e.RunResumed()], [*STEP, ANSWER], [ANSWER, SIGNAL]):
+    batches: list[list[e.NewEvent]] = [[e.RunResumed()], [*STEP, ANSWER], [ANSWER, SIGNAL]]
+    for events in batches:
         with pytest.raises(WorldError, match="batch"):
             await world.storage.events.create_batch(run_id, events, claim=Claim(world.owner))
     assert len(await log_of(world, run_id)) == 4

@@ -294,7 +294,7 @@ async def test_a_key_may_be_taken_from_a_run_that_is_ended_for_it(world: SqliteW
 
 
 async def test_an_empty_key_is_none(world: SqliteWorld) -> None:
-    with pytest.raises(WorldError, match="an idempotency key is not empty"):
+    with pytest.raises(WorldError, match="idempotency_key has 1 to 1,024 characters, not 0"):
         await world.storage.events.create(None, KEYED.model_copy(update={"idempotency_key": ""}))
 
 

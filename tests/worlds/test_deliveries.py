@@ -14,6 +14,7 @@ from tests.clocks import ManualClock, settle
 from wrkflw.errors import StoreError
 from wrkflw.world.errors import StoreRefusedError, WorldError
 from wrkflw.world.queue import Defer, Delivery, Invocation, Message, NotDeliveredError
+from wrkflw.world.storage import Stamp
 from wrkflw.worlds.deliveries import BACKSTOP
 from wrkflw.worlds.sql.mailbox import backoff
 from wrkflw.worlds.sqlite import SqliteWorld
@@ -75,6 +76,55 @@ async def test_a_message_is_delivered_with_what_comes_with_it(world: SqliteWorld
     await settle()
 
     assert desk.got == [Delivery(message_id, GREET, 1, {"trace": "00-1"})]
+
+
+async def test_messages_of_another_environment_are_left_to_it(tmp_path: Path, clock: ManualClock) -> None:
+    desks = {name: answering(None) for name in ("development", "production", "staging")}
+    worlds = {name: SqliteWorld(tmp_path / "app.db", clock=clock, stamp=Stamp(environment=name)) for name in desks}
+    for name, world in worlds.items():
+        await world.start()
+        world.queue.consume(desks[name])
+
+    ids = {name: await worlds[name].queue.queue(GREET, Invocation("r")) for name in ("production", "development")}
+    for _ in range(10):
+        await settle()
+        clock.turn(BACKSTOP)
+    await settle()
+    for world in worlds.values():
+        await world.close()
+
+    got = {name: [delivery.message_id for delivery in desk.got] for name, desk in desks.items()}
+    assert got == {"production": [ids["production"]], "development": [ids["development"]], "staging": []}
+
+
+async def test_a_message_of_another_environment_wakes_nobody_again_and_again(clock: ManualClock) -> None:
+    statements: list[str] = []
+    image = await _with_a_message_of(clock, "production")
+    world = SqliteWorld(":memory:", clock=clock, on_statement=statements.append, image=image)
+    await world.start()
+    world.queue.consume(answering(None))
+    await settle(50)
+    statements.clear()
+
+    await settle(50)
+
+    assert statements == []
+    await world.close()
+
+
+async def _with_a_message_of(clock: ManualClock, environment: str) -> bytes:
+    world = SqliteWorld(":memory:", clock=clock, stamp=Stamp(environment=environment))
+    await world.start()
+    await queued(world)
+    image = world.abandon()
+    assert image is not None
+    return image
+
+
+@pytest.mark.parametrize("concurrency", [0, -1])
+async def test_a_consumer_handles_at_least_one_message(world: SqliteWorld, concurrency: int) -> None:
+    with pytest.raises(WorldError, match=f"cannot handle {concurrency} messages at a time; give a concurrency from 1"):
+        world.queue.consume(answering(None), concurrency=concurrency)
 
 
 async def test_a_delayed_message_is_never_early(world: SqliteWorld, clock: ManualClock) -> None:

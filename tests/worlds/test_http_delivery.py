@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -69,13 +70,21 @@ async def dispatching(url: str, clock: ManualClock, key: bytes | None = KEY) -> 
 
 
 async def post(
-    app: AsgiApp, body: bytes = BODY, headers: Mapping[str, str] | None = None, path: str = FLOW, method: str = "POST"
+    app: AsgiApp,
+    body: bytes = BODY,
+    headers: Mapping[str, str] | None = None,
+    path: str = FLOW,
+    method: str = "POST",
+    *,
+    whole: bool = True,
 ) -> tuple[int, object]:
-    """Status and content of the answer to a request."""
+    """Status and content of the answer to a request; nothing follows a body that is not whole."""
     sent: list[dict[str, object]] = []
-    parts = [{"type": "http.request", "body": body, "more_body": False}]
+    parts = [{"type": "http.request", "body": body, "more_body": not whole}]
 
     async def receive() -> dict[str, object]:
+        if not parts:
+            await asyncio.Event().wait()
         return parts.pop(0)
 
     async def send(message: dict[str, object]) -> None:
@@ -142,7 +151,7 @@ async def test_a_missing_or_malformed_body_is_refused(body: bytes) -> None:
     assert (await post(open_endpoint(Inbox()), body))[0] == 400
 
 
-@pytest.mark.parametrize("attempt", ["0", "-1", "two", "1.5", "9" * 30])
+@pytest.mark.parametrize("attempt", ["0", "-1", "two", "1.5", "9" * 30, "9" * 5000])
 async def test_an_attempt_is_a_number_from_one(attempt: str) -> None:
     headers = {**SEEDS_HEADERS, "x-vqs-message-attempt": attempt}
 
@@ -165,6 +174,27 @@ async def test_a_body_that_is_too_large_is_refused(announced: bool) -> None:
     assert (await post(open_endpoint(Inbox()), body, headers))[0] == 413
 
 
+async def test_a_length_beyond_every_number_is_too_large() -> None:
+    headers = {**SEEDS_HEADERS, "content-length": "9" * 5000}
+
+    assert (await post(open_endpoint(Inbox()), headers=headers))[0] == 413
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(clock: ManualClock) -> None:
+    inbox = Inbox()
+    app = create_queue_handler(PREFIX, inbox, insecure=True, body_time=timedelta(seconds=10), clock=clock)
+    request = asyncio.ensure_future(post(app, BODY[:5], whole=False))
+    await settle()
+    clock.turn(timedelta(seconds=10) - timedelta(microseconds=1))
+    await settle()
+    assert not request.done()
+
+    clock.turn(timedelta(microseconds=1))
+
+    assert await request == (408, {"error": "the body did not come in time"})
+    assert inbox.got == []
+
+
 async def test_who_hangs_up_hears_nothing() -> None:
     sent: list[object] = []
 
@@ -178,6 +208,43 @@ async def test_who_hangs_up_hears_nothing() -> None:
     await open_endpoint(inbox)({"type": "http", "path": FLOW, "method": "POST", "headers": []}, receive, send)
 
     assert (sent, inbox.got) == ([], [])
+
+
+# --- environments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("here", "said", "status"),
+    [
+        ("development", None, 200),
+        ("development", "development", 200),
+        ("development", "production", 403),
+        ("production", "production", 200),
+        ("production", None, 403),
+    ],
+)
+async def test_messages_of_another_environment_are_refused(here: str, said: str | None, status: int) -> None:
+    inbox = Inbox()
+    headers = SEEDS_HEADERS if said is None else {**SEEDS_HEADERS, "x-wkf-environment": said}
+
+    answer = await post(create_queue_handler(PREFIX, inbox, insecure=True, environment=here), headers=headers)
+
+    assert answer[0] == status
+    assert len(inbox.got) == (status == 200)
+
+
+async def test_a_message_that_reaches_another_environment_was_not_delivered(clock: ManualClock) -> None:
+    delivery = replace(DELIVERY, headers={"x-wkf-environment": "production"})
+    for environment, arrives in (("staging", False), ("production", True)):
+        inbox = Inbox()
+        app = create_queue_handler(PREFIX, inbox, keys=[KEY], environment=environment, clock=clock)
+        async with served(app) as url, dispatching(url, clock) as dispatcher:
+            if arrives:
+                assert await dispatcher(Invocation("r"), delivery) is None
+            else:
+                with pytest.raises(NotDeliveredError, match="the endpoint answered 403"):
+                    await dispatcher(Invocation("r"), delivery)
+        assert len(inbox.got) == arrives
 
 
 # --- signatures --------------------------------------------------------------------------------------
@@ -205,6 +272,7 @@ async def test_a_signed_request_is_accepted_once(clock: ManualClock) -> None:
         {"x-wkf-timestamp": "1"},
         {"x-wkf-nonce": "a" * 32},
         {"x-wkf-nonce": ""},
+        {"x-wkf-environment": "production"},
         {"x-wkf-signature": "v1="},
         {"x-wkf-signature": "ü"},
         {"x-wkf-timestamp": "9" * 30},
@@ -282,7 +350,7 @@ async def test_a_message_travels_from_world_to_handler(clock: ManualClock) -> No
     world = SqliteWorld(":memory:", clock=clock)
     await world.start()
     async with (
-        served(create_queue_handler(PREFIX, inbox, keys=[KEY], clock=clock)) as url,
+        served(create_queue_handler(PREFIX, inbox, keys=[KEY], clock=ManualClock())) as url,
         dispatching(url, clock) as dispatcher,
     ):
         end = world.queue.consume(dispatcher)

@@ -153,7 +153,9 @@ async def test_what_can_be_no_id_is_the_id_of_nothing(name: str, world: SqliteWo
             await read
         assert refused.value.status == 404
 
-    assert (await storage.events.list_by_correlation_id(run_id, name)).data == []
+    with pytest.raises(WorldError, match="cannot be a correlation id; use letters, digits") as refused:
+        await storage.events.list_by_correlation_id(run_id, name)
+    assert refused.value.status == 400
 
 
 # --- waiting for the end -----------------------------------------------------------------------------

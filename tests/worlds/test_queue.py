@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.clocks import ManualClock, settle
+from wrkflw.codecs import AesGcm
 from wrkflw.world import events as e
-from wrkflw.world.errors import EntityConflictError, WorldError
+from wrkflw.world.errors import EntityConflictError, PayloadTooLargeError, WorldError
 from wrkflw.world.queue import Defer, Delivery, HealthCheck, Invocation, Message, NewMessage, Scope
 from wrkflw.world.storage import Claim, PageRequest, RunFence
 from wrkflw.worlds.sqlite import SqliteWorld
@@ -579,3 +584,112 @@ async def test_a_key_is_held_by_one_message_whoever_else_asks_at_once(world: Sql
     await asyncio.gather(*(queued(world, key="k") for _ in range(10)))
 
     assert len(await received(world)) == 1
+
+
+# --- what is too much, and what is secret ------------------------------------------------------------
+
+
+async def test_a_message_that_nobody_could_record_is_not_queued(clock: ManualClock) -> None:
+    world = SqliteWorld(":memory:", clock=clock, payload_max=1000)
+    await world.start()
+    for message in (
+        Invocation("r", run_input=e.RunCreated(workflow_name="greet", input=bytes(1001))),
+        Invocation("r", hook_input=e.SignalReceived(signal_type="paid", payload_data=bytes(1001))),
+        HealthCheck("x" * 1001),
+    ):
+        with pytest.raises(PayloadTooLargeError, match="the limit is 1,000"):
+            await world.queue.queue(GREET, message)
+        with pytest.raises(PayloadTooLargeError):
+            await world.storage.events.create("r", CREATED, messages=[NewMessage(GREET, message)])
+
+    assert await world.storage.runs.get_many(["r"]) == [None]
+    assert await received(world) == []
+    await world.close()
+
+
+async def test_what_is_no_message_is_not_queued(world: SqliteWorld) -> None:
+    nothing: Any = None
+    with pytest.raises(WorldError, match="this cannot be queued: it is no message"):
+        await world.queue.queue(GREET, nothing)
+
+
+SECRET = Invocation("r", hook_input=e.SignalReceived(signal_type="paid", payload_data=b"canary-in-the-mine"))
+
+
+def locked(name: str = "2026-01", key: bytes = b"k" * 32) -> AesGcm:
+    return AesGcm(keys={name: key}, current=name)
+
+
+async def stored_with_a_codec(clock: ManualClock, *messages: Message) -> bytes:
+    """The database, with these messages."""
+    world = SqliteWorld(":memory:", clock=clock, codec=locked())
+    await world.start()
+    for message in messages:
+        await world.queue.queue(GREET, message)
+    image = world.abandon()
+    assert image is not None
+    return image
+
+
+async def test_a_codec_encodes_messages_too(clock: ManualClock) -> None:
+    image = await stored_with_a_codec(clock, SECRET, HealthCheck("canary-in-the-mine"))
+    assert b"canary" not in image
+    assert b64encode(b"canary-in-the-mine")[:20] not in image
+
+    world = SqliteWorld(":memory:", clock=clock, codec=locked(), image=image)
+    await world.start()
+    inbox = Inbox()
+    world.queue.consume(inbox)
+    await settle()
+    await world.close()
+
+    assert [message for _, message, _ in inbox.got] == [SECRET, HealthCheck("canary-in-the-mine")]
+
+
+@pytest.mark.parametrize("codec", [None, locked("2027-01", b"n" * 32)])
+async def test_a_message_whose_key_is_missing_waits_for_it_and_has_not_failed(
+    clock: ManualClock, codec: AesGcm | None
+) -> None:
+    image = await stored_with_a_codec(clock, SECRET)
+    world = SqliteWorld(":memory:", clock=clock, codec=codec, image=image, max_deliveries=1)
+    await world.start()
+    plain = await queued(world, "other")
+    inbox = Inbox()
+    end = world.queue.consume(inbox)
+    for _ in range(5):
+        await settle()
+        clock.turn("10s")
+    assert inbox.ids == [plain]
+    assert (await world.queue.dead_letters()).data == []
+    await end()
+    rest = world.abandon()
+
+    world = SqliteWorld(":memory:", clock=clock, codec=locked(), image=rest)
+    await world.start()
+    clock.turn("10s")
+    world.queue.consume(inbox)
+    await settle()
+    await world.close()
+
+    assert [(message, attempt) for _, message, attempt in inbox.got[1:]] == [(SECRET, 1)]
+
+
+async def test_a_message_that_was_tampered_with_is_given_up(clock: ManualClock, tmp_path: Path) -> None:
+    database = tmp_path / "app.db"
+    world = SqliteWorld(database, clock=clock, codec=locked(), max_deliveries=1)
+    await world.start()
+    message_id = await world.queue.queue(GREET, SECRET)
+    other = await world.queue.queue(GREET, Invocation("other"))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "UPDATE queue_messages SET body = (SELECT body FROM queue_messages WHERE message_id = ?)", [other]
+        )
+    inbox = Inbox()
+    world.queue.consume(inbox)
+    await settle(20)
+
+    (letter,) = (await world.queue.dead_letters()).data
+    assert (letter.message_id, letter.message) == (message_id, None)
+    assert "did not write it here" in letter.reason
+    assert inbox.ids == [other]
+    await world.close()

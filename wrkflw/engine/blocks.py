@@ -29,6 +29,9 @@ from .values import Flow, Later, Settled
 if TYPE_CHECKING:
     from .interpreter import Interpreter
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+"""What there is no order in, told at once: a list may hold ten thousand items."""
+
 
 async def parallel(interpreter: Interpreter, scope: Scope, node: Parallel, flow: Flow) -> Flow:
     """What all members give, in the order of the arguments."""
@@ -188,13 +191,14 @@ def _stands(interpreter: Interpreter, scope: Scope, step: AnyStep) -> bool:
 
 def _ordered(value: Any) -> object:
     """A value with what has no order put into one: sets come out otherwise in every process."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):  # a union would be made anew each time
         return [_ordered(one) for one in cast("Sequence[object]", value)]
-    if isinstance(value, set | frozenset):
+    if isinstance(value, (set, frozenset)):
         return sorted(to_json(_ordered(one)) for one in cast("set[object]", value))
     fields = fields_by_name(value)
     if isinstance(fields, dict):
-        return {name: _ordered(one) for name, one in cast("dict[Any, object]", fields).items()}
+        found = cast("dict[Any, object]", fields)
+        return {name: one if one.__class__ in _SCALARS else _ordered(one) for name, one in found.items()}
     return value
 
 

@@ -263,6 +263,8 @@ class Branches:
     async def abandon(self) -> None:
         """The block is left: what is under way is cancelled, and has ended when this returns."""
         tasks = [task for task in self._running if not task.done()]
+        if tasks:
+            self._lane.abandon()
         for task in tasks:
             task.cancel()
         if tasks:

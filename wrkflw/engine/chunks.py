@@ -85,8 +85,11 @@ class Chunks:
                 self._wait_for_room(call)
             if call.left:
                 raise RuntimeError(f"step {call.key!r} wrote a chunk when it was over; await what it starts")
-            if (error := call.not_written or self._broken) is not None:
-                raise error
+            if call.not_written is not None:
+                raise call.not_written
+            if self._broken is not None:
+                call.written = self._taken  # the try waits for what is not written, so this is not its own failure
+                raise self._broken
             if not data or self._ended:
                 return
             self._taken += 1

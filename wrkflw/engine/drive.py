@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import chain
@@ -19,7 +19,7 @@ from wrkflw.errors import (
 )
 from wrkflw.schemas import Schema
 from wrkflw.world import events as e
-from wrkflw.world.errors import WorldError
+from wrkflw.world.errors import EventLimitError, WorldError
 from wrkflw.world.storage import Storage
 
 from . import damage, failures
@@ -106,10 +106,10 @@ class Drive:
         return self.stopping or self.services.leaving()
 
     def go_on(self, lane: Lane | None = None) -> None:
-        """Something is about to begin.  Raises LeftError when nothing may: the run is paused, or its block drains."""
+        """Something is about to begin.  Raises LeftError when nothing may: it is paused, its block or all drain."""
         if self.journal.paused_by is not None:
             raise LeftError(Parked(paused=True))
-        if lane is not None and lane.stopping:
+        if lane is not None and (lane.stopping or self.services.draining()):
             raise LeftError(Parked())
 
     def load(self, schema: Schema, data: bytes, key: str, what: str) -> object:
@@ -129,6 +129,20 @@ class Drive:
     async def program(self, scope: Scope, function: Callable[[Any, Any], Any], flow: Flow) -> Flow:
         """What a workflow that is written as a function gives."""
         return await Program(self._interpreter, scope, function, Tools).run(flow)
+
+    # --- what an observer sees ---------------------------------------------------------------------
+
+    @property
+    def workflow_id(self) -> str:
+        return self.definition.id
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        return self.journal.trace
+
+    @property
+    def status(self) -> str:
+        return self.journal.status
 
     # --- life --------------------------------------------------------------------------------------
 
@@ -232,6 +246,12 @@ class Drive:
     # --- the task ----------------------------------------------------------------------------------
 
     async def _run(self) -> Standing:
+        if self.services.observer is None:
+            return await self._run_to_standing()
+        with self.services.observer.driving(self):
+            return await self._run_to_standing()
+
+    async def _run_to_standing(self) -> Standing:
         try:
             return await self._advance_in_time()
         except asyncio.CancelledError:
@@ -262,9 +282,9 @@ class Drive:
             except LeftError as left:
                 if isinstance(left.standing, Ended):
                     return left.standing
-            except LimitError as error:  # the log is full, and takes only its end
+            except LimitError as error:  # the log takes only the end of the run
                 self.recorder.discard()
-                self._fail(error, "USER_ERROR")
+                self._fail(error, _code_of(error))
 
     async def _go_as_far_as_possible(self) -> Standing:
         try:
@@ -295,7 +315,7 @@ class Drive:
         except (WorldError, StoreError):
             raise
         except failures.BETWEEN_STEPS as error:
-            self._fail(error, "USER_ERROR")
+            self._fail(error, _code_of(error))
         except LeftError:
             raise
         except Exception as error:  # noqa: BLE001  # a run that cannot go on must say so, not be tried for ever
@@ -354,7 +374,7 @@ class Drive:
         if standing.paused and self.journal.paused_by is None:
             return True  # it goes on already
         until = standing.until if self.journal.paused_by is None else None
-        if until is None or until - self.services.clock.now() > self.services.hold:
+        if until is None or self.services.draining() or until - self.services.clock.now() > self.services.hold:
             return False
         await self._hold(until)
         return True
@@ -367,6 +387,8 @@ class Drive:
         until = None if paused else standing.until
         if deadline is not None and (until is None or deadline < until):
             until = deadline
+        if self.services.draining() and not paused:
+            until = self.services.clock.now()  # others go on with it
         parked = Parked(until, standing.on, paused)
         self.rung = False
         if await self.recorder.release(parked):
@@ -461,3 +483,8 @@ class Drive:
         if not self.stopping and not self.sleeps_over(self._expire):
             self._expired = True
             self.stop()
+
+
+def _code_of(error: Exception) -> str:
+    """What a run says that fails between its steps: its log is full, or else it is a matter of the workflow's."""
+    return "MAX_EVENTS_EXCEEDED" if isinstance(error.__cause__, EventLimitError) else "USER_ERROR"

@@ -35,6 +35,7 @@ from .journal import Journal
 from .kept import KeptJournals
 from .limits import Limits
 from .messages import Receiver
+from .observers import Observer
 from .rehearsal import rehearse
 from .services import Services
 from .standing import Ended, Parked, Standing
@@ -70,10 +71,12 @@ class Driver:
         retry: Retry | None,
         takes: int,
         executor: Executor,
+        observer: Observer | None = None,
     ) -> None:
         self._world = world
         self._clock = clock
         self._executor = executor
+        executor.observer = observer
         room = threading.Condition(threading.Lock())
         self._services = Services(
             storage=world.storage,
@@ -85,6 +88,8 @@ class Driver:
             retry=retry,
             hold=HOLD,
             leaving=lambda: self.leaving,
+            draining=lambda: self._draining,
+            observer=observer,
             new_token=lambda: new_token(random),
             chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes, room),
         )
@@ -102,6 +107,7 @@ class Driver:
         self._end_consuming: Callable[[], Awaitable[None]] | None = None
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
+        self._draining = False
         self._sentinel: asyncio.Task[None] | None = None
         self._delivering: Counter[str] = Counter()
         """Runs to which something is being written here that is to claim them."""
@@ -113,10 +119,30 @@ class Driver:
     def start(self) -> None:
         self._sentinel = self._spawned(_for_ever())
         if self._worker is not None:
-            self._end_consuming = self._world.queue.consume(self._receiver)
+            self._end_consuming = self._world.queue.consume(self._receiver, concurrency=self._worker.takes)
             self.spawn(self._worker.work())
         if self._expiry is not None:
             self.spawn(self._expiry.work())
+
+    async def drain(self, patience: timedelta) -> None:
+        """Begin nothing more, and wait for the bodies that run, up to ``patience``; their runs are released then."""
+        self._draining = True
+        if self._worker is not None:
+            self._worker.takes = 0
+        if (end_consuming := self._end_consuming) is not None:
+            self._end_consuming = None
+            await end_consuming()
+        for drive in self._drives.values():
+            drive.ring()  # who waits in place has nothing to wait for
+        overdue = asyncio.Event()
+        timer = self._clock.call_at(self._clock.now() + patience, overdue.set)
+        giving_up = asyncio.ensure_future(overdue.wait())
+        try:
+            while self._tasks and not overdue.is_set():
+                await asyncio.wait([giving_up, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            giving_up.cancel()
 
     async def close(self) -> None:
         """Stop taking runs, interrupt those that are being driven, and release them."""
@@ -158,7 +184,7 @@ class Driver:
         self, definition: Definition, run_id: str, created: e.RunCreated, record: Iterable[e.NewEvent] = ()
     ) -> Drive:
         """Drive a new run from its first event on, or from the end of the ``record`` it is born with."""
-        if self.leaving:
+        if self.leaving or self._draining:
             raise StoreError(f"the runtime is being closed; start run {run_id!r} with another")
         drive = Drive(self._services, definition, Journal(run_id), None, lambda: self._waiters.tell(run_id))
         drive.begin(created, record)
@@ -192,6 +218,8 @@ class Driver:
         return await asyncio.shield(self._spawned(self._take(run_id, definition)))
 
     async def _take(self, run_id: str, definition: Definition) -> bool:
+        if self._draining:
+            return False
         if self._worker is None:
             self._asked_for[run_id] = definition
         runs = self._services.storage.runs
@@ -227,7 +255,7 @@ class Driver:
         while (other := self._drives.get(run_id)) is not None and other.undecided:
             await other.decision()
         # A program takes the time from what comes, which only the log knows.
-        if other is not None or self.leaving or run_id in self._delivering or definition.has_code:
+        if other is not None or self.leaving or self._draining or run_id in self._delivering or definition.has_code:
             return False
         journal = self._kept.take(run_id)
         if journal is None or journal.paused_by is not None:
@@ -241,7 +269,7 @@ class Driver:
         return not drive.turned_away
 
     async def _deliver(self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None) -> None:
-        claim = None if self.leaving or run_id in self._drives else Claim(self._services.owner)
+        claim = None if self.leaving or self._draining or run_id in self._drives else Claim(self._services.owner)
         self._delivering[run_id] += 1
         try:
             result = await self._services.storage.events.create(run_id, event, claim=claim, resume_id=resume_id)

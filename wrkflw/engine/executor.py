@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from types import coroutine
 from typing import Protocol, cast
@@ -16,7 +17,10 @@ from typing import Protocol, cast
 from wrkflw.clock import Clock
 from wrkflw.context import Call, StepContext, SuspendContext
 from wrkflw.errors import StepTimeoutError
+from wrkflw.logs import trying
 from wrkflw.steps import Body
+
+from .observers import Observer
 
 
 class Executable(Call, Protocol):
@@ -32,6 +36,9 @@ class Executable(Call, Protocol):
 class Executor:
     """Runs bodies.  ``threads`` is how many sync ones may run at once, without those that were given up."""
 
+    observer: Observer | None = None
+    """Who watches them."""
+
     def __init__(self, clock: Clock, threads: int) -> None:
         self._clock = clock
         self._free = asyncio.Semaphore(threads)
@@ -44,6 +51,17 @@ class Executor:
         cancelled by then, a sync one goes on in its thread, unheard.  A body that waits for a thread has not begun,
         and never does when the try is given up meanwhile.
         """
+        token = trying.set(call)
+        try:
+            if self.observer is None:
+                return await self._run(body, value, call, timeout)
+            with self.observer.trying(call):
+                return await self._run(body, value, call, timeout)
+        finally:
+            with suppress(ValueError):  # a loop that was left behind is torn down from elsewhere
+                trying.reset(token)
+
+    async def _run(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> object:
         given = arguments(body, value, call)
         if body.is_async:
             begin = cast("Callable[[], Awaitable[object]]", functools.partial(body.function, *given))

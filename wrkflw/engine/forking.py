@@ -168,6 +168,7 @@ class Forking:
         old = self._birth
         assert isinstance(old, e.RunCreated)
         context = dict(old.execution_context or {})
+        context.pop("trace", None)  # what it belongs to is not what the other belonged to
         if self._given.state is not MISSING:
             context["state"] = cast("Any", self._given.state)
         if self._definition.has_code:

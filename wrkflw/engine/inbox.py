@@ -46,8 +46,12 @@ class Inbox:
         self._definition = definition
         self._limits = limits
 
-    async def answer(self, seen: Journal, step: AnyStep, data: object, at: str | None) -> None:
+    async def answer(
+        self, seen: Journal, step: AnyStep, data: object, at: str | None, dedupe_id: str | None = None
+    ) -> None:
         """Answer a suspension.  ``seen`` is how the run was when somebody looked last; it may have moved on.
+
+        ``dedupe_id`` names what the answer came with, see :meth:`was_answered_by`.
 
         Raises InvalidValueError, NotSuspendedError, AlreadyResumedError, AmbiguousResumeError, DefinitionChangedError,
         RunNotFoundError; nothing is recorded then.
@@ -57,7 +61,7 @@ class Inbox:
         except (NotSuspendedError, AlreadyResumedError, AmbiguousResumeError):
             record, asked = _open(await self._read(seen.run_id), step, at)
         try:
-            await self._answer(seen.run_id, step, record, asked, data)
+            await self._answer(seen.run_id, step, record, asked, data, dedupe_id)
         except (HookNotFoundError, EntityConflictError, RunExpiredError) as refusal:  # somebody was faster
             now = await self._read(seen.run_id)
             answered_at = now.answered_at(asked.hook_id)
@@ -67,7 +71,29 @@ class Inbox:
                 raise NotSuspendedError(seen.run_id, at or step.id, ()) from refusal
             raise AlreadyResumedError(seen.run_id, record.key, answered_at) from refusal
 
-    async def _answer(self, run_id: str, step: AnyStep, record: Record, asked: SuspensionRecord, data: object) -> None:
+    async def was_answered_by(self, run_id: str, step: AnyStep, dedupe_id: str) -> bool:
+        """Whether a suspension of the step was answered under this ``dedupe_id``.  Raises RunNotFoundError."""
+        for record in (await self._read(run_id)).records.values():
+            for asked in record.suspensions if record.name == step.id else ():
+                if asked.answer is None:
+                    continue
+                again = e.HookReceived(correlation_id=asked.hook_id, token=asked.token, payload_data=asked.answer)
+                try:
+                    await self._storage.events.create(run_id, again, resume_id=dedupe_id, resolve_data="none")
+                except (HookNotFoundError, EntityConflictError, RunExpiredError):
+                    continue
+                return True
+        return False
+
+    async def _answer(
+        self,
+        run_id: str,
+        step: AnyStep,
+        record: Record,
+        asked: SuspensionRecord,
+        data: object,
+        dedupe_id: str | None,
+    ) -> None:
         inner = self._definition.within(scope_of(record.key))
         known = step
         if inner is not None and not inner.is_code:
@@ -77,7 +103,7 @@ class Inbox:
         what, schema = f"answer to step {record.key!r}", schema_of(known.body.resume)
         payload = stored(schema, schema.validate(data, what), what, self._limits.value_bytes).data
         event = e.HookReceived(correlation_id=asked.hook_id, token=asked.token, payload_data=payload)
-        await self._driver.deliver(run_id, self._definition, event)
+        await self._driver.deliver(run_id, self._definition, event, dedupe_id)
 
     async def send(self, run_id: str, event: AnyEvent, payload: object, dedupe_id: str | None) -> None:
         """Hand in an event; which wait takes it is decided by the log.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from copy import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, cast
@@ -50,6 +49,8 @@ class Journal:
     """The hooks that were answered and the waits that are over, in that order: what may set a branch going again."""
     began_at: datetime | None = None
     """When its code begins, by its own clock."""
+    trace: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What an observer has left with it when it was created."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
     _by_id: dict[str, Record] = field(default_factory=dict[str, Record])
@@ -106,7 +107,8 @@ class Journal:
 
     def copy(self) -> Journal:
         """Another one that holds the same, for who goes on from here."""
-        twin = copy(self)
+        twin = Journal(self.run_id)
+        twin._take_from(self)
         twin.records = {key: copy_record(record) for key, record in self.records.items()}
         twin.waits = {key: copy_wait(wait) for key, wait in self.waits.items()}
         twin.scopes = {prefix: scope.copy(twin.twin_of) for prefix, scope in self.scopes.items()}
@@ -123,9 +125,11 @@ class Journal:
 
     def reread(self, log: Iterable[e.StoredEvent]) -> None:
         """Hold what the log says, and nothing else."""
-        fresh = Journal.of(self.run_id, log)
+        self._take_from(Journal.of(self.run_id, log))
+
+    def _take_from(self, other: Journal) -> None:
         for name in self.__slots__:
-            setattr(self, name, getattr(fresh, name))
+            setattr(self, name, getattr(other, name))
 
     def add_next(self, stored: e.StoredEvent) -> None:
         """Add the next event of the log.  Raises DamagedPayloadError when it cannot be what was written there."""
@@ -294,6 +298,7 @@ class Journal:
                 self.input, self.created_at = event.input, at
                 self.initial_state, self.began_at = context.get("state"), _moment(context.get("at"))
                 self.seed = str(context.get("seed", self.run_id))
+                self.trace = _texts(context.get("trace"))
             case e.RunStarted():
                 self.status = "running"
             case e.RunCompleted():
@@ -315,6 +320,12 @@ class Journal:
             for record in self.records.values():
                 if record.status in ("pending", "retrying", "waiting"):
                     record.status, record.retry_after = "cancelled", None
+
+
+def _texts(value: object) -> Mapping[str, str]:
+    """The texts of a mapping by their names; what is anything else is not ours."""
+    found: Mapping[object, object] = cast("Any", value) if isinstance(value, Mapping) else {}
+    return {name: text for name, text in found.items() if isinstance(name, str) and isinstance(text, str)}
 
 
 def _moment(text: object) -> datetime | None:

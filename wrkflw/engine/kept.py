@@ -6,6 +6,7 @@ Only what nobody else has driven meanwhile: a claim raises the epoch, so the nex
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
@@ -18,39 +19,48 @@ _MOST_EVENTS = 50_000
 _MOST_BYTES = 32 * 1024 * 1024
 
 
+class _Kept(NamedTuple):
+    journal: Journal
+    epoch: int
+    size: int
+    """Bytes."""
+
+
 class KeptJournals:
     """A bounded number of them; who was kept longest goes first."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._kept: OrderedDict[str, tuple[Journal, int]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._events = self._bytes = 0
 
     def keep(self, journal: Journal, epoch: int) -> None:
         """``journal`` holds the log of a run that was driven at ``epoch`` and is given up."""
         self.forget(journal.run_id)
-        self._kept[journal.run_id] = journal, epoch
+        kept = self._kept[journal.run_id] = _Kept(journal, epoch, journal.size)
         self._events += journal.last_slot
-        self._bytes += journal.size
+        self._bytes += kept.size
         while len(self._kept) > _MOST or self._events > _MOST_EVENTS or self._bytes > _MOST_BYTES:
             self.forget(next(iter(self._kept)))
 
     def forget(self, run_id: str) -> None:
         kept = self._kept.pop(run_id, None)
         if kept is not None:
-            self._events -= kept[0].last_slot
-            self._bytes -= kept[0].size
+            self._events -= kept.journal.last_slot
+            self._bytes -= kept.size
 
     def peek(self, run: Run) -> Journal | None:
         """The journal of a run as it stands, if it is here.  Not to be written to."""
         kept = self._kept.get(run.run_id)
-        return kept[0] if kept is not None and (kept[1], kept[0].last_slot) == (run.epoch, run.last_slot) else None
+        if kept is None or (kept.epoch, kept.journal.last_slot) != (run.epoch, run.last_slot):
+            return None
+        return kept.journal
 
     def take(self, run_id: str) -> Journal | None:
         """The journal of a run as it was parked here, to go on from; others may have written to the run since."""
         kept = self._kept.get(run_id)
         self.forget(run_id)
-        return None if kept is None else kept[0].copy()
+        return None if kept is None else kept.journal.copy()
 
     async def journal_of(self, run: Run, latest: e.StoredEvent | None = None) -> Journal:
         """The journal of a run that was just claimed; ``latest`` is an event of it that is known to be its last.
@@ -59,12 +69,12 @@ class KeptJournals:
         """
         kept = self._kept.get(run.run_id)
         self.forget(run.run_id)
-        if kept is None or kept[1] + 1 != run.epoch:
+        if kept is None or kept.epoch + 1 != run.epoch:
             log = await self._storage.events.list(run.run_id)
             journal = Journal.of(run.run_id, log.data)
             journal.check_whole(run.last_slot)
             return journal
-        journal = kept[0].copy()  # handles look at the one that is kept, and see what is durable
+        journal = kept.journal.copy()  # handles look at the one that is kept, and see what is durable
         if latest is not None and latest.slot == journal.last_slot + 1 == run.last_slot:
             journal.add_next(latest)
             return journal

@@ -8,7 +8,7 @@ import asyncio
 class Lane:
     """One branch of a run, inside that of ``outer``."""
 
-    __slots__ = ("_draining", "bodies", "expired", "outer")
+    __slots__ = ("_abandoned", "_draining", "bodies", "expired", "outer")
 
     def __init__(self, outer: Lane | None = None) -> None:
         self.outer = outer
@@ -16,7 +16,7 @@ class Lane:
         """Whether its time is up: its bodies are not only told, but cancelled."""
         self.bodies: set[asyncio.Task[object]] = set()
         """The tasks in which a body runs now, here or further inside."""
-        self._draining = False
+        self._draining = self._abandoned = False
 
     @property
     def stopping(self) -> bool:
@@ -26,6 +26,14 @@ class Lane:
     @property
     def out_of_time(self) -> bool:
         return self.expired or (self.outer is not None and self.outer.out_of_time)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether this process goes on with it no more, and nothing that it is told now is an outcome."""
+        return self._abandoned or (self.outer is not None and self.outer.abandoned)
+
+    def abandon(self) -> None:
+        self._draining = self._abandoned = True
 
     def drain(self) -> None:
         """Start nothing more; what runs is waited for."""

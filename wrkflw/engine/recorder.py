@@ -172,9 +172,17 @@ class Recorder:
         await follower
 
     async def _send(self) -> None:
+        """Raises LimitError for a value that is larger than the World takes."""
         batch, self._pending = self._pending, []
         upto = self._noted
-        result = await (self._append(batch) if self._epoch is not None else self._claim(batch))
+        if self._epoch is None:
+            result = await self._claim(batch)
+        else:
+            try:
+                result = await self._storage.events.create_batch(self.journal.run_id, batch, fence=self.fence)
+            except PayloadTooLargeError as error:  # nothing of the batch is recorded
+                await self._reload()
+                raise LimitError(str(error), limit=error.limit, got=error.got) from error
         self._durable = upto
         for event in batch:
             if event.event_type in _STAMPED:
@@ -203,14 +211,6 @@ class Recorder:
         self._epoch = result.epoch
         self.on_claim()
         return result
-
-    async def _append(self, batch: Sequence[e.NewEvent]) -> BatchResult:
-        """Raises LimitError for a value that is larger than the World takes; nothing of the batch is recorded then."""
-        try:
-            return await self._storage.events.create_batch(self.journal.run_id, batch, fence=self.fence)
-        except PayloadTooLargeError as refusal:
-            await self._reload()
-            raise LimitError(str(refusal), limit=refusal.limit, got=refusal.got) from refusal
 
     # --- what others wrote -------------------------------------------------------------------------
 
@@ -241,7 +241,9 @@ class Recorder:
             case RunPausedError():
                 raise LeftError(Parked(paused=True))
             case EventLimitError():
-                raise LimitError(str(refusal), limit=refusal.limit, got=self.journal.last_slot)
+                raise LimitError(str(refusal), limit=refusal.limit, got=self.journal.last_slot) from refusal
+            case PayloadTooLargeError():
+                raise LimitError(str(refusal), limit=refusal.limit, got=refusal.got) from refusal
             case _:
                 raise refusal
 

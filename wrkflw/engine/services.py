@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .chunks import Chunks
     from .limits import Limits
+    from .observers import Observer
     from .recorder import Recorder
 
 
@@ -34,6 +35,10 @@ class Services:
     """Timers up to here are waited out in place; for longer ones the run is parked."""
     leaving: Callable[[], bool]
     """Whether this process is giving its runs up."""
+    draining: Callable[[], bool]
+    """Whether nothing more is begun here: what runs comes to its end, and then its run is given up."""
+    observer: Observer | None
+    """Who watches."""
     new_token: Callable[[], str]
     """A token that nobody can guess."""
     chunks: Callable[[Recorder], Chunks]

@@ -189,7 +189,7 @@ class Stepping:
         except NotWrittenError as error:
             raise error.reason from None
         except asyncio.CancelledError as error:
-            if self._drive.leaving:
+            if self._drive.leaving or scope.lane.abandoned:
                 raise
             _forget_cancellation()
             if scope.lane.out_of_time:  # its workflow closes it

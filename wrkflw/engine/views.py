@@ -125,6 +125,7 @@ def info_of(run: RunEntity) -> RunInfo:
         attributes=run.attributes,
         created_at=run.created_at,
         updated_at=run.updated_at,
+        expired_at=run.expired_at,
     )
 
 
@@ -139,6 +140,7 @@ def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None)
         attributes=run.attributes,
         created_at=run.created_at,
         updated_at=run.updated_at,
+        expired_at=run.expired_at,
         input=_value(journal.input, definition.graph.input_schema if definition else None),
         execution_path=list(steps),
         step_results={key: _step_result(record, definition) for key, record in steps.items()},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from wrkflw.current import entered
 from wrkflw.errors import RunNotFoundError
-from wrkflw.results import StepError
+from wrkflw.results import Paused, StepError
 from wrkflw.world import events as e
 
 from .bodies import Mocks
@@ -50,17 +50,20 @@ async def crash_everywhere(
     somebody, in whichever process: it answers or sends what the run waits for now.  Without it, a run that waits for
     somebody is compared as it stands there.  Inside a TestRuntime the mocks of that hold here, too.
 
-    Returns how many such places there were.  Raises AssertionError that names the first after which something differs.
+    Memory is not taken from bodies, and what they do outside of the run is not looked at: that may happen twice.
+
+    Returns how many such places there were.  Raises AssertionError that names the first after which something differs;
+    also when runs differ without a crash, or their own code makes the engine pause them.
     """
     runtime = entered()
     trial = _Trial(workflow, input, drive, runtime.mocks if isinstance(runtime, TestRuntime) else Mocks())
     wanted = await trial.play()
+    if wanted.problem is not None:
+        raise AssertionError(f"workflow {workflow.id!r} is paused without a crash: {wanted.problem}; {_CURE}")
     again = await trial.play()
-    if difference := _difference(wanted.outcome, again.outcome):
-        raise AssertionError(
-            f"two runs of workflow {workflow.id!r} differ without a crash: {difference}; mock what changes"
-        )
     number, places = 0, 0
+    if difference := _difference(wanted.outcome, again.outcome):
+        raise AssertionError(_differs_by_itself(workflow.id, difference))
     while True:
         number += 1
         for side in _SIDES:
@@ -69,9 +72,11 @@ async def crash_everywhere(
                 return places
             places += 1
             if difference := _difference(wanted.outcome, played.outcome):
+                if (side, number) == ("before", 1):  # nothing was recorded yet: it is simply another run
+                    raise AssertionError(_differs_by_itself(workflow.id, difference))
                 raise AssertionError(
                     f"workflow {workflow.id!r} comes out differently after a crash {side} commit {number} of the run "
-                    f"({_told(wanted.commits, number)}): {difference}"
+                    f"({_told(wanted.commits, number)}): {played.problem or difference}; {_CURE}"
                 )
 
 
@@ -83,7 +88,9 @@ class _Played(NamedTuple):
     outcome: Outcome
     crashed: bool
     commits: list[list[str]]
-    """The types of the events in each commit of the first process."""
+    """The events in each commit of the first process, each by its type and what it is about."""
+    problem: str | None
+    """Why the engine paused it, if it did."""
 
 
 class _Trial:
@@ -110,7 +117,8 @@ class _Trial:
                 run = await self._live(runtime)
             if crashed and (broken := await check_world(runtime.world)):
                 raise AssertionError(f"after a crash {side} commit {number} of the run, {broken[0]}")
-            return _Played(await _outcome_of(run), crashed, life.commits)
+            log = await _log_of(run)
+            return _Played(await _outcome_of(run, log), crashed, _named(life.commits, log), await _problem_of(run, log))
 
     async def _live(self, runtime: TestRuntime) -> AnyRun:
         """Advance the run as far as it goes, as whoever started it would."""
@@ -139,7 +147,7 @@ class _Trial:
 async def _was_waited_for(runtime: TestRuntime) -> bool:
     """Whether the run waited for a time, which is now."""
     run = await runtime.world.storage.runs.locate(_RUN_ID)
-    if run.ended:
+    if run.ended or run.paused_at is not None:
         return False
     if run.owner is not None:  # it waits in place
         return await runtime.advance_to_next()
@@ -152,14 +160,12 @@ async def _log_of(run: AnyRun) -> list[e.StoredEvent]:
     return [stored async for stored in run.events()]
 
 
-async def _outcome_of(run: AnyRun) -> Outcome:
+async def _outcome_of(run: AnyRun, log: list[e.StoredEvent]) -> Outcome:
     snapshot = await run.snapshot()
-    keys, completions = dict[str, str](), Counter[str]()
-    for stored in await _log_of(run):
-        if isinstance(stored.event, e.StepCreated):
-            keys[stored.event.correlation_id] = stored.event.key
-        elif isinstance(stored.event, e.StepCompleted):
-            completions[keys[stored.event.correlation_id]] += 1
+    keys = _keys_in(log)
+    completions = Counter(
+        keys[stored.event.correlation_id] for stored in log if isinstance(stored.event, e.StepCompleted)
+    )
     results = snapshot.step_results.items()
     return {
         "status": snapshot.waiting_for or snapshot.status,
@@ -169,6 +175,14 @@ async def _outcome_of(run: AnyRun) -> Outcome:
         **{f"result of {key!r}": (found.status, found.output, _facts(found.error)) for key, found in results},
         **{f"number of recorded completions of {key!r}": times for key, times in completions.items()},
     }
+
+
+async def _problem_of(run: AnyRun, log: list[e.StoredEvent]) -> str | None:
+    match await run.result(timeout="0s"):
+        case Paused(by="engine", reason=reason):
+            return reason
+        case _:
+            return None
 
 
 def _facts(error: StepError | None) -> tuple[str, str] | None:
@@ -184,6 +198,36 @@ def _difference(wanted: Outcome, got: Outcome) -> str | None:
         if wanted.get(name) != got.get(name):
             return f"{name} is {got.get(name)!r} instead of {wanted.get(name)!r}"
     return None
+
+
+_CURE = (
+    "what runs again, bodies that were at work and the code between steps, may depend on nothing but its input, the "
+    "state and recorded results; a @workflow asks step.now(), step.random() and step.uuid()"
+)
+
+
+def _differs_by_itself(workflow_id: str, difference: str) -> str:
+    return (
+        f"two runs of workflow {workflow_id!r} differ without a crash: {difference}; mock what changes by itself, and "
+        "what bodies change outside of the run: all runs of this test share it"
+    )
+
+
+def _keys_in(log: list[e.StoredEvent]) -> dict[str, str]:
+    """The keys of its steps and waits."""
+    created = (stored.event for stored in log if isinstance(stored.event, e.StepCreated | e.WaitCreated))
+    return {event.correlation_id: event.key for event in created if event.key is not None}
+
+
+def _named(commits: list[list[str]], log: list[e.StoredEvent]) -> list[list[str]]:
+    """The commits, each event with the key of what it is about.  They begin the log, and are in its order."""
+    keys, stored = _keys_in(log), iter(log)
+    return [[_name_of(event_type, next(stored, None), keys) for event_type in commit] for commit in commits]
+
+
+def _name_of(event_type: str, stored: e.StoredEvent | None, keys: dict[str, str]) -> str:
+    about = None if stored is None else keys.get(getattr(stored.event, "correlation_id", ""))
+    return event_type if about is None else f"{event_type} of {about!r}"
 
 
 def _told(commits: list[list[str]], number: int) -> str:

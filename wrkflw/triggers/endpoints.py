@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, 
 from wrkflw.errors import DefinitionError
 from wrkflw.names import check_options, describe
 
+from .inputs import check_input
+
 if TYPE_CHECKING:
     from wrkflw.workflows import Workflow
 
@@ -100,7 +102,8 @@ def http(
 
     Raises:
         DefinitionError: method or path cannot be one; a route of the server has that path; the workflow has the
-            endpoint already; or a GET is to give an input, and there is no ``input=``.
+            endpoint already; ``input`` is no function of a request that gives what the workflow takes; or a GET is to
+            give an input, and there is no ``input=``.
         TypeError: an option is unknown.
     """
     return endpoint_of(workflow, request, input, options)
@@ -117,7 +120,9 @@ def endpoint_of(
     method, path = _read(request)
     if any((other.method, other.path) == (method, path) for other in workflow.endpoints):
         raise DefinitionError(f"workflow {workflow.id!r} already has an endpoint {request!r}; give it another path")
-    if method == "GET" and input is None and workflow.input_schema not in (None, type(None)):
+    if input is not None:
+        check_input(f"endpoint {request!r}", workflow, input, "an HttpRequest")
+    elif method == "GET" and workflow.input_schema not in (None, type(None)):
         needs = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
         raise DefinitionError(f"endpoint {request!r} has no body to be an input, and {needs}; pass input=")
     endpoint = Endpoint(workflow, method, path, input, options.get("verify"), options.get("public", False))
@@ -132,12 +137,15 @@ def _read(request: str) -> tuple[str, str]:
         raise DefinitionError(
             f"{request!r} cannot be an endpoint; write one of {known} and a path, as in 'POST /signup'"
         )
-    first = path.split("/")[1]
-    if first in _OURS or first.startswith("{"):
-        raise DefinitionError(
-            f"endpoint {request!r} would stand before a route of the server; begin its path otherwise"
-        )
+    check_path(path, f"endpoint {request!r}")
     names = re.findall(r"\{(.*?)\}", path)
     if len(set(names)) < len(names):
         raise DefinitionError(f"endpoint {request!r} names a part of its path twice; give each its own name")
     return method, path
+
+
+def check_path(path: str, what: str) -> None:
+    """Raises DefinitionError when it would stand before a route of the server."""
+    first = path.split("/")[1] if path.startswith("/") else "{}"
+    if first in _OURS or first.startswith("{") or path.endswith("/"):
+        raise DefinitionError(f"{what} would stand before a route of the server; begin its path otherwise")

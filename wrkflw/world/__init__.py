@@ -38,6 +38,8 @@ class Capabilities:
     """Find runs by their attributes."""
     schedules: bool = False
     """Keep schedules, and create the runs of their instants."""
+    cursors: bool = False
+    """Keep how far sources outside of it were read."""
 
 
 class World(Protocol):

@@ -94,7 +94,7 @@ class RunFailed(_Event):
     payload = "error"
     event_type: Literal["run_failed"] = "run_failed"
     error: bytes | None = None
-    error_code: str | None = None
+    error_code: Annotated[str, StringConstraints(max_length=256)] | None = None
 
 
 class RunCancelled(_Event):

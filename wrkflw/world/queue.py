@@ -26,6 +26,10 @@ one.  ``inflight``: until the message is acknowledged or dead, so that there is 
 
 MAX_DELIVERIES_EXCEEDED = "MAX_DELIVERIES_EXCEEDED"
 """The error code of a run that was given up with a message of its own."""
+ENVIRONMENT = "x-wkf-environment"
+"""The header of the environment a message was queued in; a World of another one does not take it."""
+DEFAULT_ENVIRONMENT = "development"
+"""The environment of messages that do not say theirs."""
 MESSAGE_QUEUED = "message_queued"
 """What listeners of the World are told instead of an event type, when a message was queued."""
 
@@ -75,6 +79,11 @@ def prefix_of(namespace: str) -> str:
 
 def _prefix(namespace: str) -> str:
     return "__wkf_workflow_" if namespace == _DEFAULT_NAMESPACE else f"__{namespace}_wkf_workflow_"
+
+
+def _is_text(given: str) -> bool:
+    """Whether it can be stored: half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in given)
 
 
 # --- messages ----------------------------------------------------------------------------------------
@@ -133,6 +142,8 @@ class NewMessage:
             raise WorldError(f"{self.scope!r} is not a scope; use 'pending' or 'inflight'")
         if self.idempotency_key is not None and not 0 < len(self.idempotency_key) <= 1024:
             raise WorldError(f"an idempotency key has 1 to 1024 characters, not {len(self.idempotency_key)}")
+        if self.idempotency_key is not None and not _is_text(self.idempotency_key):
+            raise WorldError("an idempotency key is Unicode text; this one is not, decode it before you pass it on")
         if self.delay is not None and not timedelta(0) <= self.delay <= _LONGEST:
             raise WorldError(f"a message cannot be delayed by {self.delay}; use 0 to {_LONGEST.days} days")
         for name, value in self.headers.items():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Protocol, TypeAl
 
 from typing_extensions import TypeVar
 
+from .cursors import Cursors
 from .entities import Detail, Hook, Run, RunStatus, Step, Wait
 from .errors import WorldError
 from .events import NewEvent, StoredEvent
@@ -134,10 +135,10 @@ class BatchResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Conditions of ``runs.list``; None means any.  An empty ``statuses`` matches nothing."""
+    """Conditions of ``runs.list``; None means any.  ``statuses`` is one or many; an empty list matches nothing."""
 
     workflow_name: str | None = None
-    statuses: Sequence[RunStatus] | None = None
+    statuses: RunStatus | Sequence[RunStatus] | None = None
     detail: Detail | None = None
     attributes: Mapping[str, str] | None = None
     since: datetime | None = None
@@ -168,7 +169,8 @@ class Events(Protocol):
         """Append one event.  ``run_id`` may be None for ``run_created``: the World mints one.
 
         ``wake_at`` is when a created run should first be taken; now, when it is None.  ``on_conflict`` says what a
-        known idempotency key gives: ``use_existing`` the existing run, without an event, if its input is the same;
+        known idempotency key gives: ``use_existing`` the existing run, without an event, if its input is the same, and
+        RunExpiredError once that input was removed;
         ``fail`` KeyTakenError, as ``allow_if_finished`` does while that run is open; ``terminate_existing`` cancels
         it.  The last two hand its key on in the transaction of the creation.
 
@@ -251,7 +253,11 @@ class Runs(RunWriters, Protocol):
     async def list(
         self, where: RunFilter | None = None, *, page: PageRequest | None = None, resolve_data: Resolve = "none"
     ) -> Page[Run]:
-        """Newest first.  Raises WorldError (400) for more than eight attributes."""
+        """Newest first.
+
+        Raises WorldError (400) for more than eight attributes, a word that is no status or detail, and a moment without
+        a timezone.
+        """
         ...
 
     async def wait_for_terminal(self, run_id: str, *, timeout: timedelta) -> Run:
@@ -340,3 +346,5 @@ class Storage(Protocol):
     def retention(self) -> Retention: ...
     @property
     def schedules(self) -> Schedules: ...
+    @property
+    def cursors(self) -> Cursors: ...

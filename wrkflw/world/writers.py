@@ -36,8 +36,11 @@ class NewRun(TypedDict, total=False):
     input: bytes
     execution_context: e.Meta
     attributes: dict[str, str]
+    allow_reserved_attributes: bool
     definition_hash: str
     idempotency_key: str
+    parent_run_id: str
+    replayed_from: str
 
 
 class RunUpdate(TypedDict, total=False):
@@ -58,7 +61,10 @@ class NewStep(TypedDict, total=False):
     step_id: str
     step_name: Required[str]
     key: str
+    kind: Literal["step", "child"]
+    child_run_id: str
     input: bytes
+    meta: e.Meta
 
 
 class StepUpdate(TypedDict, total=False):

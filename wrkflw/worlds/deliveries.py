@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from wrkflw.clock import Clock, Timer, sleep_until
-from wrkflw.world.messages import decode
-from wrkflw.world.queue import MESSAGE_QUEUED, Defer, Handler, NotDeliveredError
+from wrkflw.errors import StoreError
+from wrkflw.world.errors import DamagedPayloadError, WorldError
+from wrkflw.world.queue import MESSAGE_QUEUED, Defer, Handler, Message, NotDeliveredError
 
 from .sql.mailbox import Failed, Outcome, Returned, Taken
 
@@ -25,6 +26,7 @@ class Leases(Protocol):
     """What a consumer needs of the queue."""
 
     async def take(self, limit: int) -> tuple[Sequence[Taken], datetime | None]: ...
+    def opened(self, taken: Taken) -> Message: ...
     async def settle(self, taken: Taken, outcome: Outcome) -> None: ...
 
 
@@ -143,7 +145,16 @@ class Consumer:
         if self._closing:
             return Returned(timedelta(0), reached=False)
         try:
-            answer: object = await self._handler(decode(taken.body), taken.delivery)
+            message = self._queue.opened(taken)
+        except DamagedPayloadError as error:
+            return Failed(str(error))
+        except StoreError as error:  # an operator can help: a key is missing, or the codec
+            _log.warning("message %s cannot be read: %s", taken.delivery.message_id, error)
+            return Returned(BACKSTOP, reached=False)
+        except WorldError as error:
+            return Failed(str(error))
+        try:
+            answer: object = await self._handler(message, taken.delivery)
             if isinstance(answer, Defer):
                 return Returned(answer.delay)
             if answer is not None:

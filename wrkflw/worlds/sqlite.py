@@ -15,7 +15,7 @@ from wrkflw.ids import Randomness, new_ulid, system_randomness
 from wrkflw.world import SPEC_VERSION, Capabilities, Listener
 from wrkflw.world.errors import StoreRefusedError
 from wrkflw.world.payloads import INLINE_MAX, PAYLOAD_MAX, BlobStore, PayloadCodec
-from wrkflw.world.queue import Queue
+from wrkflw.world.queue import Queue, prefix_of
 from wrkflw.world.retention import DEFAULT_RETENTION
 from wrkflw.world.storage import Stamp, Storage
 from wrkflw.world.streamer import Streamer
@@ -27,10 +27,12 @@ from .database_file import DatabaseFile, Durability, create
 from .locks import WriteLock
 from .neighbours import Neighbours
 from .presence import Presence
+from .sql.bodies import Bodies
 from .sql.database import Connection, Notice, OnStatement, WordedReads, forked
 from .sql.mailbox import Mailbox
 from .sql.payloads import PayloadOptions
 from .sql.queue import SqlQueue
+from .sql.sealing import Sealing
 from .sql.storage import SqlStorage
 from .wal import Wal
 from .watch import Watch
@@ -51,7 +53,7 @@ class SqliteWorld:
     (``file:///…``, ``s3://…``), else in the file; more than ``payload_max`` are refused.  ``codec`` encodes payloads.
     ``retention`` is how long the payloads of ended runs are kept that do not say so themselves.
     ``max_deliveries`` is how many failures of a message, or deaths of a run's processes in a row, are one too many.
-    ``stamp`` is what hooks are marked with.
+    ``stamp`` is what hooks are marked with; messages of another environment than its own are left to others.
     ``on_statement`` is called with each SQL text before it is executed; ``image`` is what a database in memory begins
     with, as :meth:`abandon` left it.
     """
@@ -78,6 +80,7 @@ class SqliteWorld:
         on_statement: OnStatement | None = None,
         image: bytes | None = None,
     ) -> None:
+        prefix_of(namespace)  # or it is refused: a namespace is part of the names of queues
         # By the name that SQLite gives its own files, whatever links lead to it.
         self._path = None if str(path) == ":memory:" else Path(os.path.realpath(path))
         self._namespace = namespace
@@ -129,6 +132,7 @@ class SqliteWorld:
             resume_dedupe=True,
             search=True,
             schedules=True,
+            cursors=True,
         )
 
     def get_deployment_id(self) -> str:
@@ -191,6 +195,7 @@ class SqliteWorld:
             namespace=self._namespace,
             clock=self._clock,
             randomness=self._randomness,
+            owner=self.owner,
             owner_is_live=self._presence.is_live,
             max_events=self._max_events,
             stamp=self._stamp,
@@ -257,6 +262,8 @@ class SqliteWorld:
             max_deliveries=self._max_deliveries,
             owner_is_live=self._presence.is_live,
             others_wrote=self._written_by_others,
+            bodies=Bodies(Sealing(self._namespace, self._payloads.codec), self._payloads.largest),
+            environment=self._stamp.environment,
         )
 
     async def _give_up(self) -> None:

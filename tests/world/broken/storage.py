@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 from wrkflw.world import events as e
 from wrkflw.world.errors import EntityConflictError, RunExpiredError, WorldError
-from wrkflw.world.storage import EventResult
+from wrkflw.world.storage import EventResult, OnConflict
 from wrkflw.worlds.sql import append
 
 from .defects import BrokenWorld, noticed_by
@@ -218,5 +218,17 @@ def keeps_tokens_after_the_end(world: BrokenWorld) -> None:
 def forgets_resume_ids(world: BrokenWorld) -> None:
     async def create(sound: Any, *what: Any, resume_id: str | None = None, **how: Any) -> object:
         return await sound(*what, **how)
+
+    world.alter(world.events, "create", create)
+
+
+@noticed_by("arguments/an_unknown_word_for_a_conflict_ends_nobody")
+def takes_any_word_for_the_strongest(world: BrokenWorld) -> None:
+    """What it does not know about a key that is taken, it does as if the other run were to end."""
+
+    async def create(sound: Any, run_id: str | None, event: Any, **how: Any) -> object:
+        if how.get("on_conflict") not in (None, *get_args(OnConflict)):
+            how["on_conflict"] = "terminate_existing"
+        return await sound(run_id, event, **how)
 
     world.alter(world.events, "create", create)

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from .chapters import (
     answers,
+    arguments,
     attributes,
     bad_input,
     batches,
@@ -37,7 +38,7 @@ from .checks import Check
 CHAPTERS: tuple[ModuleType, ...] = (
     runs, guards, log, batches, ownership, due_runs, steps, hooks, answers, signals_and_waits, attributes, pages, reads,
     namespaces, payloads, streams, readers, queue, message_keys, dead_letters, writers, retention, schedules, lifecycle,
-    bad_input,
+    bad_input, arguments,
 )  # fmt: skip
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from pydantic_core import to_json
 
-from wrkflw.clock import Clock, SystemClock
+from wrkflw.clock import Clock, SystemClock, within
 from wrkflw.world.errors import WorldError
 from wrkflw.world.messages import decode
-from wrkflw.world.queue import Delivery, Handler, QueueName
+from wrkflw.world.queue import DEFAULT_ENVIRONMENT, ENVIRONMENT, Delivery, Handler, QueueName
 
 from .signatures import ATTEMPT, MESSAGE_ID, QUEUE_NAME, Verifier, checked_keys
 
 FLOW = "/.well-known/workflow/v1/flow"
 STEP = "/.well-known/workflow/v1/step"
 LARGEST_BODY = 1024 * 1024
+BODY_TIME = timedelta(seconds=10)
+_LONGEST_NUMBER = 19
 
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,29 +52,49 @@ def create_queue_handler(
     *,
     keys: Sequence[bytes] = (),
     insecure: bool = False,
+    environment: str = DEFAULT_ENVIRONMENT,
     largest_body: int = LARGEST_BODY,
+    body_time: timedelta = BODY_TIME,
     clock: Clock | None = None,
 ) -> AsgiApp:
     """An ASGI application that takes ``POST /.well-known/workflow/v1/flow`` and ``…/step`` for ``handler``.
 
     ``prefix`` is what the names of its queues begin with, as :func:`~wrkflw.world.queue.prefix_of` gives it for a
     namespace.  Requests must be signed with one of ``keys``, each of 32 bytes or more; the first signs, the others are
-    accepted as well.  ``insecure=True`` accepts any.  ``largest_body`` is in bytes.
+    accepted as well.  ``insecure=True`` accepts any.  ``environment`` is that of the messages it takes; those
+    of another stay with the sender.  ``largest_body`` is in bytes, ``body_time`` how long the whole of a body may take.
 
     It answers 200 ``{"ok": true}``; 200 ``{"timeoutSeconds": n}`` when the handler defers; 500 when it raises; 400 for
-    a missing header or body, or a foreign queue; 401 without a good signature; 404, 405 and 413.
+    a missing header or body, or a foreign queue; 401 without a good signature; 403 for another environment; 404, 405,
+    408 and 413.
+
+    A signature is accepted once by each process.  Behind a balancer a request may so be replayed to another one while
+    it is fresh, which is one more delivery of a message that may come twice anyway.
 
     Raises:
         ValueError: there is no key, or one is too short.
     """
-    return _Endpoint(prefix, handler, checked_keys(keys, insecure=insecure), largest_body, clock or SystemClock())
+    verifier_keys = checked_keys(keys, insecure=insecure)
+    return _Endpoint(prefix, handler, verifier_keys, environment, largest_body, body_time, clock or SystemClock())
 
 
 class _Endpoint:
-    def __init__(self, prefix: str, handler: Handler, keys: Sequence[bytes], largest_body: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        handler: Handler,
+        keys: Sequence[bytes],
+        environment: str,
+        largest_body: int,
+        body_time: timedelta,
+        clock: Clock,
+    ) -> None:
         self._prefix = prefix
         self._handler = handler
+        self._environment = environment
         self._largest_body = largest_body
+        self._body_time = body_time
+        self._clock = clock
         self._verifier = Verifier(keys, clock) if keys else None
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -96,7 +119,11 @@ class _Endpoint:
         if scope["method"] != "POST":
             raise _Refused(405, "use POST")
         headers = _headers_of(scope)
-        body = await self._read(headers, receive)
+        try:
+            async with within(self._clock, self._body_time):
+                body = await self._read(headers, receive)
+        except TimeoutError:
+            raise _Refused(408, "the body did not come in time") from None
         # Before anything of the request is looked at.
         if self._verifier is not None and not self._verifier.accepts(headers, body):
             raise _Refused(401, "the delivery is not signed")
@@ -114,7 +141,7 @@ class _Endpoint:
 
     async def _read(self, headers: Mapping[str, str], receive: _Receive) -> bytes:
         announced = headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced) > self._largest_body:
+        if announced.isdecimal() and (len(announced) > _LONGEST_NUMBER or int(announced) > self._largest_body):
             raise _Refused(413, f"a body has at most {self._largest_body} bytes")
         body = bytearray()
         while True:
@@ -131,7 +158,7 @@ class _Endpoint:
         queue_name, message_id, attempt = (headers.get(name) for name in (QUEUE_NAME, MESSAGE_ID, ATTEMPT))
         if not queue_name or not message_id or not attempt or not body:
             raise _Refused(400, "missing required headers or body")
-        if not attempt.isdecimal() or not 0 < int(attempt) < 2**63:
+        if not attempt.isdecimal() or len(attempt) > _LONGEST_NUMBER or not 0 < int(attempt) < 2**63:
             raise _Refused(400, f"{ATTEMPT} is a number from 1")
         try:
             QueueName.parse(queue_name)
@@ -139,6 +166,9 @@ class _Endpoint:
             raise _Refused(400, str(error)) from error
         if not queue_name.startswith(self._prefix):
             raise _Refused(400, "unhandled queue")
+        environment = headers.get(ENVIRONMENT, DEFAULT_ENVIRONMENT)
+        if environment != self._environment:
+            raise _Refused(403, f"this takes messages of {self._environment!r}, not of {environment[:80]!r}")
         return Delivery(message_id, queue_name, int(attempt))
 
 

@@ -1,6 +1,6 @@
 """Who sent a delivery: an HMAC with the key of the deployment, over all that is acted upon.
 
-A signature is good for a few minutes, by the clocks of either side, and once.
+A signature is good for a few minutes, by the clocks of either side, and once for each process that takes deliveries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from wrkflw.clock import Clock, from_microseconds, to_microseconds
+from wrkflw.world.queue import ENVIRONMENT
 
 QUEUE_NAME = "x-vqs-queue-name"
 MESSAGE_ID = "x-vqs-message-id"
@@ -24,7 +25,7 @@ SIGNATURE = "x-wkf-signature"
 
 WINDOW = timedelta(minutes=5)
 SHORTEST_KEY = 32
-_SIGNED = (TIMESTAMP, NONCE, QUEUE_NAME, MESSAGE_ID, ATTEMPT)
+_SIGNED = (TIMESTAMP, NONCE, QUEUE_NAME, MESSAGE_ID, ATTEMPT, ENVIRONMENT)
 _SECONDS = re.compile(r"[0-9]{1,11}")
 _NONCE = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
@@ -35,7 +36,7 @@ def checked_keys(keys: Sequence[bytes], *, insecure: bool) -> tuple[bytes, ...]:
         raise ValueError("deliveries need a key, or anybody could make them; give keys=, or say insecure=True")
     if keys and insecure:
         raise ValueError("deliveries are either signed or insecure; leave out keys= or insecure=True")
-    if any(not isinstance(key, bytes) or len(key) < SHORTEST_KEY for key in keys):
+    if any(len(key) < SHORTEST_KEY for key in keys):
         raise ValueError(
             f"a key of deliveries has at least {SHORTEST_KEY} bytes; make one with secrets.token_bytes(32)"
         )

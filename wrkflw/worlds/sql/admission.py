@@ -24,12 +24,15 @@ from . import compiled as sql
 from . import rows
 from .attributes import check_attributes, check_changes
 from .database import Connection
+from .identifiers import check_run_id
 from .images import Opened
 from .log import event_from
 from .payloads import LargePayloads
 from .request import Append
 
 MAX_RETENTION = timedelta(days=30)
+_LENGTHS = (("deployment_id", 128), ("definition_hash", 256), ("idempotency_key", 1024))
+"""Texts of a creation that have columns, and how long they may be."""
 _CREATE_THE_RUN = frozenset({"run_created", "run_started"})
 
 
@@ -48,21 +51,22 @@ class Admission:
         self._namespace = payloads.namespace
         self._payloads = payloads
         self._owner_is_live = owner_is_live
-        self._stamp = None if stamp == Stamp() else stamp
+        self._stamp = stamp
+        self._stamps = stamp != Stamp()
 
     def check_writer(self, connection: Connection, request: Append, opened: Opened) -> None:
-        """Raises what refuses the whole request: no such run, another slot, a newer owner."""
+        """Raises what refuses the whole request: no such run, a newer owner, another slot."""
         run = opened.image.run
         if run is None:
             if request.types.isdisjoint(_CREATE_THE_RUN):
                 raise WorkflowRunNotFoundError(request.run_id)
             return
-        if request.expect_slot is not None and run.last_slot != request.expect_slot:
-            raise PreconditionFailedError(run.run_id, request.expect_slot, run.last_slot)
         if isinstance(request.fence, StepFence):
             _check_step_fence(opened, request.fence, request.events)
         elif request.fence is not None or not request.types.isdisjoint(OWNER_ONLY):
             self.check_owner(connection, run, request.fence)
+        if request.expect_slot is not None and run.last_slot != request.expect_slot:
+            raise PreconditionFailedError(run.run_id, request.expect_slot, run.last_slot)
 
     def check_owner(self, connection: Connection, run: Run, fence: RunFence | None) -> None:
         """Raises FencedError unless the fence is of the newest claim; without one, nobody alive may own the run."""
@@ -119,10 +123,15 @@ class Admission:
 
     def check_creation(self, connection: Connection, event: e.RunCreated) -> None:
         check_attributes(event.attributes or {}, reserved=event.allow_reserved_attributes)
+        for name, most in _LENGTHS:
+            text = event.__dict__[name]
+            if text is not None and not 0 < len(text) <= most:
+                raise WorldError(f"{name} has 1 to {most:,} characters, not {len(text):,}; leave it out, or shorten it")
+        for name in ("parent_run_id", "replayed_from"):
+            if event.__dict__[name] is not None:
+                check_run_id(event.__dict__[name])
         if event.idempotency_key is None:
             return
-        if not event.idempotency_key:
-            raise WorldError("an idempotency key is not empty; leave it out, or give the run a name of its own")
         row = connection.one(
             sql.RUN_BY_KEY,
             namespace=self._namespace,
@@ -149,7 +158,10 @@ class Admission:
         else:
             holder = self._holder_of(connection, event.token, opened)
         if holder is None:
-            return event if self._stamp is None else event.model_copy(update=self._stamp._asdict())
+            # What is stamped by default need not be written; and nobody else says whose a hook is.
+            if self._stamps or not event.model_fields_set.isdisjoint(Stamp._fields):
+                return event.model_copy(update=self._stamp._asdict())
+            return event
         return e.HookConflict(correlation_id=hook_id, token=event.token, conflicting_run_id=holder)
 
     def _holder_of(self, connection: Connection, token: str, opened: Opened) -> str | None:

@@ -16,7 +16,7 @@ from . import compiled as sql
 from .database import Connection, Reads, Row
 from .hooks import add_created
 from .log import log_from
-from .pages import MOST, decode_cursor, encode_cursor, page_of
+from .pages import FAR, MOST, decode_cursor, encode_cursor, page_of
 from .payloads import LargePayloads
 from .request import Append, Appended
 from .runs import RunReads
@@ -63,7 +63,7 @@ class Answers:
 
     def check(self, connection: Connection, run_id: str, asked: Asked) -> None:
         """Raises WorldError (400) for what cannot be told, before anything is written."""
-        if asked.event_count is not None and asked.event_count < 0:
+        if asked.event_count is not None and not 0 <= asked.event_count < FAR:
             raise WorldError(f"event_count is {asked.event_count}; give the number of events that are at hand")
         if asked.since is not None:
             run_no, _ = self._runs.located(run_id, connection)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 from wrkflw.clock import Clock
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.errors import EntityConflictError, EventLimitError, WorldError
+from wrkflw.world.errors import EntityConflictError, EventLimitError, PayloadTooLargeError, WorldError
 from wrkflw.world.fold import Image, apply
 from wrkflw.world.storage import BatchItem, RunFence
 from wrkflw.world.transitions import judge
@@ -50,6 +50,7 @@ class Appender:
         self._namespace = payloads.namespace
         self._sealing = payloads.sealing
         self._codec, self._inline_max = payloads.options.codec, payloads.options.inline_max
+        self._largest = payloads.largest_beside
         self._clock = clock
         self._admission = admission
         self._mailbox = mailbox
@@ -86,15 +87,18 @@ class Appender:
         assert run is not None
         if opened.rows:
             appended.claimed = self._settle_owner(connection, run, request, opened)
+            ends = run.ended and not e.RUN_ENDS.isdisjoint(opened.types)
+            if ends:
+                self._images.label(connection, opened)  # now: later it would have to wait for the rows of the run
             if not persist(connection, opened, epoch, self._namespace):
                 return self(connection, request)  # the image was out of date, and is forgotten
             connection.notices.append((request.run_id, opened.types))
             if run.ended:
                 self._mailbox.run_ended(connection, request.run_id, opened.run_no)
-                if e.RUN_ENDS.isdisjoint(opened.types):
-                    self._retention.written_late(connection, opened)
-                else:
+                if ends:
                     self._retention.run_ended(connection, opened)
+                else:
+                    self._retention.written_late(connection, opened)
         if request.messages and (opened.rows or not appended.refused):
             self._mailbox.post(connection, request.messages)
         appended.run_no = opened.run_no
@@ -153,6 +157,8 @@ class Appender:
         image, event_type = opened.image, event.event_type
         slot = image.run.last_slot + 1 if image.run is not None else 1
         data, payload = event_columns(event)  # before anything changes: it may be refused
+        if data is not None and len(data) > self._largest:
+            raise PayloadTooLargeError(image.run_id, f"data of {event_type}", len(data.encode()), self._largest)
         codec: object = ABSENT
         ref: object = ABSENT
         if self._codec is not None or (payload is not None and len(payload) > self._inline_max):

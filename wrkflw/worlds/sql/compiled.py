@@ -382,6 +382,26 @@ RUNS_DELETE = Statement(
     ('run_no',),
     {},
 )
+CURSOR_BY_SOURCE = Statement(
+    'SELECT cursors.position, cursors.owner FROM cursors WHERE cursors.namespace = ? AND cursors.source = ?',
+    ('here', 'source'),
+    {},
+)
+CURSOR_TAKE = Statement(
+    'INSERT INTO cursors (namespace, source, position, owner) VALUES (?, ?, ?, ?) ON CONFLICT (namespace, source) DO UPDATE SET owner = excluded.owner',
+    ('namespace', 'source', 'position', 'owner'),
+    {},
+)
+CURSOR_ADVANCE = Statement(
+    'UPDATE cursors SET position=? WHERE cursors.namespace = ? AND cursors.source = ? AND cursors.owner = ?',
+    ('position', 'here', 'of_source', 'mine'),
+    {},
+)
+CURSOR_RELEASE = Statement(
+    'UPDATE cursors SET owner=NULL WHERE cursors.namespace = ? AND cursors.source = ? AND cursors.owner = ?',
+    ('here', 'of_source', 'mine'),
+    {},
+)
 PAYLOAD_STATE = Statement(
     'SELECT payloads.last_used_at, payloads.doomed, payloads.data IS NOT NULL AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ?',
     ('namespace', 'sha256'),
@@ -448,18 +468,18 @@ MESSAGE_MERGE = Statement(
     {},
 )
 MESSAGES_OPEN = Statement(
-    'SELECT (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL)) OR (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner IS NOT NULL)) AS anon_1',
-    ('namespace', 'namespace'),
+    'SELECT (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND coalesce(json_extract(queue_messages.headers, \'$."x-wkf-environment"\'), \'development\') = ?)) OR (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner IS NOT NULL)) AS anon_1',
+    ('namespace', 'environment', 'namespace'),
     {},
 )
 MESSAGES_DUE = Statement(
-    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND queue_messages.available_at <= ? ORDER BY queue_messages.available_at, queue_messages.message_no LIMIT ? OFFSET ?',
-    ('namespace', 'now', 'row_limit', 'param_1'),
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND coalesce(json_extract(queue_messages.headers, \'$."x-wkf-environment"\'), \'development\') = ? AND queue_messages.available_at <= ? ORDER BY queue_messages.available_at, queue_messages.message_no LIMIT ? OFFSET ?',
+    ('namespace', 'environment', 'now', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
 MESSAGE_NEXT = Statement(
-    'SELECT min(queue_messages.available_at) AS min_1 FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL',
-    ('namespace',),
+    'SELECT min(queue_messages.available_at) AS min_1 FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND coalesce(json_extract(queue_messages.headers, \'$."x-wkf-environment"\'), \'development\') = ?',
+    ('namespace', 'environment'),
     {},
 )
 MESSAGE_TAKE = Statement(
@@ -675,6 +695,7 @@ MISSED_TRIM = Statement(
 SCHEMA = (
     'CREATE TABLE chunks ( run_no INTEGER NOT NULL, after_slot INTEGER NOT NULL, number INTEGER NOT NULL, stream VARCHAR NOT NULL, idx INTEGER NOT NULL, data BLOB NOT NULL, "key" VARCHAR, attempt INTEGER, epoch INTEGER, created_at INTEGER NOT NULL, codec VARCHAR, PRIMARY KEY (run_no, after_slot, number) ) WITHOUT ROWID',
     'CREATE UNIQUE INDEX chunks_of_stream ON chunks (run_no, stream, idx)',
+    'CREATE TABLE cursors ( namespace VARCHAR NOT NULL, source VARCHAR NOT NULL, position VARCHAR, owner VARCHAR, PRIMARY KEY (namespace, source) ) WITHOUT ROWID',
     'CREATE TABLE missed_instants ( namespace VARCHAR NOT NULL, schedule_id VARCHAR NOT NULL, instant INTEGER NOT NULL, reason VARCHAR NOT NULL, PRIMARY KEY (namespace, schedule_id, instant) ) WITHOUT ROWID',
     'CREATE TABLE owners ( owner VARCHAR NOT NULL, lease_until INTEGER NOT NULL, PRIMARY KEY (owner) ) WITHOUT ROWID',
     'CREATE TABLE payloads ( namespace VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, size INTEGER NOT NULL, last_used_at INTEGER NOT NULL, doomed BOOLEAN NOT NULL, data BLOB, PRIMARY KEY (namespace, sha256) )',

@@ -9,7 +9,8 @@ from wrkflw.clock import from_microseconds
 from wrkflw.world.errors import WorldError
 from wrkflw.world.events import event_id
 
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_CURE = "use letters, digits, '_' and '-', at most 128"
 _MINTED = re.compile(r"wrun_([0-7][0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{16}")
 _TO_BASE_32 = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
 _OLDEST = timedelta(hours=24)
@@ -33,12 +34,18 @@ def check_new_run_id(run_id: str, now: datetime) -> None:
 def check_run_id(run_id: str) -> None:
     """Raises WorldError (400) for what cannot be an id."""
     if not is_run_id(run_id):
-        raise WorldError(f"{run_id[:140]!r} cannot be a run id; use letters, digits, '_' and '-', at most 128")
+        raise WorldError(f"{str(run_id)[:140]!r} cannot be a run id; {_CURE}")
 
 
-def is_run_id(given: str) -> bool:
+def is_run_id(given: object) -> bool:
     """Whether there can be a run of this id."""
-    return _RUN_ID.fullmatch(given) is not None
+    return isinstance(given, str) and _ID.fullmatch(given) is not None
+
+
+def check_correlation_id(given: str) -> None:
+    """Raises WorldError (400) for what nothing in a run can be called."""
+    if not is_run_id(given):
+        raise WorldError(f"{str(given)[:140]!r} cannot be a correlation id; {_CURE}")
 
 
 def slot_of(given: str) -> int | None:

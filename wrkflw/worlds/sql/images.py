@@ -1,8 +1,8 @@
 """The entities that a write is judged by: read in its transaction, or kept from the owner's last write.
 
-A run that is owned here is written by nobody else but for the odd event from outside.  So its image is kept, and the
-write itself proves that it is still true: every event raises ``last_slot``, every claim the epoch, and the run row is
-only moved on from the values the image has.
+A run that is owned here is written by nobody else but for the odd event from outside, and one that was parked here is
+often claimed here again.  So its image is kept, and the write itself proves that it is still true: every event raises
+``last_slot``, every claim the epoch, and the run row is only moved on from the values the image has.
 
 Only what the events at hand are about is read, each by its key: a run may have thousands of hooks and waits.
 """
@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from wrkflw.clock import to_microseconds
 from wrkflw.world import SPEC_VERSION
 from wrkflw.world import events as e
+from wrkflw.world.entities import Hook, Run, Step
 from wrkflw.world.errors import RunNotSupportedError, WorkflowRunNotFoundError
 from wrkflw.world.fold import Image
 
@@ -28,6 +29,9 @@ from .payloads import Large
 from .request import Append
 
 _NEED_THE_RUN_ROW = frozenset({"run_created", "run_started", "run_cancelled", "run_paused", "run_resumed"})
+_MOST_PARKED = 2_000
+_FEW = 8
+"""Steps, or hooks, of a run that is not read anew for each write; of many, those at hand are."""
 
 
 @dataclass(slots=True)
@@ -67,16 +71,27 @@ class Opened:
     """Large payloads that it refers to."""
 
 
+class _Parked(NamedTuple):
+    """What is kept of a run that waits: little, for there may be thousands."""
+
+    run_no: int
+    run: Run
+    labelled: bool
+    steps: tuple[Step, ...]
+    hooks: tuple[Hook, ...]
+
+
 class Images:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._kept: dict[str, Opened] = {}
+        self._parked: dict[str, _Parked] = {}
 
     def open(self, connection: Connection, request: Append, now: datetime) -> Opened:
         """The image of a run, with the entities that the events are about."""
         opened = self._kept.pop(request.run_id, None)
         if opened is None or not _may_use(opened, request):
-            opened = self._read(connection, request.run_id, now)
+            opened = self._unparked(request, now) or self._read(connection, request.run_id, now)
         run = opened.image.run
         if run is None:
             opened.at = to_microseconds(now)
@@ -85,6 +100,13 @@ class Images:
         opened.at = to_microseconds(opened.now)
         self._read_subjects(connection, opened, request.events)
         return opened
+
+    def label(self, connection: Connection, opened: Opened) -> None:
+        """Give the run of the image its attributes."""
+        assert opened.image.run is not None
+        if not opened.labelled:
+            opened.image.run.attributes = dict(connection.of_run(sql.ATTRIBUTES_OF_RUN, run_no=opened.run_no))
+            opened.labelled = True
 
     def keep(self, opened: Opened) -> None:
         """Keep the image of a run that its owner has just written to: the run and the steps that have not ended."""
@@ -95,21 +117,52 @@ class Images:
                 opened.ended_steps.add(step_id)
         if not opened.bare or opened.hooks or opened.waits or image.signals:
             opened.bare = False
-            image.hooks, image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, {}, []
+            if len(image.hooks) > _FEW:
+                image.hooks = {}
+            image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, []
             opened.hooks, opened.waits, opened.found_signals = set(), set(), set()
             opened.tokens, opened.conflicts = {}, {}
         opened.rows, opened.types, opened.steps, opened.attributes, opened.large = [], [], set(), False, []
         opened.kept = True
         self._kept[image.run_id] = opened
 
+    def park(self, run: Run) -> None:
+        """``run`` is how its owner has given it up."""
+        opened = self._kept.pop(run.run_id, None)
+        if opened is None or run.status != "running" or run.paused_at is not None:
+            return
+        image = opened.image
+        assert image.run is not None
+        as_it_stands = (image.run.last_slot, image.run.epoch) == (run.last_slot, run.epoch)
+        if not as_it_stands or len(image.steps) > _FEW:
+            return
+        run.attributes = image.run.attributes
+        self._parked[run.run_id] = _Parked(
+            opened.run_no, run, opened.labelled, (*image.steps.values(),), (*image.hooks.values(),)
+        )
+        if len(self._parked) > _MOST_PARKED:
+            del self._parked[next(iter(self._parked))]
+
     def forget(self, run_id: str) -> None:
         self._kept.pop(run_id, None)
+        self._parked.pop(run_id, None)
 
     def forget_all(self) -> None:
         """After a rollback: what was kept may hold what was not committed."""
         self._kept.clear()
+        self._parked.clear()
 
     # --- reading -----------------------------------------------------------------------------------
+
+    def _unparked(self, request: Append, now: datetime) -> Opened | None:
+        """The image of a run that was parked here, for who claims it; any other write has its own row to look at."""
+        parked = self._parked.pop(request.run_id, None)
+        if parked is None or not request.takes_over:
+            return None
+        image = Image(request.run_id, parked.run)
+        image.steps = {step.step_id: step for step in parked.steps}
+        image.hooks = {hook.hook_id: hook for hook in parked.hooks}
+        return Opened(image, now, run_no=parked.run_no, labelled=parked.labelled, kept=True)
 
     def _read(self, connection: Connection, run_id: str, now: datetime) -> Opened:
         if not is_run_id(run_id):
@@ -175,12 +228,10 @@ class Images:
             opened.image.hooks[hook_id] = rows.hook_from(opened.image.run_id, found[0])
 
     def _read_attributes(self, connection: Connection, opened: Opened, event: e.AttrSet) -> None:
-        image, run_no, claim = opened.image, opened.run_no, event.correlation_id
-        assert image.run is not None
-        image.run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
-        opened.labelled = True
-        if claim is not None and connection.one(sql.ATTRIBUTE_CLAIM, run_no=run_no, correlation_id=claim):
-            image.attribute_claims.add(claim)
+        self.label(connection, opened)
+        claim = event.correlation_id
+        if claim is not None and connection.one(sql.ATTRIBUTE_CLAIM, run_no=opened.run_no, correlation_id=claim):
+            opened.image.attribute_claims.add(claim)
 
     def _line_of(
         self, connection: Connection, opened: Opened, event: e.WaitCreated | e.WaitCompleted | e.SignalReceived

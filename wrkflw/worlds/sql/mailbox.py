@@ -7,7 +7,7 @@ that it has taken, so nothing is renewed per message.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
@@ -16,12 +16,22 @@ from wrkflw.clock import Clock, to_microseconds
 from wrkflw.ids import Randomness, new_ulid
 from wrkflw.world.errors import EntityConflictError, WorldError
 from wrkflw.world.messages import encode
-from wrkflw.world.queue import MESSAGE_QUEUED, Delivery, Invocation, NewMessage, QueueName
+from wrkflw.world.queue import (
+    DEFAULT_ENVIRONMENT,
+    ENVIRONMENT,
+    MESSAGE_QUEUED,
+    Delivery,
+    Invocation,
+    NewMessage,
+    QueueName,
+)
 
 from . import compiled as sql
+from .bodies import Bodies
 from .database import Connection, Row
 
 LONGEST_REASON = 2000
+_NO_HEADERS: Mapping[str, str] = {}
 _FIRST_BACKOFF = timedelta(seconds=1)
 _LONGEST_BACKOFF = timedelta(minutes=1)
 
@@ -54,7 +64,9 @@ class Taken:
 
     delivery: Delivery
     body: bytes
+    """As its row holds it."""
     epoch: int
+    run_id: str | None = None
 
 
 class Returned(NamedTuple):
@@ -74,7 +86,10 @@ Outcome: TypeAlias = Literal["done"] | Returned | Failed
 
 
 class Mailbox:
-    """``others_wrote`` is a mark of what other processes have written, to be asked in a transaction."""
+    """``others_wrote`` is a mark of what other processes have written, to be asked in a transaction.
+
+    What this process queues is of its ``environment``, and it takes nothing of another.
+    """
 
     def __init__(
         self,
@@ -86,7 +101,12 @@ class Mailbox:
         max_deliveries: int,
         owner_is_live: Callable[[Connection, str], bool],
         others_wrote: Callable[[], object],
+        bodies: Bodies,
+        environment: str,
     ) -> None:
+        self.bodies = bodies
+        self.environment = environment
+        self._stamp = {} if environment == DEFAULT_ENVIRONMENT else {ENVIRONMENT: environment}
         self._namespace = namespace
         self._owner = owner
         self._clock = clock
@@ -102,12 +122,13 @@ class Mailbox:
     # --- posting -----------------------------------------------------------------------------------
 
     def check(self, message: NewMessage) -> None:
-        """Raises WorldError (400) for a message of another namespace."""
+        """Raises WorldError (400) for a message of another namespace, or what is none, PayloadTooLargeError."""
         namespace = QueueName.parse(message.queue_name).namespace
         if namespace != self._namespace:
             raise WorldError(
                 f"queue {message.queue_name!r} is of namespace {namespace!r}; this world is {self._namespace!r}"
             )
+        self.bodies.check(message)
 
     def post(self, connection: Connection, messages: Sequence[NewMessage]) -> list[str]:
         """Put messages in, and give the id of each: that of the first one while its key is held."""
@@ -124,10 +145,9 @@ class Mailbox:
             if message.scope == "pending":
                 connection.run(sql.MESSAGE_MERGE, id=holder.message_id, at=due, attempts=0, failed=0)
             return holder.message_id
-        headers = json.dumps(dict(message.headers)) if message.headers else None
         return self._insert(
             connection, message.queue_name, message.run_id, encode(message.message), now, due,
-            headers=headers, idempotency_key=message.idempotency_key, scope=message.scope,
+            headers=message.headers, idempotency_key=message.idempotency_key, scope=message.scope,
         )  # fmt: skip
 
     def _insert(
@@ -139,18 +159,19 @@ class Mailbox:
         now: datetime,
         due: int,
         *,
-        headers: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
         idempotency_key: str | None = None,
         scope: str = "pending",
         failures: int = 0,
         reason: str | None = None,
     ) -> str:
         message_id = f"msg_{new_ulid(now, self._randomness)}"
-        at = to_microseconds(now)
+        at, stamped = to_microseconds(now), {**headers, **self._stamp}
         connection.run(
             sql.MESSAGE_INSERT,
-            message_id=message_id, namespace=self._namespace, queue_name=queue_name, run_id=run_id, body=body,
-            headers=headers, idempotency_key=idempotency_key, scope=scope, epoch=0, attempt=failures, failures=failures,
+            message_id=message_id, namespace=self._namespace, queue_name=queue_name, run_id=run_id,
+            body=self.bodies.sealed(message_id, run_id, body), headers=json.dumps(stamped) if stamped else None,
+            idempotency_key=idempotency_key, scope=scope, epoch=0, attempt=failures, failures=failures,
             available_at=due, lease_owner=None, last_error=reason, dead_at=None if reason is None else at,
             created_at=at,
         )  # fmt: skip
@@ -172,13 +193,16 @@ class Mailbox:
                 for row in connection.all(sql.MESSAGES_HELD, namespace=self._namespace, owner=holder):
                     self._fail(connection, MessageRow(*row), f"its process {holder} died or stopped")
         now = to_microseconds(self._clock.now())
-        due = connection.all(sql.MESSAGES_DUE, namespace=self._namespace, now=now, row_limit=limit)
+        due = connection.all(
+            sql.MESSAGES_DUE, namespace=self._namespace, environment=self.environment, now=now, row_limit=limit
+        )
         return [self._take(connection, MessageRow(*row)) for row in due]
 
     def _take(self, connection: Connection, row: MessageRow) -> Taken:
         connection.run(sql.MESSAGE_TAKE, id=row.message_id, owner=self._owner)
         headers: dict[str, str] = json.loads(row.headers) if row.headers is not None else {}
-        return Taken(Delivery(row.message_id, row.queue_name, row.attempt + 1, headers), row.body, row.epoch + 1)
+        delivery = Delivery(row.message_id, row.queue_name, row.attempt + 1, headers)
+        return Taken(delivery, row.body, row.epoch + 1, row.run_id)
 
     def settle(self, connection: Connection, taken: Taken, outcome: Outcome) -> bool:
         """Record what became of a message.  False, and nothing changes, when it is no longer this taker's."""

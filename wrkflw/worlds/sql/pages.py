@@ -9,6 +9,8 @@ from typing import TypeVar
 from wrkflw.world.errors import WorldError
 from wrkflw.world.storage import Page, PageRequest
 
+from .arguments import one_of
+
 T = TypeVar("T")
 
 MOST = 1000
@@ -18,9 +20,11 @@ FAR = 2**62
 
 
 def limit_of(request: PageRequest) -> int:
-    """How many the page may hold.  Raises WorldError (400) when that is none."""
+    """How many the page may hold.  Raises WorldError (400) when that is none, or its order is no order."""
     if request.limit < 1:
         raise WorldError(f"a page of {request.limit} holds nothing; ask for 1 to {MOST}")
+    if request.sort_order is not None:
+        one_of("sort_order", request.sort_order, ("asc", "desc"))
     return min(request.limit, MOST)
 
 

@@ -58,6 +58,8 @@ class LargePayloads:
 
     def __init__(self, writer: Writer, read: Reads, namespace: str, clock: Clock, options: PayloadOptions) -> None:
         self.options = options
+        self.largest_beside = max(options.largest, PAYLOAD_MAX)
+        """Characters of what stands beside a payload: state, mostly.  A pause must be able to say what was too much."""
         self._unremarkable = min(options.inline_max, options.largest)
         self.namespace = namespace
         self.sealing = Sealing(namespace, options.codec)

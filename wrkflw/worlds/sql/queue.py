@@ -9,13 +9,13 @@ from typing import TypeVar
 from wrkflw.clock import Clock, from_microseconds
 from wrkflw.world import Listener
 from wrkflw.world.errors import WorldError
-from wrkflw.world.messages import decode
 from wrkflw.world.queue import DRAIN, DeadLetter, Handler, Message, NewMessage, Scope
 from wrkflw.world.storage import Page, PageRequest
 from wrkflw.worlds.deliveries import Consumer
 from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
+from .arguments import utf8
 from .database import Connection, Reads
 from .mailbox import Mailbox, MessageRow, Outcome, Taken
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
@@ -88,6 +88,8 @@ class SqlQueue:
     def consume(
         self, handler: Handler, *, concurrency: int = 16, drain: timedelta = DRAIN
     ) -> Callable[[], Awaitable[None]]:
+        if concurrency < 1:
+            raise WorldError(f"a consumer cannot handle {concurrency} messages at a time; give a concurrency from 1")
         if not self._consumes:
             raise WorldError("this world only produces messages; start it with consume=True", status=409)
         if self._consumer is not None:
@@ -118,16 +120,21 @@ class SqlQueue:
 
     async def take(self, limit: int) -> tuple[Sequence[Taken], datetime | None]:
         """Take up to ``limit`` messages that are due; and when the next one is."""
-        open_ones = self._read.one(sql.MESSAGES_OPEN, namespace=self._namespace)
+        ours = {"namespace": self._namespace, "environment": self._mailbox.environment}
+        open_ones = self._read.one(sql.MESSAGES_OPEN, **ours)
         if open_ones is None or not open_ones[0]:
             return [], None
 
         def work(connection: Connection) -> tuple[list[Taken], datetime | None]:
             taken = self._mailbox.take(connection, limit)
-            row = connection.one(sql.MESSAGE_NEXT, namespace=self._namespace)
+            row = connection.one(sql.MESSAGE_NEXT, **ours)
             return taken, None if row is None or row[0] is None else from_microseconds(row[0])
 
         return await self._writer.submit(work)
+
+    def opened(self, taken: Taken) -> Message:
+        """The message that was taken.  Raises StoreError, WorldError when it cannot be read."""
+        return self._mailbox.bodies.opened(taken.delivery.message_id, taken.run_id, taken.body)
 
     async def settle(self, taken: Taken, outcome: Outcome) -> None:
         await self._writer.submit(lambda connection: self._mailbox.settle(connection, taken, outcome))
@@ -145,21 +152,20 @@ class SqlQueue:
         listed = page_of(
             rows, limit, request.cursor, lambda row: encode_cursor(listing, row.dead_at or 0, row.message_no)
         )
-        return Page([_letter_from(row) for row in listed.data], listed.cursor, listed.has_more)
+        return Page([self._letter_from(row) for row in listed.data], listed.cursor, listed.has_more)
 
     async def requeue(self, message_id: str) -> None:
+        utf8("the id of a message", message_id)
         await self._writer.submit(lambda connection: self._mailbox.requeue(connection, message_id))
 
     async def drop(self, message_id: str) -> None:
+        utf8("the id of a message", message_id)
         await self._writer.submit(lambda connection: self._mailbox.drop(connection, message_id))
 
-
-def _letter_from(row: MessageRow) -> DeadLetter:
-    try:
-        message = decode(row.body)
-    except WorldError:
-        message = None
-    return DeadLetter(
-        row.message_id, row.queue_name, row.run_id, message, row.attempt, row.failures, row.last_error or "",
-        from_microseconds(row.created_at), from_microseconds(row.dead_at or 0),
-    )  # fmt: skip
+    def _letter_from(self, row: MessageRow) -> DeadLetter:
+        return DeadLetter(
+            row.message_id, row.queue_name, row.run_id,
+            self._mailbox.bodies.read(row.message_id, row.run_id, row.body),
+            row.attempt, row.failures, row.last_error or "",
+            from_microseconds(row.created_at), from_microseconds(row.dead_at or 0),
+        )  # fmt: skip

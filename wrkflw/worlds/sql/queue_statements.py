@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from wrkflw.world.queue import DEFAULT_ENVIRONMENT, ENVIRONMENT
+
 from . import tables as t
 
 Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
@@ -35,6 +37,9 @@ def _at(name: str) -> Clause:
 _here = messages.c.namespace == _at("namespace")
 _it = messages.c.message_id == _at("id")
 _waits = text(t.WAITS_IN_QUEUE)  # as the indexes have it
+# Few messages say of which environment they are, so no column does.
+_stamped = func.json_extract(messages.c.headers, literal_column(f"'$.\"{ENVIRONMENT}\"'"))
+_ours = func.coalesce(_stamped, literal_column(f"'{DEFAULT_ENVIRONMENT}'")) == _at("environment")
 _key = messages.c.idempotency_key == _at("idempotency_key")
 _letters = select(messages).where(_here, messages.c.dead_at.is_not(None))
 _place = tuple_(messages.c.dead_at, messages.c.message_no)
@@ -64,15 +69,15 @@ STATEMENTS: dict[str, Clause] = {
     # --- taking, and what becomes of what was taken
     "MESSAGES_OPEN": select(
         or_(
-            exists(select(messages.c.message_no).where(_here, _waits)),
+            exists(select(messages.c.message_no).where(_here, _waits, _ours)),
             exists(select(messages.c.message_no).where(_here, messages.c.lease_owner.is_not(None))),
         )
     ),
     "MESSAGES_DUE": select(messages)
-    .where(_here, _waits, messages.c.available_at <= _at("now"))
+    .where(_here, _waits, _ours, messages.c.available_at <= _at("now"))
     .order_by(messages.c.available_at, messages.c.message_no)
     .limit(_at("row_limit")),
-    "MESSAGE_NEXT": select(func.min(messages.c.available_at)).where(_here, _waits),
+    "MESSAGE_NEXT": select(func.min(messages.c.available_at)).where(_here, _waits, _ours),
     "MESSAGE_TAKE": update(messages)
     .where(_it)
     .values(lease_owner=_at("owner"), epoch=messages.c.epoch + 1, attempt=messages.c.attempt + 1),

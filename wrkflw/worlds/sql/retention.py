@@ -49,14 +49,11 @@ class SqlRetention:
     # --- the end of a run --------------------------------------------------------------------------
 
     def run_ended(self, connection: Connection, opened: Opened) -> None:
-        """Note when the run, which has ended just now, is to expire."""
+        """Note when the run, which has ended just now and has its attributes, is to expire."""
         run = opened.image.run
         assert run is not None
         assert run.completed_at is not None
-        attributes = run.attributes
-        if not opened.labelled:
-            attributes = dict(connection.of_run(sql.ATTRIBUTES_OF_RUN, run_no=opened.run_no))
-        due = expiry_of(run.completed_at, attributes, self.default)
+        due = expiry_of(run.completed_at, run.attributes, self.default)
         if due is not None:
             row = (self._namespace, to_microseconds(due), opened.run_no)
             connection.later(opened.run_no, sql.RETAINED_INSERT, [row])

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from wrkflw.clock import Clock, to_microseconds
 from wrkflw.world import events as e
-from wrkflw.world.entities import Run
+from wrkflw.world.entities import Detail, Run, RunStatus
 from wrkflw.world.errors import (
     EntityConflictError,
     FencedError,
@@ -27,6 +27,7 @@ from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
 from . import rows
+from .arguments import aware, one_of
 from .database import Connection, Reads, Row
 from .identifiers import is_run_id
 from .images import Images
@@ -141,6 +142,7 @@ class RunReads(RunWriters):
         listing = "runs asc" if ascending else "runs"
         if len(where.attributes or ()) > _MOST_SOUGHT:
             raise WorldError(f"runs are found by at most {_MOST_SOUGHT} attributes at a time; ask for fewer")
+        statuses = _checked(where)
         created, number = decode_cursor(request.cursor, listing, (-FAR, -FAR) if ascending else (FAR, FAR))
         limit = limit_of(request)
         found = self._read.all(
@@ -148,7 +150,7 @@ class RunReads(RunWriters):
             now=to_microseconds(self._clock.now()),
             namespace=self._namespace,
             workflow_name=where.workflow_name,
-            statuses=None if where.statuses is None else json.dumps(list(where.statuses)),
+            statuses=None if statuses is None else json.dumps(statuses),
             detail=where.detail,
             attributes=None if not where.attributes else json.dumps(dict(where.attributes)),
             since=to_microseconds(where.since) if where.since is not None else -FAR,
@@ -204,6 +206,9 @@ class RunReads(RunWriters):
     # --- owning ------------------------------------------------------------------------------------
 
     async def claim(self, run_id: str, *, owner: str) -> Run:
+        if not owner:
+            raise WorldError("a run is claimed by somebody; give owner=, such as world.owner")
+
         def work(connection: Connection) -> Run:
             run_no, run = self.located(run_id, connection)
             if run.ended:
@@ -223,6 +228,9 @@ class RunReads(RunWriters):
         return run
 
     async def claim_due(self, *, owner: str, workflow_names: Sequence[str], limit: int) -> Sequence[Run]:
+        if limit < 0:  # which to SQL is no limit at all
+            raise WorldError(f"{limit} runs cannot be claimed; give a limit from 0")
+
         def work(connection: Connection) -> list[Run]:
             if self._recovers:
                 self._free_the_dead(connection)
@@ -245,10 +253,12 @@ class RunReads(RunWriters):
                 raise FencedError(run_id, f"epoch {fence.epoch}", f"epoch {run.epoch}")
             if run.last_slot > seen_slot:
                 return False
-            self._images.forget(run_id)
-            if not run.ended:
+            if run.ended:
+                self._images.forget(run_id)
+            else:
                 run.owner, run.wake_at, run.seen_slot = None, wake_at, seen_slot
                 self._save(connection, run_no, run)
+                self._images.park(run)
                 due = wake_at is not None and wake_at <= self._clock.now()
                 connection.notices.append((run_id, [RUN_DUE if due else RUN_PARKED]))
                 self._mailbox.forgive(connection, run_no)
@@ -309,6 +319,19 @@ class RunReads(RunWriters):
         connection.run(sql.OWNER_DELETE, owner=gone)
         for run_id, workflow_name, times in hopeless:
             self._mailbox.give_up(connection, run_id, workflow_name, times)
+
+
+def _checked(where: RunFilter) -> list[str] | None:
+    """The statuses that are asked for.  Raises WorldError (400) for what no run can ever be."""
+    statuses = [where.statuses] if isinstance(where.statuses, str) else where.statuses
+    for status in statuses or ():
+        one_of("statuses", status, get_args(RunStatus))
+    if where.detail is not None:
+        one_of("detail", where.detail, get_args(Detail))
+    for name, moment in (("since", where.since), ("until", where.until)):
+        if moment is not None:
+            aware(name, moment)
+    return None if statuses is None else [*statuses]
 
 
 def _ends(connection: Reads, run_no: int, run: Run) -> list[Row]:

@@ -36,6 +36,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from . import tables as t
+from .cursor_statements import CURSOR_STATEMENTS
 from .payload_statements import PAYLOAD_STATEMENTS
 from .queue_statements import STATEMENTS as QUEUE_STATEMENTS
 from .retention_statements import RETENTION_STATEMENTS
@@ -362,6 +363,7 @@ STATEMENTS: dict[str, Clause] = {
         f"{table.name.upper()}_DELETE": delete(table).where(_row_where(table, "run_no"))
         for table in (events, steps, hooks, waits, signals, streams, chunks, runs)
     },
+    **CURSOR_STATEMENTS,
     **PAYLOAD_STATEMENTS,
     **QUEUE_STATEMENTS,
     **RETENTION_STATEMENTS,

@@ -16,7 +16,7 @@ from wrkflw.ids import Randomness, new_ulid
 from wrkflw.suggestions import did_you_mean
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.errors import DamagedPayloadError, KeyTakenError, WorldError
+from wrkflw.world.errors import DamagedPayloadError, KeyTakenError, RunExpiredError, WorldError
 from wrkflw.world.live import Subscribe
 from wrkflw.world.queue import MAX_DELIVERIES_EXCEEDED, NewMessage
 from wrkflw.world.storage import (
@@ -37,10 +37,12 @@ from . import compiled as sql
 from .admission import Admission
 from .answers import Answers, Asked, Written, written_by
 from .append import Appender
+from .arguments import aware, one_of, utf8
 from .collector import Collector
+from .cursors import SqlCursors
 from .database import Connection, NoTextError, Reads, Row, WordedReads
 from .hooks import SqlHooks
-from .identifiers import check_new_run_id, check_run_id, slot_of
+from .identifiers import check_correlation_id, check_new_run_id, check_run_id, slot_of
 from .images import Images
 from .log import event_from, log_from
 from .mailbox import Mailbox
@@ -64,6 +66,8 @@ _BY_THE_OWNER = _BATCHABLE | {"hook_created", "hook_disposed"}
 _AT_BIRTH = _BY_THE_OWNER | {"signal_received"}
 _CREATABLE = frozenset(get_args(e.EventType)) - e.RESERVED
 _LONGEST_RESUME_ID = 1024
+_LONGEST_DIGEST = 256
+_ON_CONFLICT: tuple[OnConflict, ...] = get_args(OnConflict)
 _TAKES_OVER = frozenset({"hook_received", "signal_received", "wait_completed"})
 _FROM_OUTSIDE = _TAKES_OVER | {"run_resumed"}
 
@@ -79,6 +83,7 @@ class SqlStorage:
         namespace: str,
         clock: Clock,
         randomness: Randomness,
+        owner: str,
         owner_is_live: Callable[[Connection, str], bool],
         max_events: int,
         stamp: Stamp,
@@ -108,6 +113,7 @@ class SqlStorage:
         self.steps = SqlSteps(reads, self.runs, large, self.events)
         self.hooks = SqlHooks(reads, self.runs, large, clock, self.events)
         self.streamer = SqlStreamer(writer, reads, self.runs, admission, large, clock, subscribe)
+        self.cursors = SqlCursors(writer, namespace, owner, owner_is_live)
         self.schedules = SqlSchedules(writer, reads, appender, large, clock)
         self.payloads = Collector(writer, reads, namespace, clock, payloads.blobs)
 
@@ -168,6 +174,9 @@ class SqlEvents:
         messages: Sequence[NewMessage] = (),
     ) -> EventResult:
         event = checked(event, resume_id, resume_digest)
+        one_of("on_conflict", on_conflict, _ON_CONFLICT)
+        if wake_at is not None:
+            aware("wake_at", wake_at)
         if run_id is None:
             if not isinstance(event, e.RunCreated):
                 raise WorldError(f"{event.event_type!r} needs a run id; only 'run_created' may leave it to the World")
@@ -195,6 +204,8 @@ class SqlEvents:
                     raise
                 holder = self._runs.read(taken.run_id, connection)
                 if on_conflict == "use_existing":
+                    if holder.expired_at is not None:  # its input is gone, so nobody can say whether this is the same
+                        raise RunExpiredError.purged(holder.run_id, holder.status, holder.expired_at) from taken
                     if holder.input != event.input:
                         raise
                     return self._answers.existing(holder)
@@ -262,6 +273,7 @@ class SqlEvents:
         run_no, _ = self._runs.located(run_id)
         request = page or PageRequest(limit=FAR)
         descending = request.sort_order == "desc"
+        after_slot = min(after_slot, FAR)
         listing = f"events {'desc ' if descending else ''}of {run_no}"
         (edge,) = decode_cursor(request.cursor, listing, (FAR if descending else 0,))
         limit = request.limit if page is None else limit_of(request)
@@ -290,6 +302,7 @@ class SqlEvents:
         self, run_id: str, correlation_id: str, *, page: PageRequest | None = None, resolve_data: Resolve = "all"
     ) -> Page[e.StoredEvent]:
         run_no, _ = self._runs.located(run_id)
+        check_correlation_id(correlation_id)
         request = page or PageRequest()
         descending = request.sort_order == "desc"
         listing = f"events {'desc ' if descending else ''}about {correlation_id} of {run_no}"
@@ -332,14 +345,16 @@ def checked(event: e.NewEvent, resume_id: str | None, resume_digest: str | None)
     if event_type not in _CREATABLE:
         what = repr(type(event).__name__) if event_type is None else repr(event_type)
         raise WorldError(f"{what} is no type of event{did_you_mean(str(event_type), _CREATABLE)}")
-    if resume_id is not None and not 1 <= len(resume_id.encode(errors="replace")) <= _LONGEST_RESUME_ID:
-        raise WorldError(f"a resume id has 1 to {_LONGEST_RESUME_ID} bytes, this has {len(resume_id)}")
+    if resume_id is not None and not 1 <= len(utf8("a resume id", resume_id)) <= _LONGEST_RESUME_ID:
+        raise WorldError(f"a resume id has 1 to {_LONGEST_RESUME_ID} bytes, this has {len(resume_id.encode())}")
     if resume_digest is None:
         return event
     if resume_id is None:
         raise WorldError("resume_digest is about a resume id; give both")
     if not isinstance(event, e.HookReceived | e.SignalReceived):
         raise WorldError(f"{event_type!r} takes no resume id; only what comes from outside does")
+    if not 1 <= len(utf8("a resume digest", resume_digest)) <= _LONGEST_DIGEST:
+        raise WorldError(f"a resume digest has 1 to {_LONGEST_DIGEST} bytes, this has {len(resume_digest.encode())}")
     return event.model_copy(update={"resume_digest": resume_digest})
 
 

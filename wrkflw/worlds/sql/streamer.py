@@ -26,9 +26,10 @@ from wrkflw.worlds.writer import Writer
 from . import compiled as sql
 from . import rows
 from .admission import Admission
+from .arguments import utf8
 from .database import Connection, Reads
 from .log import chunk_from, items_from
-from .pages import decode_cursor, encode_cursor, limit_of
+from .pages import FAR, decode_cursor, encode_cursor, limit_of
 from .payloads import LargePayloads
 from .runs import RunReads
 
@@ -58,7 +59,7 @@ class SqlStreamer:
 
     async def write(self, run_id: str, name: str, chunk: bytes | str, *, fence: Fence | None = None) -> int:
         _check_name(name)
-        data = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
+        data = utf8("a chunk", chunk) if isinstance(chunk, str) else bytes(chunk)
         self._payloads.check_size(run_id, "chunk", data)
 
         def work(connection: Connection) -> int:
@@ -153,7 +154,7 @@ class SqlStreamer:
         if cursor is not None:
             index = _index_of(cursor, listing)
         else:
-            index = start_index if start_index >= 0 else max(0, length + start_index)
+            index = min(start_index, FAR - 1) if start_index >= 0 else max(0, length + start_index)
         found = self._read.all(sql.CHUNKS_OF_STREAM, run_no=run_no, stream=name, start_index=index, row_limit=most + 1)
         if length:
             self._runs.check_kept(run_id, run_no, StreamExpiredError.purged)

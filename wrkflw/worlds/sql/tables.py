@@ -390,6 +390,18 @@ class MissedRow(Table, table=True):
     reason: str
 
 
+class CursorRow(Table, table=True):
+    """How far a source outside of the database was read, and the process that reads it."""
+
+    __tablename__ = "cursors"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    namespace: str = Field(primary_key=True)
+    source: str = Field(primary_key=True)
+    position: str | None
+    owner: str | None
+
+
 class OwnerRow(Table, table=True):
     """A process that claims runs; it counts as alive until ``lease_until``, which it moves on while it lives."""
 

@@ -117,6 +117,8 @@ async def check_what_is_no_id_is_not_read(stage: Stage) -> None:
             storage.steps.get(run_id, name), storage.events.get(run_id, name), storage.hooks.get(name, run_id=run_id),
             storage.hooks.get(name),
         )  # fmt: skip
+    for name in BAD_IDS:
+        await refusal(storage.events.list_by_correlation_id(run_id, name), 400)
 
 
 @promise("§2")

@@ -294,4 +294,6 @@ async def check_the_fence_is_looked_at_before_the_guards(stage: Stage) -> None:
     await record(world, old.run_id, e.RunPaused())
 
     for event in (completed("step_x"), created("step_a"), RUN_STARTED):
-        await refusal(world.storage.events.create(old.run_id, event, fence=RunFence(old.epoch)), 409, FencedError)
+        for slot in (None, 99):
+            attempt = world.storage.events.create(old.run_id, event, fence=RunFence(old.epoch), expect_slot=slot)
+            await refusal(attempt, 409, FencedError)

@@ -17,6 +17,7 @@ from wrkflw.world.errors import (
     WorkflowRunNotFoundError,
     WorldError,
 )
+from wrkflw.world.retention import RETENTION
 
 
 @promise("§15 runs")
@@ -34,6 +35,21 @@ async def check_a_run_by_name(stage: Stage) -> None:
     ensure_equal((done.output, labelled.attributes), (b"9", {"city": "Ulm"}), "output and attributes")
     log = ["run_created", "run_started", "attr_set", "run_completed"]
     ensure_equal(await types_in(world, run.run_id), log, "the log")
+
+
+@promise("§15 runs")
+async def check_a_run_by_name_has_its_relatives(stage: Stage) -> None:
+    """What a creation may say besides, its name says too: whose child it is, and of which run it is a copy."""
+    world = await stage.open()
+    runs = world.storage.runs
+
+    run = await runs.create({
+        "workflow_name": WORKFLOW, "parent_run_id": "order-1", "replayed_from": "order-0",
+        "attributes": {RETENTION: "60"}, "allow_reserved_attributes": True,
+    })  # fmt: skip
+
+    ensure_equal((run.parent_run_id, run.replayed_from), ("order-1", "order-0"), "relatives")
+    ensure_equal(run.attributes, {RETENTION: "60"}, "attributes")
 
 
 @promise("§15 runs")

@@ -1,0 +1,130 @@
+"""The commands about a database: what waits in it, whether it is sound, copying it, bringing it up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from .command import FLOWS, Shell
+
+
+def test_hooks_are_listed_with_their_tokens(shell: Shell) -> None:
+    shell.run("asking", "name=Ada", "--id", "r1")
+
+    [hook] = shell("hooks", "list", "--json").json
+
+    assert (hook["run_id"], hook["kind"], hook["step_key"]) == ("r1", "suspend", "ask")
+    assert hook["token"] in shell("hooks", "list", "r1").out
+
+
+def test_without_dead_letters_there_is_nothing_to_list_or_drop(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada")
+
+    assert shell("dead-letters", "list", "--json").json == []
+    assert shell("dead-letters", "list").err == "no message was given up\n"
+    assert shell("dead-letters", "drop", "msg_1").code == 1
+    assert shell("dead-letters", "requeue", "msg_1").code == 1
+
+
+def test_a_schedule_that_no_worker_made_known_is_none(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada")
+
+    assert shell("schedules", "list", "--json").json == []
+    assert shell("schedules", "pause", "mornings").code == 1
+
+
+def test_a_backup_is_a_whole_database(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+
+    assert shell("db", "backup", "copy.db").code == 0
+
+    assert shell("runs", "show", "r1", "--db", "copy.db", "--json").json["result"] == "Hello, Ada"
+    assert (shell.folder / "copy.db").stat().st_mode & 0o777 == 0o600
+    again = shell("db", "backup", "copy.db")
+    assert (again.code, again.err) == (1, "wrkflw: copy.db is there already; name a file that is not\n")
+
+
+def test_a_database_is_up_to_date_once_it_was_opened(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada")
+
+    assert shell("db", "upgrade").err.startswith("wrkflw.db has schema ")
+    assert shell("db", "gc", "--json").json == {"runs": 0, "payloads": 0}
+
+
+def test_the_doctor_finds_a_database_in_order(shell: Shell) -> None:
+    shell.run("asking", "name=Ada")
+
+    ended = shell("doctor", "--deep", "--json")
+
+    verdicts = {finding["check"]: finding["verdict"] for finding in ended.json}
+    assert ended.code == 0
+    assert set(verdicts) >= {"sqlite", "file system", "schema", "pages", "processes", "settings", "clock", "record"}
+    assert "bad" not in verdicts.values()
+
+
+def test_the_doctor_makes_no_database(shell: Shell) -> None:
+    ended = shell("doctor")
+
+    assert ended.code == 0
+    assert "wrkflw.db is not there yet; a first run makes it" in ended.out
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_the_doctor_tells_a_database_that_is_none(shell: Shell) -> None:
+    (shell.folder / "wrkflw.db").write_text("no database at all, but long enough to be read as one" * 20)
+    with closing(sqlite3.connect(shell.folder / "other.db")) as other:
+        other.execute("CREATE TABLE things (id INTEGER)")
+
+    assert shell("doctor").code == 1
+    foreign = shell("doctor", "--db", "other.db", "--json")
+    assert foreign.code == 1
+    assert [one["detail"] for one in foreign.json if one["verdict"] == "bad"] == [
+        "this is no database of wrkflw; give it a file of its own"
+    ]
+
+
+def test_a_deploy_that_would_break_a_run_is_told_beforehand(shell: Shell) -> None:
+    code = 'from wrkflw import create_workflow, step\n@step(id="{}")\ndef first(n: int) -> int:\n    return n\n'
+    code += 'flow = create_workflow(id="flow", input_schema=int, output_schema=int)'
+    code += '.then(first).sleep("7d", id="nap").commit()\n'
+    for name, step in (("old", "fetch"), ("new", "load")):
+        (shell.folder / f"{name}.py").write_text(code.format(step), encoding="utf-8")
+    shell("run", "old.py:flow", "--input", "1", "--id", "r1", "-q")
+
+    fits, breaks = shell("check", "old.py"), shell("check", "new.py", "--json")
+
+    assert (fits.code, fits.err) == (0, "1 of 1 open runs fit the code\n")
+    assert breaks.code == 1
+    assert [(one["run_id"], one["verdict"], one["key"]) for one in breaks.json] == [("r1", "breaks", "fetch")]
+
+
+def test_tokens_are_made_listed_and_removed(shell: Shell) -> None:
+    made = shell("tokens", "add", "ci", "-p", "read", "-p", "start")
+
+    assert made.out.startswith("wrkflw_")
+    assert shell("tokens", "list", "--json").json == [{"name": "ci", "permissions": ["read", "start"]}]
+    assert made.out.strip() not in (shell.folder / "wrkflw-tokens.json").read_text(encoding="utf-8")
+    assert shell("tokens", "remove", "ci").code == 0
+    assert shell("tokens", "remove", "ci").code == 2
+
+
+def test_a_graph_is_drawn_as_text_as_a_picture_and_as_data(shell: Shell) -> None:
+    target = f"{FLOWS}:asking"
+
+    mermaid, data = shell("graph", target), shell("graph", target, "--format", "json").json
+    shell("graph", target, "--format", "svg", "--output", "asking.svg")
+
+    assert mermaid.out.startswith("flowchart TD\n")
+    assert [part["name"] for part in data["graph"]["parts"]] == ["Person", "greet", "ask", "str"]
+    assert (shell.folder / "asking.svg").read_text(encoding="utf-8").startswith("<svg ")
+
+
+def test_help_says_what_there_is(shell: Shell) -> None:
+    ended = shell("--help")
+
+    commands = ["init", "run", "dev", "serve", "worker", "graph", "check", "doctor"]
+    groups = ["runs", "schedules", "hooks", "dead-letters", "db", "tokens"]
+    listed = [line.split()[0] for line in ended.out.split("Commands:\n")[1].splitlines() if line.strip()]
+    assert listed == commands + groups
+    assert shell("runs", "lsit").code == 2
+    assert shell("--version").out.strip()

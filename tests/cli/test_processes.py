@@ -1,0 +1,200 @@
+"""The commands that go on until they are told to stop, and a new project, as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+
+from wrkflw import Runtime
+
+PATIENCE = 60
+SLOW = """
+import asyncio
+from pathlib import Path
+from wrkflw import create_workflow, step
+
+@step
+async def first(n: int) -> int:
+    print("the first step begins", flush=True)
+    while not Path("go").exists():
+        await asyncio.sleep(0.01)
+    return n + 1
+
+@step
+async def second(n: int) -> int:
+    Path("second").touch()
+    return n + 1
+
+slow = create_workflow(id="slow", input_schema=int, output_schema=int).then(first).then(second).commit()
+"""
+
+
+class Process:
+    """A command that is running; ``said`` is what it has written so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.said = ""
+
+    async def says(self, text: str) -> None:
+        """Wait until it has said so."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while text not in self.said:
+                line = await self.process.stdout.readline()
+                assert line, f"it ended, and said {self.said!r}"
+                self.said += line.decode()
+
+    async def ends(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        async with asyncio.timeout(PATIENCE):
+            rest, _ = await self.process.communicate()
+        self.said += rest.decode()
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+
+@asynccontextmanager
+async def wrkflw(folder: Path, *arguments: str, python: Sequence[str] = ("-m", "wrkflw")) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *python, *arguments),
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith("WRKFLW_")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def ran(folder: Path, *arguments: str, python: Sequence[str] = ("-m", "wrkflw")) -> tuple[int, str]:
+    async with wrkflw(folder, *arguments, python=python) as command:
+        return await command.ends(), command.said
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_a_new_project_runs_and_its_tests_pass(tmp_path: Path) -> None:
+    folder = tmp_path / "my project"
+
+    written, said = await ran(tmp_path, "init", str(folder))
+    greeted = await ran(folder, "run", "flows:hello", "name=Ada", "-q")
+    asked, _ = await ran(folder, "run", "flows:visit", "name=Ada", "-q")
+    tested, report = await ran(folder, "-q", "-p", "no:cacheprovider", python=("-m", "pytest"))
+    again, refusal = await ran(tmp_path, "init", str(folder))
+
+    assert written == 0, said
+    assert greeted == (0, '{\n  "text": "Hello, Ada!"\n}\n')
+    assert asked == 3
+    assert tested == 0, report
+    assert again == 2
+    assert "has flows.py, test_flows.py, pyproject.toml, .gitignore already" in refusal
+
+
+async def test_a_worker_that_is_told_to_stop_lets_its_step_end_and_others_take_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    await ran(tmp_path, "run", "slow:slow", "--input", "1", "--id", "r1", "--detach")
+
+    async with wrkflw(tmp_path, "worker", "slow", "--grace", "60s") as leaving:
+        await leaving.says("the first step begins")
+        leaving.process.send_signal(signal.SIGTERM)
+        await leaving.says("stopping; the steps of 1 run have 60s to end")
+        (tmp_path / "go").touch()
+        code = await leaving.ends()
+
+    assert code == 0
+    assert not (tmp_path / "second").exists()
+    async with Runtime(f"sqlite:///{tmp_path / 'wrkflw.db'}", worker=False) as runtime:
+        left = await runtime.runs.snapshot("r1")
+        assert {key: call.status for key, call in left.step_results.items()} == {"first": "completed"}
+        assert (await runtime.world.storage.runs.get("r1")).owner is None
+
+    async with wrkflw(tmp_path, "worker", "slow"):
+        followed, log = await ran(tmp_path, "runs", "tail", "r1")
+    assert followed == 0
+    assert log.endswith("run_completed\n")
+
+
+async def test_a_server_answers_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    (tmp_path / "go").touch()
+    port = free_port()
+
+    async with wrkflw(tmp_path, "serve", "slow", "--port", str(port), "--verbose") as server:
+        await server.says("slow at http://127.0.0.1")
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = await client.post("/api/workflows/slow/runs?wait=10s", json=1)
+        second, refusal = await ran(tmp_path, "serve", "slow", "--port", str(port))
+        server.process.send_signal(signal.SIGTERM)
+        code = await server.ends()
+
+    assert answer.json()["output"] == 3
+    assert (second, refusal) == (
+        2,
+        f"wrkflw: 127.0.0.1:{port} cannot be listened on: Address already in use; name another with --host, --port\n",
+    )
+    assert code == 0
+    assert server.said.endswith("stopped\n")
+
+
+async def test_a_server_in_development_begins_anew_when_the_code_changes(tmp_path: Path) -> None:
+    flows = tmp_path / "slow.py"
+    flows.write_text(SLOW, encoding="utf-8")
+
+    async with wrkflw(tmp_path, "dev", "slow", "--port", str(free_port())) as server:
+        await server.says("slow at http://127.0.0.1")
+        flows.write_text(SLOW.replace('id="slow"', 'id="brisk"'), encoding="utf-8")
+        await server.says("slow.py changed; beginning anew")
+        await server.says("brisk at http://127.0.0.1")
+        server.process.send_signal(signal.SIGTERM)
+        code = await server.ends()
+
+    assert code == 0
+
+
+async def test_the_schedules_of_a_worker_are_listed_paused_and_triggered(tmp_path: Path) -> None:
+    flows = Path(__file__).with_name("flows.py")
+    target = (f"{flows}:greeting", "--db", str(tmp_path / "app.db"))
+    async with wrkflw(tmp_path, "worker", *target) as worker:
+        await worker.says("worker of greeting")
+        worker.process.send_signal(signal.SIGTERM)
+        await worker.ends()
+
+    listed = await ran(tmp_path, "schedules", "list", "--db", "app.db")
+    paused = await ran(tmp_path, "schedules", "pause", "mornings", "--db", "app.db")
+    triggered, run_id = await ran(tmp_path, "schedules", "trigger", "mornings", *target)
+    filled = await ran(
+        tmp_path, "schedules", "backfill", "mornings", "--since", "2024-01-01", "--until", "2024-01-03", *target
+    )
+    assert "mornings" in listed[1]
+    assert "paused" in paused[1]
+    assert (triggered, run_id[:5]) == (0, "wrun_")
+    assert filled[0] == 0
+    assert len(filled[1].split()) == 2
+
+
+async def test_without_its_libraries_the_command_line_says_what_to_install(tmp_path: Path) -> None:
+    hidden = "import sys, importlib.util as u; find = u.find_spec; "
+    hidden += "u.find_spec = lambda name, *rest: None if name == 'typer' else find(name, *rest); "
+    hidden += "from wrkflw.cli import main; main(['runs', 'list'])"
+
+    code, said = await ran(tmp_path, python=("-c", hidden))
+
+    assert code == 2
+    assert said == 'wrkflw: the command line needs typer; pip install "wrkflw[server]"\n'

@@ -1,0 +1,131 @@
+"""``wrkflw run``: what goes in, what comes out, and with which code it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .command import FLOWS, Shell
+
+GREETING = f"{FLOWS}:greeting"
+
+
+def test_the_output_alone_is_on_stdout(shell: Shell) -> None:
+    ended = shell("run", GREETING, "name=Ada")
+
+    assert ended.out == "Hello, Ada\n"
+    assert ended.code == 0
+    assert ended.err.startswith("greet completed (")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        pytest.param(["--input", '{"name": "Ada", "age": 36}'], "Hello, Ada (36)", id="JSON"),
+        pytest.param(["-i", "name=Ada", "-i", "age=36"], "Hello, Ada (36)", id="fields"),
+        pytest.param(["--input", "name=Ada", "age=36"], "Hello, Ada (36)", id="fields-behind"),
+        pytest.param(["name=1815"], "Hello, 1815", id="a-text-that-looks-like-a-number"),
+        pytest.param(["--input", "@person.json"], "Hello, Grace", id="file"),
+    ],
+)
+def test_an_input_is_given_as_json_as_fields_or_by_a_file(shell: Shell, arguments: list[str], output: str) -> None:
+    (shell.folder / "person.json").write_text('{"name": "Grace"}', encoding="utf-8")
+
+    assert shell("run", GREETING, *arguments, "--quiet").out == f"{output}\n"
+
+
+def test_a_text_needs_no_quotes(shell: Shell) -> None:
+    shell("run", f"{FLOWS}:napping", "good night")
+
+    [run] = shell("runs", "list", "--json").json["data"]
+    assert shell("runs", "show", run["run_id"], "--json").json["input"] == "good night"
+
+
+def test_a_run_that_fails_ends_with_1_and_a_sentence(shell: Shell) -> None:
+    ended = shell("run", f"{FLOWS}:failing", "name=Ada", "--id", "r1", "--quiet")
+
+    assert ended.code == 1
+    assert ended.out == ""
+    assert ended.err == "run r1 failed at step 'fail': ValueError: no greeting for Ada\n"
+
+
+def test_a_run_that_parks_ends_with_3_and_says_how_it_goes_on(shell: Shell) -> None:
+    ended = shell("run", f"{FLOWS}:asking", "name=Ada", "--id", "r1", "--quiet")
+
+    assert ended.code == 3
+    assert ended.err.splitlines() == [
+        "run r1 is suspended at 'ask', with \"Hello, Ada?\"",
+        "answer with: wrkflw runs resume r1 ask JSON",
+    ]
+
+
+def test_json_is_one_object(shell: Shell) -> None:
+    done = shell("run", GREETING, "name=Ada", "--id", "r1", "--json")
+    parked = shell("run", f"{FLOWS}:napping", "hi", "--id", "r2", "--json")
+
+    assert done.json == {"run_id": "r1", "status": "completed", "output": "Hello, Ada"}
+    assert parked.code == 3
+    assert (parked.json["status"], parked.json["reason"]) == ("waiting", "sleep")
+    assert done.err == parked.err == ""
+
+
+def test_a_detached_run_is_left_to_a_worker(shell: Shell) -> None:
+    ended = shell("run", GREETING, "name=Ada", "--id", "r1", "--detach")
+
+    assert ended.out == "r1\n"
+    assert shell("runs", "show", "r1", "--json").json["status"] == "pending"
+
+
+def test_the_same_key_is_the_same_run(shell: Shell) -> None:
+    first = shell("run", GREETING, "name=Ada", "--key", "k", "--json").json
+    second = shell("run", GREETING, "name=Ada", "--key", "k", "--json").json
+
+    assert first == second
+
+
+def test_an_input_that_does_not_fit_is_a_matter_of_usage(shell: Shell) -> None:
+    ended = shell("run", GREETING, "age=36")
+
+    assert ended.code == 2
+    assert ended.err == "wrkflw: input of workflow 'greeting' does not fit Person: name: field required\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("nothing:x", "there is no module 'nothing' here; give module:workflow or path/to/file.py:workflow"),
+        ("a b:x", "'a b' is no module; give module:workflow or path/to/file.py:workflow"),
+        ("flow.py:x", "there is no file 'flow.py'; give module:workflow or path/to/file.py:workflow"),
+        (
+            "broken.py:x",
+            "broken.py could not be imported: ZeroDivisionError: division by zero; add --debug to see where",
+        ),
+        ("empty.py", "empty.py has no workflow; end it in .commit(), at the top level of the module"),
+        ("leaves.py", "leaves.py ended while it was imported; put what it does under if __name__ == '__main__'"),
+        (f"{FLOWS}:greting", f"{FLOWS} has no workflow 'greting'; did you mean 'greeting'?"),
+    ],
+)
+def test_a_target_that_is_none_says_what_to_give(shell: Shell, target: str, sentence: str) -> None:
+    Path("broken.py").write_text("1 / 0", encoding="utf-8")
+    Path("empty.py").write_text("", encoding="utf-8")
+    Path("leaves.py").write_text("raise SystemExit(5)", encoding="utf-8")
+
+    ended = shell("run", target)
+
+    assert ended.code == 2
+    assert ended.err == f"wrkflw: {sentence}\n"
+
+
+def test_a_module_is_found_in_the_working_directory(shell: Shell) -> None:
+    (shell.folder / "greetings.py").write_text(Path(FLOWS).read_text(encoding="utf-8"), encoding="utf-8")
+
+    assert shell("run", "greetings:greeting", "name=Ada", "-q").out == "Hello, Ada\n"
+
+
+def test_debug_shows_where_an_error_comes_from(shell: Shell) -> None:
+    from wrkflw.cli import main
+    from wrkflw.cli.failures import MisuseError
+
+    with pytest.raises(MisuseError, match="there is no module 'nothing' here"):
+        main(["run", "nothing:x", "--debug"])

@@ -1,0 +1,163 @@
+"""``wrkflw runs``: looking at runs, and steering them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from .command import FLOWS, Shell
+
+CODE = ("--target", FLOWS)
+
+
+def test_runs_are_listed_newest_first(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "first")
+    shell.run("asking", "name=Ada", "--id", "second")
+
+    listed = shell("runs", "list")
+
+    assert [line.split()[:3] for line in listed.out.splitlines()] == [
+        ["run", "workflow", "status"],
+        ["second", "asking", "suspended"],
+        ["first", "greeting", "completed"],
+    ]
+    assert [run["run_id"] for run in shell("runs", "list", "--json").json["data"]] == ["second", "first"]
+
+
+def test_a_listing_is_narrowed_down(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "first", "--attribute", "team=red")
+    shell.run("asking", "name=Ada", "--id", "second")
+
+    def ids(*arguments: str) -> list[str]:
+        return [run["run_id"] for run in shell("runs", "list", "--json", *arguments).json["data"]]
+
+    assert ids("--status", "completed") == ["first"]
+    assert ids("--workflow", "asking") == ["second"]
+    assert ids("--waiting-for", "suspended") == ["second"]
+    assert ids("--attribute", "team=red") == ["first"]
+    assert ids("--until", "2020-01-01") == []
+    assert ids("--limit", "1") == ["second"]
+
+
+def test_a_run_is_shown_with_its_steps(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+
+    shown = [re.sub(r" {2,}", " ", line) for line in shell("runs", "show", "r1").out.splitlines()]
+
+    assert shown[:3] == ["run r1", "workflow greeting", "status completed"]
+    assert 'input {"name":"Ada","age":null}' in shown
+    assert "output Hello, Ada" in shown
+    assert re.fullmatch(r"greet completed 1 \S+ Hello, Ada", shown[-1])
+
+
+def test_the_log_of_a_run_is_shown_event_by_event(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+
+    events = [json.loads(line) for line in shell("runs", "events", "r1", "--json").out.splitlines()]
+
+    assert [event["slot"] for event in events] == list(range(1, len(events) + 1))
+    assert (events[0]["event_type"], events[-1]["event_type"]) == ("run_created", "run_completed")
+    assert events[-1]["output"] == "Hello, Ada"
+
+
+def test_a_run_is_followed_to_its_end(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+
+    told = [line.split(maxsplit=1)[1] for line in shell("runs", "tail", "r1").out.splitlines()]
+    items = [json.loads(line) for line in shell("runs", "tail", "r1", "--json").out.splitlines()]
+
+    assert told[-2:] == ["step_completed greet", "run_completed"]
+    rest = shell("runs", "tail", "r1", "--after", items[-2]["cursor"]).out
+    assert rest.endswith("run_completed\n")
+    assert len(rest.splitlines()) == 1
+
+
+def test_a_suspended_run_is_answered(shell: Shell) -> None:
+    shell.run("asking", "name=Ada", "--id", "r1")
+
+    wrong = shell("runs", "resume", "r1", "ask", "approved=perhaps", *CODE)
+    ended = shell("runs", "resume", "r1", "ask", "approved=true", *CODE)
+    again = shell("runs", "resume", "r1", "ask", "approved=true", *CODE)
+
+    assert (wrong.code, ended.code, again.code) == (2, 0, 1)
+    assert "answer to step 'ask' does not fit Answer" in wrong.err
+    assert ended.out == "Hello, Ada\n"
+    assert again.err == "wrkflw: step 'ask' of run 'r1' is not suspended; open: nothing\n"
+
+
+def test_an_event_is_sent(shell: Shell) -> None:
+    parked = shell("run", f"{FLOWS}:deciding", "name=Ada", "--id", "r1", "--quiet")
+    assert parked.err.endswith("send it with: wrkflw runs send r1 approval JSON\n")
+
+    assert shell("runs", "send", "r1", "approval", '{"approved": true}', *CODE).out == "yes\n"
+
+
+def test_a_sleep_is_ended_early(shell: Shell) -> None:
+    shell.run("napping", "hi", "--id", "r1")
+
+    assert shell("runs", "wake", "r1", "nap", *CODE).out == "hi\n"
+
+
+def test_a_paused_run_goes_on_when_it_is_unpaused(shell: Shell) -> None:
+    shell.run("napping", "hi", "--id", "r1")
+
+    paused = shell("runs", "pause", "r1", "--reason", "lunch", "--json").json
+    unpaused = shell("runs", "resume", "r1", "--json").json
+
+    assert paused["waiting_for"] == "paused"
+    assert unpaused["waiting_for"] is None  # it is due: whoever takes it finds that it still sleeps
+
+
+def test_runs_are_cancelled_with_an_outcome_for_each(shell: Shell) -> None:
+    shell.run("napping", "hi", "--id", "r1")
+    shell.run("greeting", "name=Ada", "--id", "r2")
+
+    ended = shell("runs", "cancel", "r1", "r2", "r3", "--json")
+
+    assert ended.json == {"r1": "cancelled", "r2": "finished", "r3": "not_found"}
+    assert ended.code == 1
+
+
+def test_a_fork_takes_over_what_was_recorded_before(shell: Shell) -> None:
+    shell.run("asking", "name=Ada", "--id", "r1")
+    shell("runs", "resume", "r1", "ask", "approved=true", *CODE)
+
+    forked = shell("runs", "fork", "r1", "--at", "ask", "--output", 'greet="Hi"', *CODE, "--json")
+
+    assert forked.code == 3
+    assert forked.json["suspensions"][0]["payload"] == "Hi?"
+    assert forked.json["run_id"] != "r1"
+
+
+def test_a_run_is_deleted(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+
+    assert shell("runs", "delete", "r1").code == 0
+    assert shell("runs", "show", "r1").err == (
+        "wrkflw: there is no run 'r1'; look for its id among runs.list(), and at the database in use\n"
+    )
+
+
+def test_the_code_of_the_run_must_be_named(shell: Shell) -> None:
+    shell.run("asking", "name=Ada", "--id", "r1")
+
+    other = shell("runs", "resume", "r1", "ask", "approved=true", "--target", f"{FLOWS}:greeting")
+    none = shell("runs", "resume", "r1", "ask", "approved=true")
+
+    assert other.err == "wrkflw: run r1 is of workflow 'asking', which is not named here; give its --target\n"
+    assert none.err.startswith("wrkflw: no workflow is named here;")
+    assert other.code == none.code == 2
+
+
+def test_a_database_that_is_not_there_is_not_made(shell: Shell) -> None:
+    ended = shell("runs", "list", "--db", "nothing.db")
+
+    assert ended.code == 2
+    assert ended.err == "wrkflw: there is no database 'nothing.db'; run a workflow first, or name another with --db\n"
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_what_was_recorded_does_not_steer_the_terminal(shell: Shell) -> None:
+    shell("run", f"{FLOWS}:failing", '{"name": "\\u001b[2J"}', "--id", "r1", "-q")
+
+    assert "\x1b" not in shell("runs", "show", "r1").out

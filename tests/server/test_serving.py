@@ -1,0 +1,223 @@
+"""A real server: streams that are live, clients that are slow, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from wrkflw import Runtime
+from wrkflw.server import ServerLimits, serve
+from wrkflw.world.errors import StoreRefusedError
+
+from .desk import ADA, WORKFLOWS
+from .sockets import Place, listening
+
+SHORT = ServerLimits(
+    header_time=timedelta(milliseconds=50),
+    header_bytes=4096,
+    body_time=timedelta(milliseconds=50),
+    idle_time=timedelta(seconds=1),
+)
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /api/workflows/greeting/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+async def parked(place: Place, workflow: str) -> str:
+    async with place.client() as client:
+        answer = await client.post(f"/api/workflows/{workflow}/runs?wait=10s", json=ADA)
+        return str(answer.json()["run_id"])
+
+
+# --- streams -----------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_is_live_until_the_run_has_ended() -> None:
+    async with listening() as place, place.client() as client, place.client() as other:
+        run_id = await parked(place, "deciding")
+        seen: list[str] = []
+        async with client.stream("GET", f"/api/runs/{run_id}/stream") as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    seen.append(line.split('"event_type":"')[1].split('"')[0])
+                if seen and seen[-1] == "wait_created":
+                    await other.post(f"/api/runs/{run_id}/events/approval", json={"approved": True})
+
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert seen[-1] == "run_completed"
+
+
+async def test_who_was_cut_off_goes_on_where_the_last_event_was() -> None:
+    async with listening() as place, place.client() as client:
+        run_id = await parked(place, "asking")
+        before: list[str] = []
+        async with client.stream("GET", f"/api/runs/{run_id}/stream") as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("id: "):
+                    before.append(line.removeprefix("id: "))
+                if len(before) == 3:
+                    break
+        await client.post(f"/api/runs/{run_id}/resume", json={"step": "ask", "data": {"approved": True}})
+        headers = {"Last-Event-ID": before[-1]}
+        rest = (await client.get(f"/api/runs/{run_id}/stream", headers=headers)).text
+        whole = (await client.get(f"/api/runs/{run_id}/stream")).text
+
+    ids = [line.removeprefix("id: ") for line in whole.splitlines() if line.startswith("id: ")]
+    assert [line.removeprefix("id: ") for line in rest.splitlines() if line.startswith("id: ")] == ids[3:]
+    assert ids[:3] == before
+
+
+async def test_a_stream_in_which_nothing_happens_gives_signs_of_life() -> None:
+    clock = ManualClock()
+    rt = Runtime(":memory:", workflows=WORKFLOWS, clock=clock)
+    async with listening(rt) as place, place.client() as client:
+        run_id = await parked(place, "deciding")
+        async with client.stream("GET", f"/api/runs/{run_id}/stream") as answer:
+            async for line in answer.aiter_lines():
+                if "wait_created" in line:
+                    await asyncio.sleep(0.02)  # until the server has nothing more to say
+                    clock.turn(timedelta(seconds=15))
+                if line == ": keep-alive":
+                    break
+
+    assert line == ": keep-alive"
+
+
+async def test_who_leaves_a_stream_leaves_nothing_behind() -> None:
+    async with listening(limits=ServerLimits(streams=1)) as place, place.client() as client:
+        run_id = await parked(place, "deciding")
+        for _ in range(3):
+            async with client.stream("GET", f"/api/runs/{run_id}/stream") as answer:
+                assert answer.status_code == 200
+                await anext(answer.aiter_lines())
+            while "wrkflw_http_streams_open 1" in (await client.get("/metrics")).text:
+                pass  # it is told within a turn of the loop or two
+
+
+# --- slow clients ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET", GET, GET + b"X-Slow: "])
+async def test_who_does_not_come_to_the_end_of_its_headers_is_cut_off(begun: bytes) -> None:
+    async with listening(limits=SHORT) as place:
+        answer = await place.say(begun)
+
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+async def test_who_does_not_come_to_the_end_of_the_next_headers_is_cut_off() -> None:
+    async with listening(limits=SHORT) as place:
+        reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+        writer.write(GET + b"\r\n")
+        first = await reader.readuntil(b'{"status":"ok"}')
+        writer.write(GET)
+        second = await reader.read()
+        writer.close()
+
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert second.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+async def test_headers_without_an_end_are_cut_off() -> None:
+    async with listening(limits=SHORT) as place:
+        answer = await place.say(GET, *[b"X-Much: " + b"x" * 1000 + b"\r\n"] * 5)
+
+    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+async def test_who_does_not_come_to_the_end_of_its_body_is_cut_off() -> None:
+    async with listening(limits=SHORT) as place:
+        answer = await place.say(POST + b"Content-Length: 100\r\n\r\n{")
+        runs = (await place.rt.runs.list()).data
+
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b"application/problem+json" in answer
+    assert runs == []
+
+
+async def test_a_body_that_nobody_reads_holds_no_connection() -> None:
+    async with listening(limits=SHORT) as place:
+        answer = await place.say(GET + b"Content-Length: 100\r\n\r\n{")
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_chunks_without_an_end_are_cut_off() -> None:
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    async with listening() as place:
+        answer = await place.say(POST + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 100)
+        runs = (await place.rt.runs.list()).data
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert runs == []
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",  # no host
+        GET + b"Host: evil.example\r\n\r\n",
+        POST + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nnull",
+        POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: gzip, chunked, identity\r\n\r\n0\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"BREW /api/runs HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /api/runs HTTP/1.1\r\nHost: localhost\r\nX : y\r\n\r\n",
+    ],
+)
+async def test_what_two_readers_could_read_differently_is_refused(request_bytes: bytes) -> None:
+    async with listening(limits=SHORT) as place:
+        answer = await place.say(request_bytes)
+        runs = (await place.rt.runs.list()).data
+
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 405 "))
+    assert runs == []
+
+
+async def test_slow_clients_keep_nobody_else_from_being_answered() -> None:
+    async with listening(limits=ServerLimits(header_time=timedelta(seconds=30))) as place, place.client() as client:
+        slow = [await asyncio.open_connection("127.0.0.1", place.port) for _ in range(200)]
+        for _, writer in slow:
+            writer.write(GET)
+        answer = await client.post("/api/workflows/greeting/runs?wait=10s", json=ADA)
+        for _, writer in slow:
+            writer.close()
+
+    assert answer.json()["output"] == {"text": "Hello, Ada"}
+
+
+# --- the end -----------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_ends_ends_its_streams_and_closes_the_runtime() -> None:
+    async with listening() as place, place.client() as client:
+        run_id = await parked(place, "deciding")
+        async with client.stream("GET", f"/api/runs/{run_id}/stream") as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            place.serving.cancel()
+            rest = [line async for line in lines]
+        await asyncio.wait({place.serving})
+
+    assert rest[-1] == ""  # whole to its last frame
+    assert not place.rt.is_open
+
+
+async def test_what_keeps_a_server_from_beginning_is_raised(tmp_path: Path) -> None:
+    (tmp_path / "flows.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreRefusedError):
+        await serve(Runtime(f"sqlite:///{tmp_path}/flows.db", workflows=WORKFLOWS), port=0)
+
+    async with listening() as place:
+        with pytest.raises(OSError, match="in use"):
+            await serve(place.rt, port=place.port)
+
+
+async def test_a_runtime_that_was_open_before_stays_open() -> None:
+    async with Runtime(":memory:", workflows=WORKFLOWS) as rt:
+        async with listening(rt) as place:
+            await parked(place, "asking")
+        assert rt.is_open

@@ -1,0 +1,124 @@
+"""Health, metrics, and an application that is mounted in another one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from wrkflw import Runtime, create_workflow
+from wrkflw.errors import StoreError
+from wrkflw.server import app, lifespan
+from wrkflw.triggers import http
+
+from .desk import ADA, Desk, Greeting, Person, client_of, greet, greeting
+
+
+async def test_a_server_is_ready_while_its_database_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await desk.client.get("/readyz")).status_code == 200
+
+    async def fails(*_: object) -> None:
+        raise StoreError("disk on fire at /secret/path")
+
+    monkeypatch.setattr(type(desk.rt.world.storage), "settled", fails)
+    answer = await desk.client.get("/readyz")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["detail"] == "the database does not answer"
+    assert (await desk.client.get("/healthz")).status_code == 200
+
+
+async def test_what_cannot_be_recorded_is_to_be_sent_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise StoreError("disk on fire at /secret/path")
+
+    monkeypatch.setattr(type(desk.rt.world.storage.events), "create", fails)
+    answer = await desk.client.post("/api/workflows/greeting/runs", json=ADA)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["detail"] == "storage could not take it; send it again, with the same Idempotency-Key"
+
+
+async def test_requests_and_events_are_counted_for_prometheus(desk: Desk) -> None:
+    await desk.start("greeting")
+    for id in ("a", "b"):
+        await desk.client.get(f"/api/runs/{id}")
+    await desk.client.request("BREW", "/nowhere")
+
+    answer = await desk.client.get("/metrics")
+    lines = answer.text.splitlines()
+
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'wrkflw_http_requests_total{method="GET",route="/api/runs/{run_id}",status="404"} 2' in lines
+    assert 'wrkflw_http_requests_total{method="other",route="none",status="404"} 1' in lines
+    assert 'wrkflw_http_request_duration_seconds_count{route="/api/runs/{run_id}"} 2' in lines
+    assert 'wrkflw_http_request_duration_seconds_bucket{route="/api/runs/{run_id}",le="+Inf"} 2' in lines
+    assert 'wrkflw_events_total{type="run_completed"} 1' in lines
+    assert "wrkflw_runs_advancing 0" in lines
+    assert "wrkflw_http_streams_open 0" in lines
+
+
+async def test_each_family_of_metrics_says_what_it_is_before_it_counts(desk: Desk) -> None:
+    await desk.start("greeting")
+
+    known: set[str] = set()
+    for line in (await desk.client.get("/metrics")).text.splitlines():
+        if line.startswith("# TYPE "):
+            known.add(line.split()[2])
+        elif not line.startswith("#"):
+            name = line.split("{")[0].split(" ")[0]
+            assert {name, name.rsplit("_", 1)[0]} & known
+
+
+# --- mounted -------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def living(site: FastAPI) -> AsyncIterator[None]:
+    """As a server has an application live, and what is mounted in it not."""
+    async with site.router.lifespan_context(site):
+        yield
+
+
+def site_over(rt: Runtime, **options: Any) -> FastAPI:
+    site = FastAPI(lifespan=lifespan(rt))
+    site.mount("/flows", app(rt, **options))
+    return site
+
+
+async def test_a_mounted_application_lives_with_the_one_around_it() -> None:
+    workflow = create_workflow(id="signup", input_schema=Person, output_schema=Greeting).then(greet).commit()
+    http(workflow, "POST /signup")
+    rt = Runtime(":memory:", workflows=[workflow])
+    site = site_over(rt)
+
+    async with client_of(site) as client:
+        async with living(site):
+            started = await client.post("/flows/api/workflows/signup/runs?wait=10s", json=ADA)
+            by_endpoint = await client.post("/flows/signup", json=ADA)
+            refused = await client.get("/flows/nowhere")
+        closed = await client.get("/flows/api/runs")
+
+    assert started.json()["output"] == {"text": "Hello, Ada"}
+    assert by_endpoint.status_code == 202
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert (closed.status_code, rt.is_open) == (503, False)
+
+
+async def test_the_application_around_may_have_the_runtime_open_already() -> None:
+    async with Runtime(":memory:", workflows=[greeting]) as rt:
+        async with living(site_over(rt)):
+            pass
+        assert rt.is_open
+
+
+async def test_what_is_mounted_is_larger_than_a_body_where_it_is_mounted() -> None:
+    async def takes(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with Runtime(":memory:") as rt, client_of(site_over(rt, mounts={"/mail": takes})) as client:
+        assert (await client.post("/flows/mail", content=b"x" * 2_000_000)).status_code == 204

@@ -1,0 +1,39 @@
+"""The command line: ``wrkflw``, which is ``python -m wrkflw``.  Needs the extra: ``wrkflw[server]``.
+
+Exit codes: 0 completed, 1 failed, 2 used wrongly, 3 parked, 130 interrupted.  What a command found out goes to stdout,
+what is said beside it to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import NoReturn
+
+_NEEDED = ("typer", "rich")
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command, and end the process with its exit code.  ``--debug``, anywhere, shows where an error comes from.
+
+    Raises:
+        SystemExit: always.
+    """
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        print(f'wrkflw: the command line needs {" and ".join(missing)}; pip install "wrkflw[server]"', file=sys.stderr)
+        raise SystemExit(2)
+    from .failures import ended_by
+    from .program import program
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        program(args=[one for one in given if one != "--debug"], prog_name="wrkflw")
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        raise SystemExit(ended_by(error)) from None
+    raise SystemExit(0)

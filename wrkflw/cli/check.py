@@ -1,0 +1,41 @@
+"""``wrkflw check``: which runs in flight the code as it is now would break."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from .parameters import AsJson, Database, Targets
+
+
+def check(targets: Targets = None, db: Database = None, as_json: AsJson = False) -> None:
+    """Tell which open runs the code would break.
+
+    Of these workflows, as the code is now.  Nothing is written to them.
+    Exit code 1 when one cannot.
+    """
+    from .opening import perform
+    from .targets import workflows_of
+
+    perform(_check(workflows_of(targets), db, as_json=as_json))
+
+
+async def _check(workflows: list[Any], db: str | None, *, as_json: bool) -> int:
+    from wrkflw.deploys import check_runs
+
+    from .opening import opened
+    from .screen import say, show_json, show_table
+
+    async with opened(db) as runtime:
+        checks = await check_runs(runtime, workflows)
+    broken = [one for one in checks if one.verdict == "breaks"]
+    if as_json:
+        show_json([asdict(one) for one in checks])
+        return 1 if broken else 0
+    rows = [
+        (one.run_id, one.workflow_id, one.verdict, one.key or "", one.reason or "") for one in checks if not one.fits
+    ]
+    if rows:
+        show_table(("run", "workflow", "verdict", "at", "reason"), rows, empty="")
+    say(f"{len(checks) - len(rows)} of {len(checks)} open runs fit the code")
+    return 1 if broken else 0

@@ -1,0 +1,81 @@
+"""``wrkflw db``: bring a database up to date, copy it while it is in use, remove what is kept no longer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .parameters import AsJson, Database
+
+
+def upgrade(db: Database = None) -> None:
+    """Bring the tables up to date.
+
+    To what this version of wrkflw needs; all of it or nothing."""
+    from .opening import perform
+
+    perform(_upgrade(db))
+
+
+async def _upgrade(db: str | None) -> None:
+    from .opening import check_schema, file_of, new_runtime
+    from .screen import say
+
+    path = file_of(db)
+    before = check_schema(path, may_be_old=True)
+    async with new_runtime(db, worker=False):
+        pass
+    after = check_schema(path)
+    say(
+        f"{path} has schema {after} already"
+        if before == after
+        else f"{path} was brought from schema {before} to {after}"
+    )
+
+
+def back_up(
+    to: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The copy, which must not be there yet.", show_default=False)
+    ],
+    db: Database = None,
+) -> None:
+    """Copy the database while it is in use.
+
+    As it is at one moment.
+    Large values that are kept in a blob store are not in it.
+    """
+    from wrkflw.worlds.backup import back_up as copied
+
+    from .opening import file_of
+    from .screen import say
+
+    path = file_of(db)
+    size = copied(path, to)
+    say(f"{to} is a copy of {path}, {size:,} bytes")
+
+
+def collect(db: Database = None, as_json: AsJson = False) -> None:
+    """Remove what is kept no longer.
+
+    Payloads of runs that ended long ago, and large ones that no run refers to any more."""
+    from .opening import perform
+
+    perform(_collect(db, as_json=as_json))
+
+
+async def _collect(db: str | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from wrkflw.retention import gc
+
+    from .opening import opened
+    from .screen import say, show_json
+
+    async with opened(db) as runtime:
+        collected = await gc(runtime)
+    if as_json:
+        show_json(asdict(collected))
+    else:
+        say(f"{collected.runs} runs lost their payloads; {collected.payloads} large payloads were deleted")

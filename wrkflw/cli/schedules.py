@@ -1,0 +1,131 @@
+"""``wrkflw schedules``: look at schedules, pause, resume, trigger and backfill them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from .parameters import AsJson, Database, Targets
+
+ScheduleId: TypeAlias = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Its id.", show_default=False)]
+Moment: TypeAlias = Annotated[
+    datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"], metavar="TIME")
+]
+
+
+def list_schedules(db: Database = None, as_json: AsJson = False) -> None:
+    """List the schedules that the database knows."""
+    from .opening import perform
+
+    perform(_list(db, as_json=as_json))
+
+
+async def _list(db: str | None, *, as_json: bool) -> None:
+    from .opening import opened
+
+    async with opened(db) as runtime:
+        _show(await runtime.schedules.list(), as_json=as_json)
+
+
+def _show(schedules: list[Any], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from .screen import show_json, show_table
+
+    if as_json:
+        return show_json([asdict(one) for one in schedules])
+    rows = [
+        (
+            one.id,
+            one.workflow_id,
+            f"{one.timing} {one.timezone}",
+            "paused" if one.paused_at else "",
+            one.next_at,
+            one.last_run_id or "",
+            len(one.missed) or "",
+        )
+        for one in schedules
+    ]
+    columns = ("schedule", "workflow", "timing", "status", "next", "last run", "missed")
+    show_table(columns, rows, empty="the database knows no schedule; a worker makes them known")
+    return None
+
+
+def pause(schedule_id: ScheduleId, db: Database = None, as_json: AsJson = False) -> None:
+    """Start no runs of a schedule.
+
+    In any process, until it is resumed."""
+    from .opening import perform
+
+    perform(_changed(lambda schedules: schedules.pause(schedule_id), db, as_json=as_json))
+
+
+def resume(schedule_id: ScheduleId, db: Database = None, as_json: AsJson = False) -> None:
+    """Let a schedule go on with its next instant."""
+    from .opening import perform
+
+    perform(_changed(lambda schedules: schedules.resume(schedule_id), db, as_json=as_json))
+
+
+async def _changed(change: Callable[[Any], Awaitable[Any]], db: str | None, *, as_json: bool) -> None:
+    from .opening import opened
+
+    async with opened(db) as runtime:
+        _show([await change(runtime.schedules)], as_json=as_json)
+
+
+def trigger(schedule_id: ScheduleId, targets: Targets = None, db: Database = None, as_json: AsJson = False) -> None:
+    """Start a run of a schedule now.
+
+    A worker takes it; its id is printed."""
+    from .opening import perform
+    from .targets import workflows_of
+
+    async def one(schedules: Any) -> list[str]:
+        return [await schedules.trigger(schedule_id)]
+
+    perform(_started(one, workflows_of(targets), db, as_json=as_json))
+
+
+def backfill(
+    schedule_id: ScheduleId,
+    since: Moment,
+    until: Moment,
+    targets: Targets = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start the runs that instants are without.
+
+    Of those from --since to --until, in UTC; their ids are printed."""
+    from .opening import perform
+    from .targets import workflows_of
+
+    async def many(schedules: Any) -> list[str]:
+        return list(await schedules.backfill(schedule_id, _in_utc(since), _in_utc(until)))
+
+    perform(_started(many, workflows_of(targets), db, as_json=as_json))
+
+
+async def _started(
+    start: Callable[[Any], Awaitable[list[str]]], workflows: list[Any], db: str | None, *, as_json: bool
+) -> None:
+    from .opening import opened
+    from .screen import say, show, show_json
+
+    async with opened(db, workflows) as runtime:
+        run_ids = await start(runtime.schedules)
+    if as_json:
+        return show_json(run_ids)
+    for run_id in run_ids:
+        show(run_id)
+    if not run_ids:
+        say("no instant in that time is without a run")
+    return None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

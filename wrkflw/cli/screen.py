@@ -1,0 +1,119 @@
+"""What is written: tables and JSON to stdout, remarks to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wrkflw.durations import format_duration
+
+_WIDE = 10_000
+"""Where nobody looks at a screen nothing is cut off."""
+COLOURS: Mapping[str, str] = {
+    "completed": "green", "fits": "green", "good": "green", "ok": "green",
+    "failed": "red", "breaks": "red", "bad": "red",
+    "cancelled": "dim", "skipped": "dim",
+    "running": "cyan", "pending": "cyan",
+    "retrying": "yellow", "waiting": "yellow", "sleeping": "yellow", "suspended": "yellow", "paused": "yellow",
+    "unknown": "yellow", "note": "yellow",
+}  # fmt: skip
+"""Of the words for how something stands."""
+
+
+def console_of(file: IO[str]) -> Console:
+    """Plain text: nothing in it is markup, and what is no terminal gets no colours."""
+    width = None if file.isatty() else _WIDE
+    return Console(file=file, markup=False, highlight=False, emoji=False, soft_wrap=False, width=width)
+
+
+def say(text: str) -> None:
+    """A remark, on stderr."""
+    print(clean(text), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """A result, on stdout."""
+    print(text, flush=True)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """JSON that any reader takes: what is not a number there is null."""
+    return to_json(value, inf_nan_mode="null", bytes_mode="base64", indent=indent, fallback=str).decode()
+
+
+def show_json(value: object) -> None:
+    """One JSON value, readable on a terminal and a line elsewhere."""
+    show(json_text(value, indent=2 if sys.stdout.isatty() else None))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Rows under their columns; without any, ``empty`` as a remark."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=True, overflow="ellipsis" if number else "fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    if not table.row_count:
+        say(empty)
+        return
+    _print(table)
+
+
+def show_facts(facts: Mapping[str, object]) -> None:
+    """Names and values below each other, without those that are None."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        if value is not None:
+            table.add_row(Text(name, style="dim"), cell(value))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    console = console_of(sys.stdout)
+    with console.capture() as captured:
+        console.print(table)
+    show("\n".join(line.rstrip(" ") for line in captured.get().splitlines()))
+
+
+def cell(value: object) -> Text:
+    """A value as one line, in the colour of its word."""
+    text = "" if value is None else since(value) if isinstance(value, datetime) else str(value)
+    return Text(clean(text).replace("\n", " "), style=COLOURS.get(text.partition(" ")[0], ""))
+
+
+def clean(text: str) -> str:
+    """Without control characters, by which what was recorded could steer the terminal."""
+    return "".join(one if (one >= " " and not "\x7f" <= one <= "\x9f") or one in "\n\t" else "\ufffd" for one in text)
+
+
+def brief(value: object, longest: int = 60) -> str:
+    """A value on one line, cut off where it is long."""
+    text = value if isinstance(value, str) else json_text(value)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def since(moment: datetime, now: datetime | None = None) -> str:
+    """``3m ago``, ``in 2 days``."""
+    passed = (now or datetime.now(UTC)) - moment
+    return f"{rough(passed)} ago" if passed >= timedelta(0) else f"in {rough(-passed)}"
+
+
+def rough(duration: timedelta) -> str:
+    """A duration with its largest unit alone, or in milliseconds."""
+    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)):
+        if duration >= unit:
+            return format_duration(unit * (duration // unit))
+    return f"{duration // timedelta(milliseconds=1)}ms"
+
+
+def facts_of(value: Any) -> dict[str, object]:
+    """The fields of a pydantic model, for JSON."""
+    dumped: dict[str, object] = value.model_dump(mode="python")
+    return dumped

@@ -1,0 +1,292 @@
+"""``wrkflw runs cancel|pause|unpause|resume|send|wake|fork|delete``: what can be done to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from .parameters import Answer, AsJson, Code, Database, Reason, RunId
+
+RunIds: TypeAlias = Annotated[list[str], typer.Argument(metavar="RUN...", help="The ids of runs.", show_default=False)]
+Act: TypeAlias = Callable[[Any, str], Awaitable[object]]
+"""What is done to the run of an id, in a runtime."""
+
+
+def cancel(run_ids: RunIds, reason: Reason = None, db: Database = None, as_json: AsJson = False) -> None:
+    """End runs.
+
+    Exit code 1 when one had ended otherwise, or there is none."""
+    from .opening import perform
+
+    perform(_cancel(run_ids, reason, db, as_json=as_json))
+
+
+async def _cancel(run_ids: list[str], reason: str | None, db: str | None, *, as_json: bool) -> int:
+    from .opening import opened
+    from .screen import show_json, show_table
+
+    async with opened(db) as runtime:
+        outcomes = await runtime.runs.cancel_many(run_ids, reason)
+    if as_json:
+        show_json(outcomes)
+    else:
+        words = {"not_found": "not found", "finished": "had ended"}
+        show_table(("run", "outcome"), [(id, words.get(one, one)) for id, one in outcomes.items()], empty="no run")
+    return 0 if set(outcomes.values()) <= {"cancelled"} else 1
+
+
+def pause(run_id: RunId, reason: Reason = None, db: Database = None, as_json: AsJson = False) -> None:
+    """Start nothing more of a run.
+
+    What it does now is finished and recorded."""
+    from wrkflw.runs import check_reason
+    from wrkflw.world.events import RunPaused
+
+    from .opening import perform
+
+    check_reason(reason)
+    perform(_after(run_id, lambda rt, id: rt.runs.record(id, RunPaused(reason=reason)), db, as_json=as_json))
+
+
+def unpause(run_id: RunId, db: Database = None, as_json: AsJson = False) -> None:
+    """Let a paused run go on.
+
+    A worker takes it."""
+    from wrkflw.world.events import RunResumed
+
+    from .opening import perform
+
+    perform(_after(run_id, lambda rt, id: rt.runs.record(id, RunResumed()), db, as_json=as_json))
+
+
+def delete(run_id: RunId, db: Database = None) -> None:
+    """Remove a run that has ended, and its log with it."""
+    from .opening import perform
+
+    perform(_delete(run_id, db))
+
+
+async def _delete(run_id: str, db: str | None) -> None:
+    from .opening import opened
+    from .screen import say
+
+    async with opened(db) as runtime:
+        await runtime.runs.delete(run_id)
+    say(f"run {run_id} is gone")
+
+
+async def _after(run_id: str, act: Act, db: str | None, *, as_json: bool) -> None:
+    """Do it, and print how the run stands then."""
+    from .opening import opened
+    from .screen import facts_of, show_json, show_table
+
+    async with opened(db) as runtime:
+        await act(runtime, run_id)
+        run = await runtime.runs.get(run_id)
+    if as_json:
+        return show_json(facts_of(run))
+    show_table(("run", "workflow", "status"), [(run.run_id, run.workflow_id, run.waiting_for or run.status)], empty="")
+    return None
+
+
+# --- what takes the code of the workflow, for the types of what is handed in -------------------------------------
+
+
+def resume(
+    run_id: RunId,
+    step: Annotated[
+        str | None, typer.Argument(help="The suspended step, or the key of its call.", show_default=False)
+    ] = None,
+    answer: Answer = None,
+    code: Code = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a suspended step.
+
+    The run goes on here, as far as it goes.  Without STEP, let a paused run go on."""
+    from .opening import perform
+
+    if step is None:
+        unpause(run_id, db, as_json)
+    else:
+        perform(_resume(run_id, step, answer or [], code, db, as_json=as_json))
+
+
+async def _resume(
+    run_id: str, at: str, given: list[str], code: list[str] | None, db: str | None, *, as_json: bool
+) -> int:
+    from wrkflw.errors import NotSuspendedError
+    from wrkflw.schemas import schema_of
+    from wrkflw.server.mentions import step_at
+
+    from .inputs import value_of
+
+    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+        step = step_at(definition, at)
+        if step.kind == "workflow" or step.body.context != "suspend":
+            raise NotSuspendedError(run_id, at, ())
+        data = value_of(given, schema_of(step.body.resume), f"answer to step {step.id!r}")
+        return await run.resume(step, data, at=None if at == step.id else at)
+
+    return await _on_handle(run_id, act, code, db, as_json=as_json)
+
+
+def send(
+    run_id: RunId,
+    event: Annotated[str, typer.Argument(help="The name of the event.", show_default=False)],
+    payload: Answer = None,
+    dedupe_id: Annotated[
+        str | None, typer.Option(help="Sent again with it, it is taken once.", show_default=False)
+    ] = None,
+    code: Code = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send an event to a run.
+
+    Before, during or after its wait for it; the run goes on here, as far as it goes."""
+    from .opening import perform
+
+    perform(_send(run_id, event, payload or [], dedupe_id, code, db, as_json=as_json))
+
+
+async def _send(
+    run_id: str,
+    name: str,
+    given: list[str],
+    dedupe_id: str | None,
+    code: list[str] | None,
+    db: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    from wrkflw.schemas import schema_of
+    from wrkflw.server.mentions import event_of
+
+    from .inputs import value_of
+
+    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+        event = event_of(definition, name, {})
+        return await run.send_event(
+            event, value_of(given, schema_of(event.schema), f"payload of event {name!r}"), dedupe_id=dedupe_id
+        )
+
+    return await _on_handle(run_id, act, code, db, as_json=as_json)
+
+
+def wake(
+    run_id: RunId,
+    key: Annotated[str | None, typer.Argument(help="Of one sleep; else all that are open.", show_default=False)] = None,
+    code: Code = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """End sleeps of a run early.
+
+    It goes on here, as far as it goes."""
+    from .opening import perform
+
+    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+        await run.wake(key)
+        return await _goes_on(runtime, run, definition)
+
+    perform(_on_handle(run_id, act, code, db, as_json=as_json))
+
+
+async def _goes_on(runtime: Any, run: Any, definition: Any) -> Any:
+    """How the run stands once it has ended or parked."""
+    from datetime import timedelta
+
+    from wrkflw.lookout import Lookout
+
+    return (await Lookout(runtime, definition, run.run_id, timedelta(seconds=30)).watch()).result
+
+
+def fork(
+    run_id: RunId,
+    at: Annotated[
+        str | None,
+        typer.Option(help="The step, or the key of a call, from where it runs again.", show_default=False),
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP=JSON", help="In place of what a step before gave.", show_default=False),
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="JSON|@FILE", help="Another input.", show_default=False)
+    ] = None,
+    state: Annotated[str | None, typer.Option(metavar="JSON|@FILE", help="Another state.", show_default=False)] = None,
+    code: Code = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a new run from the middle of another.
+
+    It takes over what that one recorded before a step; without --at, before it failed."""
+    from .inputs import pairs_of
+    from .opening import perform
+
+    perform(_fork(run_id, at, pairs_of(output, "--output"), given, state, code, db, as_json=as_json))
+
+
+async def _fork(
+    run_id: str,
+    at: str | None,
+    outputs: dict[str, str],
+    given: str | None,
+    state: str | None,
+    code: list[str] | None,
+    db: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    from wrkflw.schemas import schema_of
+    from wrkflw.server.mentions import step_at
+
+    from .inputs import tree_of
+
+    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+        step = None if at is None else step_at(definition, at)
+        draft = run.fork(step, key=None if step is None or at == step.id else at)
+        for id, text in outputs.items():
+            before = step_at(definition, id)
+            schema = schema_of(before.stored_output_schema)
+            draft = draft.with_output(before, schema.load_tree(tree_of(text), f"output of step {id!r}"))
+        if given is not None:
+            draft = draft.with_input(definition.input_schema.load_tree(tree_of(given), "input of the fork"))
+        if state is not None:
+            tree, schema = tree_of(state), definition.state_schema
+            draft = draft.with_state(tree if schema is None else schema.load_tree(tree, "state of the fork"))
+        return await draft.start()
+
+    return await _on_handle(run_id, act, code, db, as_json=as_json)
+
+
+async def _on_handle(
+    run_id: str,
+    act: Callable[[Any, Any, Any], Awaitable[Any]],
+    code: list[str] | None,
+    db: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Do it by the handle of the run, drive the run from there, and print what it came to."""
+    from .failures import MisuseError
+    from .opening import opened
+    from .outcomes import tell
+    from .targets import workflows_of
+
+    workflows = workflows_of(code)
+    async with opened(db, workflows) as runtime:
+        workflow_id = (await runtime.runs.get(run_id)).workflow_id
+        workflow = next((one for one in workflows if one.id == workflow_id), None)
+        if workflow is None:
+            raise MisuseError(
+                f"run {run_id} is of workflow {workflow_id!r}, which is not named here; give its --target"
+            )
+        run = await workflow.get_run(run_id)
+        result = await act(runtime, run, runtime.definitions[workflow_id])
+        return tell(result, as_json=as_json)

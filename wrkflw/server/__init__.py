@@ -1,0 +1,46 @@
+"""Runs over HTTP: ``wrkflw.server.app(rt)`` is an ASGI application, ``serve(rt)`` a server of it.
+
+Every workflow of the runtime is an operation of its own in the OpenAPI document; all that a :class:`~wrkflw.Run` can do
+has a route; what is refused is ``application/problem+json`` (RFC 9457).  Needs the extra: ``wrkflw[server]``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if find_spec("fastapi") is None:
+    raise ImportError('wrkflw.server needs FastAPI; pip install "wrkflw[server]"')
+
+if TYPE_CHECKING:
+    from .application import app
+    from .asgi import AsgiApp
+    from .lifespans import lifespan
+    from .limits import ServerLimits
+    from .serving import ExposedServerError, serve
+    from .tokens import Permission, Token, TokenFile
+
+__all__ = [
+    "AsgiApp",
+    "ExposedServerError",
+    "Permission",
+    "ServerLimits",
+    "Token",
+    "TokenFile",
+    "app",
+    "lifespan",
+    "serve",
+]
+
+_MODULES = {
+    "AsgiApp": "asgi", "ExposedServerError": "serving", "Permission": "tokens", "ServerLimits": "limits",
+    "Token": "tokens", "TokenFile": "tokens", "app": "application", "lifespan": "lifespans", "serve": "serving",
+}  # fmt: skip
+"""Where each is: FastAPI and uvicorn are loaded by who serves, not by who asks for the JSON of a run."""
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,176 @@
+"""The application: the routes, and what every request passes on its way to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wrkflw.errors import WrkflwError
+from wrkflw.events import Event
+from wrkflw.runtime import Runtime
+from wrkflw.triggers.endpoints import check_path
+
+from .answers import json_of
+from .asgi import AsgiApp, Message, Receive, Scope, Send, mounted_at
+from .contract import document_of
+from .endpoint_routes import endpoint_routes
+from .gate import LOOPBACK_HOSTS, Gate
+from .health_routes import HealthRoutes
+from .inbox_routes import InboxRoutes
+from .lifespans import lifespan
+from .limits import ServerLimits
+from .metrics import Metrics
+from .problems import MEDIA_TYPE, Problem, Refusal, problem_of
+from .routes import Answer, Group, Routes, json_answer
+from .run_routes import RunRoutes
+from .service import Service
+from .short_routes import ShortRoutes
+from .stream_routes import StreamRoutes
+from .tokens import Keyring, Token
+from .workflow_routes import WorkflowRoutes
+
+
+def app(
+    rt: Runtime,
+    *,
+    tokens: Sequence[Token] = (),
+    hosts: Collection[str] = (),
+    origins: Collection[str] = (),
+    events: Sequence[Event[Any]] = (),
+    limits: ServerLimits | None = None,
+    mounts: Mapping[str, AsgiApp] | None = None,
+    trust_callers: bool = False,
+) -> AsgiApp:
+    """An ASGI application over the runs of ``rt``, to be served or mounted.
+
+    Served by itself it opens the runtime and closes it; where it is mounted, :func:`lifespan` does.
+
+    Args:
+        rt: with the workflows that are to be seen; their endpoints (:func:`wrkflw.triggers.http`) are served too.
+        tokens: who may call.  Without any, only this machine may.
+        hosts: names of the server, besides those of the loopback; ``"*"`` for any, where something before it checks.
+        origins: other sites whose pages may write, ``"https://app.example.org"``.
+        events: those that a workflow written as code waits for, where its function does not name them itself.
+        limits: of requests.
+        mounts: applications by their paths, as ``{"/mail": MailHook(...)}``.  They look themselves at who calls them,
+            and at how much they are sent.
+        trust_callers: let everybody in, because the application that this one is mounted in has looked at them.
+
+    Raises:
+        DefinitionError: two workflows have the same endpoint, or what is mounted stands before a route.
+    """
+    return Application(
+        rt,
+        tokens=tokens,
+        hosts=hosts,
+        origins=origins,
+        events=events,
+        limits=limits or ServerLimits(),
+        mounts=mounts or {},
+        trust_callers=trust_callers,
+    )
+
+
+class Application:
+    """What :func:`app` gives; :func:`serve` tells it when it ends."""
+
+    def __init__(
+        self,
+        rt: Runtime,
+        *,
+        tokens: Sequence[Token],
+        hosts: Collection[str],
+        origins: Collection[str],
+        events: Sequence[Event[Any]],
+        limits: ServerLimits,
+        mounts: Mapping[str, AsgiApp],
+        trust_callers: bool,
+    ) -> None:
+        declared = {event.name: event for event in events}
+        self.service = Service(rt, Keyring(tokens), trust_callers, limits, Metrics(), declared)
+        self.api = FastAPI(
+            lifespan=lifespan(rt), openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        )
+        self.routes = Routes(self.api, self.service)
+        self._contract: tuple[list[str], bytes] | None = None
+        self._mounts = mounts
+        self._add_routes()
+        for path in mounts:
+            check_path(path, f"what is mounted at {path!r}")
+        for kind in (WrkflwError, Refusal, RequestValidationError, HTTPException, Exception):
+            self.api.add_exception_handler(kind, self._refuse)
+        self._gate = Gate(self._inside, {*LOOPBACK_HOSTS, *hosts}, origins, limits, mounts)
+        rt.world.subscribe(self.service.metrics.heard)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._gate(scope, receive, send)
+        status, begun = 500, time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._gate(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self.service.metrics.answered(method, route, status, time.perf_counter() - begun)
+
+    async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = mounted_at(scope, self._mounts) if scope["type"] == "http" else None
+        if path is None:
+            return await self.api(scope, receive, send)
+        within = {**scope, "root_path": scope.get("root_path", "") + path}
+        return await self._mounts[path](within, receive, send)
+
+    def _add_routes(self) -> None:
+        service, inbox = self.service, InboxRoutes(self.service)
+        groups: list[Group] = [
+            WorkflowRoutes(service),
+            RunRoutes(service),
+            inbox,
+            StreamRoutes(service),
+            HealthRoutes(service),
+            ShortRoutes(service, inbox),
+            *endpoint_routes(service),
+        ]
+        for group in groups:
+            group.add_to(self.routes)
+        self.routes.add("read", "GET /openapi.json", self.get_contract, Answer(200, "this document"))
+
+    async def get_contract(self) -> Response:
+        """The OpenAPI document of this server."""
+        known = list(self.service.rt.definitions)
+        if self._contract is None or self._contract[0] != known:  # a workflow may come along later
+            self._contract = known, json_of(document_of(self.api, self.service))
+        return json_answer(self._contract[1])
+
+    async def _refuse(self, _: Request, error: Exception) -> Response:
+        problem = _problem(error) or problem_of(error, self.service.rt.clock.now())
+        return Response(problem.body, problem.status, problem.headers, MEDIA_TYPE)
+
+
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+def _problem(error: Exception) -> Problem | None:
+    """Of what the framework refuses."""
+    match error:
+        case RequestValidationError():
+            found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+            return Problem(422, f"the request does not fit: {found[0]}", problems=found)
+        case HTTPException():
+            return Problem(error.status_code, str(error.detail), headers=error.headers or {})
+        case _:
+            return None

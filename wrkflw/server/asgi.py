@@ -1,0 +1,27 @@
+"""The types of ASGI: what a server calls, and what it is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, TypeAlias
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """By their names in small letters; of a name that comes twice, all, with commas between."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def mounted_at(scope: Scope, paths: Iterable[str]) -> str | None:
+    """The one of ``paths`` that a request leads to, or beneath."""
+    inside: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return next((path for path in paths if f"{inside}/".startswith(f"{path}/")), None)

@@ -1,0 +1,93 @@
+"""Bodies of requests: JSON, and nothing that two readers could read differently."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn, cast
+
+from starlette.requests import ClientDisconnect, Request
+
+from wrkflw.clock import Clock, within
+
+from .limits import ServerLimits
+from .problems import Refusal
+
+_DEPTH = 200
+
+
+async def read_body(request: Request, limits: ServerLimits, clock: Clock) -> bytes:
+    """The body.  Raises Refusal when it is too large, or does not come in time."""
+    body = bytearray()
+    try:
+        async with within(clock, limits.body_time):
+            async for part in request.stream():
+                body += part
+                if len(body) > limits.body_bytes:
+                    raise Refusal(413, f"a body has at most {limits.body_bytes:,} bytes")
+    except TimeoutError:
+        raise Refusal(408, "the body did not come in time", {"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise Refusal(400, "the body ended before its end") from None
+    return bytes(body)
+
+
+async def read_json(request: Request, limits: ServerLimits, clock: Clock) -> bytes:
+    """The body, which is one JSON value, or nothing at all.  Raises Refusal."""
+    body = await read_body(request, limits, clock)
+    if not body:
+        return b""
+    check_content_type(request.headers.get("content-type"))
+    check_json(body)
+    return body
+
+
+def check_content_type(content_type: str | None) -> None:
+    """Raises Refusal when it is not JSON in UTF-8."""
+    media, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
+    charsets = [part.removeprefix("charset=").strip('"') for part in parameters if part.startswith("charset=")]
+    if media != "application/json" or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+        raise Refusal(415, f"a body is application/json, not {(content_type or 'of no type')[:80]!r}")
+
+
+def check_json(body: bytes) -> object:
+    """What the body says.  Raises Refusal when that is not JSON, or says a thing twice."""
+    try:
+        text = body.decode("utf-8")
+        value: object = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        if body.count(b"[") + body.count(b"{") > _DEPTH:
+            _check_depth(value)
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise Refusal(400, f"the body is not JSON: {reason[:200]}") from None
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:80]!r} is there twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_depth(value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(_DEPTH):
+        level = [child for one in level for child in _children(one)]
+    if level:
+        raise RecursionError
+
+
+def _children(value: object) -> Iterator[object]:
+    """Those that may have children of their own."""
+    if isinstance(value, dict | list):
+        some = cast("dict[str, object] | list[object]", value)
+        yield from (one for one in (some.values() if isinstance(some, dict) else some) if isinstance(one, dict | list))

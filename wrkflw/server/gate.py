@@ -1,0 +1,94 @@
+"""What every request passes first: whose host it asks for, where it comes from, how large it says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from .asgi import AsgiApp, Receive, Scope, Send, headers_of, mounted_at
+from .limits import ServerLimits
+from .problems import MEDIA_TYPE, Problem, Refusal
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+"""As requests ask for them."""
+_SAFE = frozenset({"GET", "HEAD"})
+
+
+class Gate:
+    """Before the application.
+
+    A browser that was led here by a name that is not ours (DNS rebinding), or that another site has send something
+    (CSRF), is turned away: ``hosts`` are the names that requests may ask for, ``"*"`` any, and ``origins`` those that
+    may write besides the server's own.  What is sent to ``mounts`` may be larger.
+    """
+
+    def __init__(
+        self,
+        inner: AsgiApp,
+        hosts: Collection[str],
+        origins: Collection[str],
+        limits: ServerLimits,
+        mounts: Collection[str],
+    ) -> None:
+        self._inner = inner
+        self._hosts = frozenset(name.lower() for name in hosts)
+        self._origins = frozenset(origins)
+        self._limits = limits
+        self._mounts = mounts
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self._inner(scope, receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1008})
+        try:
+            self._check(scope)
+        except Refusal as refused:
+            return await refuse(send, refused.problem)
+        self._open += 1
+        try:
+            await self._inner(scope, receive, send)
+        finally:
+            self._open -= 1
+
+    def _check(self, scope: Scope) -> None:
+        """Raises Refusal."""
+        if self._open >= self._limits.requests:
+            raise Refusal(429, "too many requests at a time; send it again", {"Retry-After": "1"})
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._limits.header_bytes:
+            raise Refusal(431, f"headers have at most {self._limits.header_bytes:,} bytes")
+        headers = headers_of(scope)
+        host = headers.get("host", "")
+        if "*" not in self._hosts and _name_of(host) not in self._hosts:
+            raise Refusal(400, f"this server is not {host[:80]!r}; name it in hosts=")
+        if scope["method"] not in _SAFE:
+            self._check_origin(scope, headers, host)
+        announced = headers.get("content-length", "0")
+        if not (announced.isascii() and announced.isdecimal()):
+            raise Refusal(400, "Content-Length is not a number")
+        if int(announced) > self._limits.body_bytes and mounted_at(scope, self._mounts) is None:
+            raise Refusal(413, f"a body has at most {self._limits.body_bytes:,} bytes")
+
+    def _check_origin(self, scope: Scope, headers: dict[str, str], host: str) -> None:
+        origin = headers.get("origin")
+        if origin is None:
+            if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+                return
+        elif origin in self._origins or (urlsplit(origin).netloc.lower() == host.lower() and host):
+            return
+        raise Refusal(403, f"requests from {(origin or 'another site')[:80]!r} may not write here; name it in origins=")
+
+
+async def refuse(send: Send, problem: Problem) -> None:
+    """Answer with a problem."""
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(problem.body)), **problem.headers}
+    pairs = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": problem.body})
+
+
+def _name_of(host: str) -> str:
+    """``Localhost:8000`` is ``localhost``, and ``[::1]:8000`` is ``[::1]``."""
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdecimal() and not name.endswith(":") else host.lower()

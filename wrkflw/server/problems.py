@@ -1,0 +1,103 @@
+"""What is refused, as ``application/problem+json`` (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from math import ceil
+
+from pydantic_core import to_json
+
+from wrkflw import errors
+from wrkflw.world.errors import ThrottleError, TooEarlyError, WorldError
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = logging.getLogger("wrkflw")
+
+_STATUSES: Mapping[type[Exception], int] = {
+    errors.InvalidValueError: 422,
+    errors.LimitError: 422,
+    errors.DefinitionError: 422,
+    errors.RunConflictError: 422,
+    errors.RunNotFoundError: 404,
+    errors.UnknownEventError: 404,
+    errors.UnknownStepError: 404,
+    errors.StepNotRunError: 404,
+    errors.RunExistsError: 409,
+    errors.RunFinishedError: 409,
+    errors.NotSuspendedError: 409,
+    errors.AlreadyResumedError: 409,
+    errors.AmbiguousResumeError: 409,
+    errors.NondeterminismError: 409,
+    errors.DefinitionChangedError: 409,
+    errors.StoreError: 503,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request was refused."""
+
+    status: int
+    detail: str
+    error: str = ""
+    """The class of the error, where there is one."""
+    problems: Sequence[str] = ()
+    """What is wrong with a value, one line each."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def body(self) -> bytes:
+        title = HTTPStatus(self.status).phrase
+        said: dict[str, object] = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        if self.error:
+            said["error"] = self.error
+        if self.problems:
+            said["problems"] = list(self.problems)
+        return to_json(said)
+
+
+class Refusal(Exception):
+    """The request ends here."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.problem = Problem(status, detail, headers=headers or {})
+
+
+def problem_of(error: Exception, now: datetime) -> Problem:
+    """What an error is over HTTP.  One that nobody expects is logged, and told without its words."""
+    if isinstance(error, Refusal):
+        return error.problem
+    status = _status_of(error)
+    if status is None:
+        _log.error("a request failed: %s", error, exc_info=error)
+        return Problem(500, "the server failed; its log says why")
+    if status == 503:  # a store's own words may tell of paths
+        _log.warning("a request could not be recorded: %s", error)
+        detail = "storage could not take it; send it again, with the same Idempotency-Key"
+        return Problem(503, detail, type(error).__name__, headers=_retry_after(error, now) or {"Retry-After": "1"})
+    found = error.problems if isinstance(error, errors.InvalidValueError) else ()
+    return Problem(status, str(error), type(error).__name__, found, _retry_after(error, now))
+
+
+def _status_of(error: Exception) -> int | None:
+    for kind, status in _STATUSES.items():
+        if isinstance(error, kind):
+            return status
+    return error.status if isinstance(error, WorldError) else None
+
+
+def _retry_after(error: Exception, now: datetime) -> dict[str, str]:
+    match error:
+        case ThrottleError():
+            seconds = error.retry_after.total_seconds()
+        case TooEarlyError():
+            seconds = (error.retry_after.astimezone(UTC) - now).total_seconds()
+        case _:
+            return {}
+    return {"Retry-After": str(max(1, ceil(seconds)))}

@@ -1,0 +1,101 @@
+"""The table of routes: each with the permission it needs, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from fastapi import Depends, FastAPI
+from starlette.responses import Response
+
+from .problems import MEDIA_TYPE
+from .service import Service
+from .tokens import Permission
+
+Endpoint: TypeAlias = Callable[..., Coroutine[Any, Any, Response]]
+Access: TypeAlias = Permission | Literal["open", "signed", "token in path"]
+"""What lets a request in: a permission; or nothing, what it is signed with, the token that it is addressed to."""
+JSON = "application/json"
+PROBLEM = "Problem"
+_REFUSED: dict[str, Any] = {
+    "description": "refused",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{PROBLEM}"}}},
+}
+
+
+class Answer(NamedTuple):
+    """What a route answers when it does what it was asked."""
+
+    status: int
+    meaning: str
+    model: Any = None
+    media: str = JSON
+
+
+class Routes:
+    """Adds routes to an application.  There is no other way in, so none can do without saying who may come."""
+
+    def __init__(self, api: FastAPI, service: Service) -> None:
+        self._api = api
+        self._service = service
+        self.access: dict[tuple[str, str], Access] = {}
+        """By method and path."""
+
+    def add(
+        self,
+        access: Access,
+        request: str,
+        endpoint: Endpoint,
+        *answers: Answer,
+        body: Mapping[str, Any] | None = None,
+        body_required: bool = True,
+        name: str | None = None,
+        documented: bool = True,
+    ) -> None:
+        """``request`` is method and path; ``body`` the JSON schema of what it takes.
+
+        ``name`` is that of the operation in the document, if not the endpoint's.
+        """
+        method, path = request.split(" ")
+        self.access[method, path] = access
+        told: dict[str, Any] = {"x-access": access}
+        keyed = access in ("read", "start", "resume", "admin")
+        if keyed and self._service.keyring:
+            told["security"] = [{"bearer": []}]
+        if body is not None:
+            told["requestBody"] = {"required": body_required, "content": {JSON: {"schema": dict(body)}}}
+        responses: dict[int | str, dict[str, Any]] = {one.status: _response(one) for one in answers}
+        responses["default"] = _REFUSED
+        self._api.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            dependencies=[Depends(self._service.needs(access))] if keyed else [],  # type: ignore[arg-type]
+            status_code=answers[0].status,
+            response_class=Response,
+            responses=responses,
+            operation_id=name or getattr(endpoint, "__name__", path),
+            openapi_extra=told,
+            include_in_schema=documented,
+        )
+
+
+class Group(Protocol):
+    """Routes that belong together."""
+
+    def add_to(self, routes: Routes) -> None: ...
+
+
+def json_answer(content: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON, which nobody is to keep: what it tells moves on."""
+    return Response(content, status, {"Cache-Control": "no-store", **(headers or {})}, JSON)
+
+
+def _response(answer: Answer) -> dict[str, Any]:
+    if answer.model is None:
+        content: dict[str, Any] = {answer.media: {}} if answer.media else {}
+        if answer.status >= HTTPStatus.BAD_REQUEST:  # beside a refusal in words of its own, there are ours
+            content |= _REFUSED["content"]
+        return {"description": answer.meaning, "content": content}
+    return {"description": answer.meaning, "model": answer.model}

@@ -1,0 +1,104 @@
+"""What the routes share: the runtime they speak of, who may call them, and what they count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, cast
+
+from starlette.requests import Request
+
+from wrkflw.engine.definition import Definition
+from wrkflw.events import Event
+from wrkflw.run import Run
+from wrkflw.runtime import Runtime
+from wrkflw.workflows import Workflow
+
+from .bodies import read_json
+from .limits import ServerLimits
+from .metrics import Metrics
+from .problems import Refusal
+from .tokens import Keyring, Permission
+
+AnyRun = Run[Any, Any, Any]
+
+
+@dataclass(eq=False)
+class Service:
+    rt: Runtime
+    keyring: Keyring
+    trust_callers: bool
+    limits: ServerLimits
+    metrics: Metrics
+    events: Mapping[str, Event[Any]] = field(default_factory=dict[str, Event[Any]])
+    """Those that only the code of a workflow knows."""
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """That the server ends, and what is open without an end with it."""
+
+    # --- who may call ------------------------------------------------------------------------------
+
+    def needs(self, permission: Permission) -> Callable[[Request], Awaitable[None]]:
+        """For a route: a caller without the permission is refused, before anything else is looked at."""
+
+        async def check(request: Request) -> None:
+            self.check_open()
+            if not self.may(request, permission):
+                raise Refusal(403, f"this token does not permit {permission!r}")
+
+        return check
+
+    def may(self, request: Request, permission: Permission) -> bool:
+        """Raises Refusal when nobody knows the caller."""
+        if self.trust_callers:
+            return True
+        if not self.keyring:
+            if request.client is None or _is_loopback(request.client.host):
+                return True
+            raise Refusal(403, "this server has no tokens, so it answers its own machine only; give it tokens=")
+        token = self.keyring.find(request.headers.get("authorization"))
+        if token is None:
+            raise Refusal(401, "send a token, as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"})
+        return token.allows(permission)
+
+    def knows(self, request: Request, permission: Permission) -> bool:
+        """The same, of a caller who may be nobody."""
+        try:
+            return self.may(request, permission)
+        except Refusal:
+            return False
+
+    def check_open(self) -> None:
+        """Raises Refusal while there is no runtime to ask."""
+        if not self.rt.is_open or self.rt.driver.leaving:
+            raise Refusal(503, "the runtime is not open; mount the application with lifespan(rt)", {"Retry-After": "1"})
+
+    async def read(self, request: Request, *, empty: bytes = b"null") -> bytes:
+        """The body of the request, JSON; ``empty`` where there is none."""
+        return await read_json(request, self.limits, self.rt.clock) or empty
+
+    # --- what they speak of ------------------------------------------------------------------------
+
+    def definition(self, workflow_id: str) -> Definition:
+        """Raises Refusal when there is no such workflow here."""
+        found = self.rt.definitions.get(workflow_id)
+        if found is None:
+            raise Refusal(404, f"there is no workflow {workflow_id[:128]!r} here")
+        return found
+
+    async def definition_of(self, run_id: str) -> Definition:
+        """The workflow of a run.  Raises RunNotFoundError, and Refusal when the workflow is not known here."""
+        return self.definition((await self.rt.runs.located(run_id)).workflow_name)
+
+    @staticmethod
+    def workflow_of(definition: Definition) -> Workflow[Any, Any, Any]:
+        """The workflow as its author made it."""
+        return cast("Workflow[Any, Any, Any]", definition.workflow)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

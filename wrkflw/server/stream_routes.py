@@ -1,0 +1,90 @@
+"""Watching a run: its events and chunks as server-sent events, and the bytes of one stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Literal
+
+from fastapi import Query
+from starlette.responses import Response, StreamingResponse
+
+from wrkflw.errors import InvalidValueError
+from wrkflw.streams import Place, bytes_of, stream_of
+
+from .answers import item_of_stream, json_of
+from .live import SILENT, live
+from .parameters import LastEventId, Name, RunId
+from .problems import Refusal
+from .routes import Answer, Routes
+from .service import Service
+
+_SSE = "text/event-stream"
+_BYTES = "application/octet-stream"
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class StreamRoutes:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def add_to(self, routes: Routes) -> None:
+        one = "/api/runs/{run_id}"
+        live = Answer(200, "live, until the run has ended", media=_SSE)
+        routes.add("read", f"GET {one}/stream", self.stream_run, live)
+        chunks = Answer(200, "the chunks, one behind the other", media=_BYTES)
+        routes.add("read", f"GET {one}/streams/{{name}}", self.read_stream, chunks)
+
+    async def stream_run(
+        self,
+        run_id: RunId,
+        after: Annotated[str | None, Query(max_length=64)] = None,
+        until: Literal["finished", "parked"] = "finished",
+        last_event_id: LastEventId = None,
+    ) -> Response:
+        """Events and chunks of a run in one order, live.
+
+        The id of each is its cursor: who comes again with it, as `Last-Event-ID` or `after`, goes on behind it.
+        """
+        place = Place.of(last_event_id or after)
+        run = await self._service.rt.runs.entity(run_id)
+        if place.slot > run.last_slot:
+            problem = f"is no cursor of run {run_id!r}"
+            raise InvalidValueError.because(f"{place.cursor!r}", problem, cure="pass the cursor of one of its items")
+        return self._open(self._frames(run_id, place, until), _SSE)
+
+    async def read_stream(
+        self, run_id: RunId, name: Name, start_index: Annotated[int, Query(ge=-(2**31), lt=2**31)] = 0
+    ) -> Response:
+        """The chunks of one stream of a run, from an index on, until it is closed or the run has ended."""
+        await self._service.rt.runs.located(run_id)
+        return self._open(self._chunks(run_id, name, start_index), _BYTES)
+
+    def _open(self, content: AsyncGenerator[bytes], media: str) -> Response:
+        """Raises Refusal when too many are open."""
+        if self._service.metrics.streams >= self._service.limits.streams:
+            raise Refusal(429, "too many streams are open; come again", {"Retry-After": "5"})
+        return StreamingResponse(self._counted(content), headers=_HEADERS, media_type=media)
+
+    async def _counted(self, content: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        self._service.metrics.streams += 1
+        try:
+            async for part in content:
+                yield part
+        finally:
+            self._service.metrics.streams -= 1
+            await content.aclose()
+
+    async def _frames(self, run_id: str, place: Place, until: Literal["finished", "parked"]) -> AsyncGenerator[bytes]:
+        items = stream_of(self._service.rt, run_id, place, until)
+        async for item in live(items, self._service.ending, self._service.rt.clock):
+            if item is SILENT:
+                yield b": keep-alive\n\n"
+            else:
+                said = item.cursor.encode(), item.kind.encode(), json_of(item_of_stream(item))
+                yield b"id: %b\nevent: %b\ndata: %b\n\n" % said
+
+    async def _chunks(self, run_id: str, name: str, start_index: int) -> AsyncGenerator[bytes]:
+        chunks = bytes_of(self._service.rt, run_id, name, start_index)
+        async for chunk in live(chunks, self._service.ending, self._service.rt.clock):
+            if chunk is not SILENT:
+                yield chunk

@@ -1,0 +1,127 @@
+"""Bearer tokens: who may call, and what.  Kept are their digests only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self, TypeAlias, cast, get_args
+
+from wrkflw.errors import InvalidValueError
+
+Permission: TypeAlias = Literal["read", "start", "resume", "admin"]
+"""``read`` looks at workflows and runs; ``start`` starts and forks runs; ``resume`` answers, sends events and wakes;
+``admin`` cancels, pauses and deletes, and may do the rest as well."""
+PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
+
+_PREFIX = "wrkflw_"
+_LENGTH = 32
+"""Bytes of chance in a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as it is kept: what it may do, and the SHA-256 of its text, never the text."""
+
+    name: str
+    digest: str
+    permissions: frozenset[Permission]
+
+    @classmethod
+    def new(cls, name: str, permissions: Iterable[Permission] = ("admin",)) -> tuple[str, Self]:
+        """The text of a new token, to be shown once, and the token.
+
+        Raises InvalidValueError when a permission is none.
+        """
+        text = _PREFIX + secrets.token_urlsafe(_LENGTH)
+        return text, cls.of(name, text, permissions)
+
+    @classmethod
+    def of(cls, name: str, text: str, permissions: Iterable[Permission] = ("admin",)) -> Self:
+        """The token whose text is known, from a secret store for instance.  Raises InvalidValueError."""
+        if len(text) < _LENGTH:
+            problem = f"has {len(text)} characters, which can be guessed"
+            raise InvalidValueError.because(f"token {name!r}", problem, cure="make one with Token.new()")
+        return cls(name, _digest(text), _checked(name, permissions))
+
+    def allows(self, permission: Permission) -> bool:
+        return permission in self.permissions or "admin" in self.permissions
+
+
+class TokenFile:
+    """Tokens in a file of JSON, which only its owner can read (mode 0600)."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+
+    def load(self) -> list[Token]:
+        """The tokens; none where there is no file.  Raises InvalidValueError for a file that holds something else."""
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            return [Token(one["name"], one["digest"], _checked(one["name"], one["permissions"])) for one in kept]
+        except FileNotFoundError:
+            return []
+        except (ValueError, LookupError, TypeError) as error:
+            cure = "remove it, and make the tokens anew"
+            raise InvalidValueError.because(f"token file {str(self._path)!r}", "cannot be read", cure=cure) from error
+
+    def add(self, name: str, permissions: Iterable[Permission] = ("admin",)) -> str:
+        """Make a token and keep its digest; the text of the token, which nobody can look up again.
+
+        Raises InvalidValueError when there is a token of this name, or a permission is none.
+        """
+        known = self.load()
+        if any(token.name == name for token in known):
+            raise InvalidValueError.because(f"token {name!r}", "is there already", cure="remove it first")
+        text, token = Token.new(name, permissions)
+        self._save([*known, token])
+        return text
+
+    def remove(self, name: str) -> bool:
+        """Whether there was one."""
+        known = self.load()
+        kept = [token for token in known if token.name != name]
+        self._save(kept)
+        return len(kept) < len(known)
+
+    def _save(self, tokens: Sequence[Token]) -> None:
+        """All or nothing: beside the file first, then in its place."""
+        content = [{"name": one.name, "digest": one.digest, "permissions": sorted(one.permissions)} for one in tokens]
+        beside = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+
+
+class Keyring:
+    """The tokens of a server, found by what a request says."""
+
+    def __init__(self, tokens: Iterable[Token]) -> None:
+        self._by_digest = {token.digest: token for token in tokens}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_digest)
+
+    def find(self, authorization: str | None) -> Token | None:
+        """The token in an ``Authorization`` header.  By digest: how long it takes says nothing about any token."""
+        kind, _, text = (authorization or "").partition(" ")
+        return self._by_digest.get(_digest(text.strip())) if kind.lower() == "bearer" else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _checked(name: str, permissions: Iterable[object]) -> frozenset[Permission]:
+    found = frozenset(permissions)
+    for one in found:
+        if one not in PERMISSIONS:
+            known = ", ".join(map(repr, PERMISSIONS))
+            raise InvalidValueError.because(f"permission {one!r} of token {name!r}", "is none", cure=f"take of {known}")
+    return cast("frozenset[Permission]", found)

@@ -1,0 +1,164 @@
+"""What can be said of a database file from outside, by reading it: for ``wrkflw doctor``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import quote
+
+from wrkflw.clock import from_microseconds
+from wrkflw.world.errors import StoreRefusedError
+
+from . import places
+from .bells import is_bell
+from .locks import HAS_FLOCK, flock
+from .sql.schema import REVISIONS, VERSION_TABLE
+
+Verdict: TypeAlias = Literal["ok", "note", "bad"]
+
+_SPARE = 256 * 1024 * 1024
+"""Bytes of free disk below which it is worth saying so."""
+_FIXED = (3, 51, 3)
+_BACKPORTS = ((3, 50, 7), (3, 44, 6))
+_MODE_OF_OTHERS = 0o077
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: ``bad`` is to be mended, ``note`` is worth knowing."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+
+
+def sqlite_finding(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Finding:
+    """Whether the library has the bug by which two checkpoints at one moment may damage a database."""
+    shown = ".".join(map(str, version))
+    if version >= _FIXED or any(version[:2] == one[:2] and version >= one for one in _BACKPORTS):
+        return Finding("sqlite", "ok", shown)
+    cure = "wrkflw writes and checkpoints under one lock, which keeps it away; let nothing else write to the file"
+    return Finding("sqlite", "note", f"{shown} has the WAL-reset bug (fixed in 3.51.3); {cure}")
+
+
+def examine(path: Path) -> list[Finding]:
+    """The file, what holds it, its schema, and who uses it.  Nothing is written."""
+    found = [_place(path), _mode(path), _room(path)]
+    try:
+        with closing(reading(path)) as connection:
+            found += [_schema(connection), _integrity(connection), *_owners(connection, path)]
+    except (sqlite3.Error, UnicodeDecodeError, StoreRefusedError) as error:
+        found.append(Finding("database", "bad", f"{path} cannot be read: {error}"))
+    return found
+
+
+def revision_of(path: Path) -> str | None:
+    """The schema of the database; None where it is none of ours.  Raises StoreRefusedError when it cannot be read."""
+    try:
+        with closing(reading(path)) as connection:
+            return _revision(connection)
+    except sqlite3.Error as error:
+        raise StoreRefusedError(f"{path} cannot be read: {error}; give the file of a wrkflw database") from error
+
+
+def reading(path: Path) -> sqlite3.Connection:
+    """A connection that can do nothing but read.  It takes part in SQLite's own locking, and checkpoints nothing."""
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
+    connection.execute("PRAGMA query_only = 1").close()
+    return connection
+
+
+def _place(path: Path) -> Finding:
+    kind = places.file_system_of(path.resolve().parent)
+    try:
+        places.check(path.resolve())
+    except StoreRefusedError as error:
+        return Finding("file system", "bad", str(error))
+    return Finding("file system", "ok", kind or "unknown: this system does not say")
+
+
+def _mode(path: Path) -> Finding:
+    mode = path.stat().st_mode & 0o777
+    if not os.access(path, os.R_OK | os.W_OK):
+        return Finding("file", "bad", f"{path} cannot be written by this user; give it to them")
+    if mode & _MODE_OF_OTHERS:
+        return Finding("file", "note", f"others can read or write it (mode {mode:o}); chmod 600 {path}")
+    return Finding("file", "ok", f"{path}, {_size(path):,} bytes")
+
+
+def _room(path: Path) -> Finding:
+    free, wal = shutil.disk_usage(path.parent).free, _size(path.with_name(f"{path.name}-wal"))
+    detail = f"{free:,} bytes free; the write-ahead log has {wal:,}"
+    return Finding("disk", "note" if free < _SPARE else "ok", detail)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _revision(connection: sqlite3.Connection) -> str | None:
+    named = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if connection.execute(named, (VERSION_TABLE,)).fetchone() is None:
+        return None
+    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608  # a constant
+    return None if row is None else str(row[0])
+
+
+def _schema(connection: sqlite3.Connection) -> Finding:
+    revision = _revision(connection)
+    if revision is None:
+        return Finding("schema", "bad", "this is no database of wrkflw; give it a file of its own")
+    if revision not in REVISIONS:
+        return Finding("schema", "bad", f"{revision} is of a newer version; upgrade wrkflw")
+    if revision != REVISIONS[-1]:
+        return Finding("schema", "note", f"{revision}; opening brings it to {REVISIONS[-1]}, as wrkflw db upgrade does")
+    return Finding("schema", "ok", revision)
+
+
+def _integrity(connection: sqlite3.Connection) -> Finding:
+    said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    return Finding("pages", "ok", "in order") if said == "ok" else Finding("pages", "bad", f"{said}; restore a backup")
+
+
+def _owners(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+    """Processes that have runs, or had them when they died."""
+    if _revision(connection) is None:
+        return
+    folder = path.with_name(f"{path.name}-owners")
+    rows: list[tuple[str, int]] = connection.execute("SELECT owner, lease_until FROM owners ORDER BY owner").fetchall()
+    if not rows:
+        yield Finding("processes", "ok", "none")
+    for owner, lease_until in rows:
+        left = from_microseconds(lease_until) - datetime.now(UTC)
+        if HAS_FLOCK and not _is_held(folder / owner):
+            yield Finding("processes", "note", f"{owner} has died; others take its runs")
+        elif left.total_seconds() < 0:
+            yield Finding(
+                "processes", "note", f"{owner} has stopped: its lease ran out {-left} ago; others take its runs"
+            )
+        else:
+            yield Finding("processes", "ok", f"{owner} is at work")
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process holds the lock of this file, and so lives."""
+    if is_bell(path.name):
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not flock(descriptor, wait=False)
+    finally:
+        os.close(descriptor)
