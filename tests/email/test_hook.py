@@ -1,0 +1,142 @@
+"""Mail by webhook: in the forms of providers, signed, and answered when it is durable."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import httpx2
+import pytest
+
+from wrkflw.mail import BasicLogin, MailHook, MailLimits, Mailroom, Provider, postmark, raw_mime, sendgrid
+from wrkflw.triggers import StandardWebhooks, Verify
+
+from .desk import letter, mailroom, outputs, triage
+
+TO = "invoices@acme.test"
+LOGIN = ("provider", "secret")
+SIGNING = StandardWebhooks("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+RAW = letter().as_bytes()
+BY_US = {"Content-Type": "message/rfc822", "X-Envelope-To": f"{TO}, other@acme.test"}
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="wrkflw")
+
+
+class Desk:
+    def __init__(self, room: Mailroom, client: httpx2.AsyncClient) -> None:
+        self.room = room
+        self.client = client
+
+    async def runs(self) -> list[str]:
+        return [run.run_id for run in (await self.room.rt.runs.list()).data]
+
+    def signed(self, body: bytes, late: timedelta = timedelta()) -> dict[str, str]:
+        return {**BY_US, **SIGNING.sign("msg_1", self.room.rt.clock.now() - late, body)}
+
+
+@asynccontextmanager
+async def hooked(provider: Provider, verify: Verify, **limits: int) -> AsyncIterator[Desk]:
+    workflow = triage()
+    workflow.on_email("invoices@*")
+    async with mailroom(workflow, limits=MailLimits(**limits)) as room:
+        transport = httpx2.ASGITransport(MailHook(room, provider, verify=verify), raise_app_exceptions=True)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            yield Desk(room, client)
+
+
+# --- forms -------------------------------------------------------------------------------------------
+
+
+async def test_a_signed_mail_starts_a_run_once() -> None:
+    async with hooked(raw_mime, SIGNING) as desk:
+        first = await desk.client.post("/mail", content=RAW, headers=desk.signed(RAW))
+        again = await desk.client.post("/mail", content=RAW, headers=desk.signed(RAW))
+
+        assert (first.status_code, again.status_code) == (200, 200)
+        assert await outputs(desk.room, *await desk.runs()) == ["Hello"]
+
+
+async def test_sendgrid_sends_a_form_with_the_mail_in_it() -> None:
+    async with hooked(sendgrid, BasicLogin(*LOGIN)) as desk:
+        envelope = {"to": [TO], "from": "ada@example.org"}
+        fields = {"email": RAW, "envelope": json.dumps(envelope).encode(), "spam_score": b"0.1"}
+        form = [(name, (None, content)) for name, content in fields.items()]
+        answer = await desk.client.post("/mail", files=form, auth=LOGIN)
+
+        assert answer.status_code == 200
+        assert await outputs(desk.room, *await desk.runs()) == ["Hello"]
+
+
+async def test_postmark_sends_an_object_with_the_mail_in_it() -> None:
+    async with hooked(postmark, BasicLogin(*LOGIN)) as desk:
+        told = {"From": "ada@example.org", "OriginalRecipient": TO, "RawEmail": RAW.decode(), "TextBody": "Yes"}
+        answer = await desk.client.post("/mail", json=told, auth=LOGIN)
+
+        assert answer.status_code == 200
+        assert await outputs(desk.room, *await desk.runs()) == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "content_type", "body"),
+    [
+        (raw_mime, "text/plain", RAW),
+        (sendgrid, "application/json", b"{}"),
+        (sendgrid, "multipart/form-data", b""),
+        (sendgrid, "multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n--x--'),
+        (sendgrid, "multipart/form-data; boundary=x", b"--x\r\n\r\n" * 200),
+        (postmark, "application/json", b'{"TextBody": "Yes"}'),
+        (postmark, "application/json", b"[]"),
+        (postmark, "application/json", b"[" * 100_000),
+        (postmark, "application/json", b"\xff"),
+    ],
+)
+async def test_what_holds_no_mail_is_refused(provider: Provider, content_type: str, body: bytes) -> None:
+    async with hooked(provider, BasicLogin(*LOGIN)) as desk:
+        answer = await desk.client.post("/mail", content=body, headers={"Content-Type": content_type}, auth=LOGIN)
+
+        assert answer.status_code == 422, answer.text
+        assert await desk.runs() == []
+
+
+# --- refusing ----------------------------------------------------------------------------------------
+
+
+async def test_what_is_not_signed_as_it_should_be_is_not_let_in() -> None:
+    async with hooked(raw_mime, SIGNING) as desk:
+        for headers in (
+            BY_US,
+            desk.signed(RAW + b" "),
+            desk.signed(RAW, timedelta(hours=1)),
+            {**desk.signed(RAW), "webhook-signature": "v1,x"},
+        ):
+            assert (await desk.client.post("/mail", content=RAW, headers=headers)).status_code == 401
+        assert await desk.runs() == []
+
+
+async def test_another_login_is_not_let_in() -> None:
+    async with hooked(raw_mime, BasicLogin(*LOGIN)) as desk:
+        for auth in (("provider", "guess"), ("", "")):
+            assert (await desk.client.post("/mail", content=RAW, headers=BY_US, auth=auth)).status_code == 401
+        assert (await desk.client.post("/mail", content=RAW, headers=BY_US)).status_code == 401
+        assert await desk.runs() == []
+
+
+async def test_refusals_tell_whether_to_send_again() -> None:
+    async with hooked(raw_mime, BasicLogin(*LOGIN), size=1_000) as desk:
+
+        async def status(content: bytes, to: str = TO) -> int:
+            headers = {**BY_US, "X-Envelope-To": to}
+            return (await desk.client.post("/mail", content=content, headers=headers, auth=LOGIN)).status_code
+
+        assert await status(RAW, "nobody@acme.test") == 403
+        assert await status(RAW + b"a" * 1_000) == 413
+        assert await status(RAW + b"a" * 10_000) == 413
+        assert (await desk.client.get("/mail", auth=LOGIN)).status_code == 405
+        await desk.room.rt.world.close()
+        assert await status(RAW) == 503

@@ -1,0 +1,134 @@
+"""An address on the web to which a provider sends mail: what it has answered with 200 is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from wrkflw.triggers.endpoints import HttpRequest, Verify
+
+from .errors import HostileMailError, MailTooLargeError, NoRecipientError
+from .mailroom import Mailroom
+from .providers import Incoming, Provider
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+_WRAPPING = 2
+"""How much larger than the mail a request may be that holds it: as text in JSON, lines end in more letters."""
+_SECONDS = 60
+"""In which a request has to come."""
+
+_log = logging.getLogger("wrkflw")
+
+
+class Answer(Exception):  # it is the answer, not an error
+    """How a request is answered."""
+
+    def __init__(self, status: int, told: str) -> None:
+        super().__init__(told)
+        self.status = status
+        self.told = told
+
+
+class MailHook:
+    """An ASGI application that takes mail from a provider, to be served or mounted: ``app.mount("/mail", hook)``.
+
+    It answers 200 once all that a mail leads to is durable; 401 to a request that is not signed as it should be, 403
+    for an address that no workflow has, 413 and 422 for what is too large or no mail, which providers do not send
+    again; and 503, upon which they do, when it could not be recorded.
+
+    Args:
+        room: takes the mail in.
+        provider: what the requests look like: :func:`raw_mime`, :func:`sendgrid`, :func:`postmark`, or one of yours.
+        verify: who may send, as :class:`wrkflw.triggers.StandardWebhooks` and :class:`BasicLogin` do.
+    """
+
+    def __init__(self, room: Mailroom, provider: Provider, *, verify: Verify) -> None:
+        self._room = room
+        self._provider = provider
+        self._verify = verify
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(
+                "a MailHook answers requests of HTTP only; mount it beside an application with a lifespan"
+            )
+        try:
+            answer = await self._answer(scope, receive)
+        except Answer as refusal:
+            answer = refusal
+        body = json.dumps({"told": answer.told}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Message, receive: Receive) -> Answer:
+        """Raises Answer for what is refused."""
+        if scope["method"] != "POST":
+            raise Answer(405, "send mail with POST")
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        body = await self._body(receive)
+        request = HttpRequest("POST", scope["path"], {}, {}, headers, body)
+        self._check(request, self._room.rt.clock.now())
+        try:
+            incoming = self._provider(request, self._room.limits)
+        except (ValueError, HostileMailError) as error:
+            raise Answer(422, str(error)) from error
+        return await self._deliver(incoming)
+
+    async def _body(self, receive: Receive) -> bytes:
+        most = self._room.limits.size * _WRAPPING
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Answer(400, "the request was not sent to its end")
+                    body += message.get("body", b"")
+                    if len(body) > most:
+                        raise Answer(413, f"a request has at most {most:,} bytes")
+                    if not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise Answer(408, "the request took too long") from None
+
+    def _check(self, request: HttpRequest, now: datetime) -> None:
+        try:
+            self._verify(request, now)
+        except Exception as error:  # a function of the user's: whatever it is, nothing is let in  # noqa: BLE001
+            _log.warning("a mail by a webhook was turned away: %s", error)
+            raise Answer(401, "the request is not signed as it should be") from None
+
+    async def _deliver(self, mail: Incoming) -> Answer:
+        try:
+            await self._room.deliver(mail.raw, envelope_from=mail.envelope_from, envelope_to=mail.envelope_to)
+        except NoRecipientError:
+            return Answer(403, "no workflow takes mail to this address")
+        except MailTooLargeError as error:
+            return Answer(413, str(error))
+        except Exception:  # noqa: BLE001  # whatever it is, the mail is not durable, and the provider still has it
+            _log.exception("a mail by a webhook could not be taken in")
+            return Answer(503, "the mail cannot be recorded now; send it again later")
+        return Answer(200, "taken")
+
+
+class BasicLogin:
+    """``verify=`` for providers that can put user and password into the address, and sign nothing: HTTPS only."""
+
+    def __init__(self, user: str, password: str) -> None:
+        self._expected = b"Basic " + b64encode(f"{user}:{password}".encode())
+
+    def __call__(self, request: HttpRequest, now: datetime, /) -> None:
+        """Raises ValueError for any other login."""
+        given = request.headers.get("authorization", "").encode("latin-1", "replace")
+        if not hmac.compare_digest(given, self._expected):
+            raise ValueError("user or password is wrong")

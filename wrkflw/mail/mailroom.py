@@ -1,0 +1,233 @@
+"""What becomes of a mail, wherever it came from: runs, answers to runs, or a place in the quarantine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from email.utils import getaddresses
+from hashlib import sha256
+from typing import Any, TypeAlias, cast
+
+from wrkflw.errors import DefinitionError, InvalidValueError, LimitError, RunConflictError, RunExistsError
+from wrkflw.run import Run
+from wrkflw.runtime import Runtime
+from wrkflw.triggers.addresses import normal
+from wrkflw.triggers.email_routes import EmailRoute, ReplyRoute
+from wrkflw.triggers.emails import Email
+from wrkflw.workflows import Workflow
+
+from .errors import HostileMailError, MailTooLargeError, NoRecipientError, UndeliveredError
+from .limits import MailLimits
+from .parsing import parse
+from .parts import split
+from .quarantine import QUARANTINE, HeldMail, Quarantine, reason_of
+from .replies import Replies
+from .trust import Trust, refusal
+
+AnyWorkflow: TypeAlias = Workflow[Any, Any, Any]
+
+_IN_A_THREAD = 256 * 1024
+"""Bytes from which on a mail is read beside the loop."""
+_DELIVERED_TO = ("delivered-to", "x-original-to")
+
+_log = logging.getLogger("wrkflw")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a mail has led to; all of it is durable.
+
+    Attributes:
+        started: the runs that it started.
+        repeated: those that it, or a mail of its Message-ID, had started before.
+        answered: the run whose question it answered.
+        held: its id in the quarantine.
+        reason: why it is there.
+    """
+
+    started: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    answered: str | None = None
+    held: str | None = None
+    reason: str | None = None
+
+
+class Mailroom:
+    """Takes mail in for the workflows of a runtime, by their routes (:func:`wrkflw.triggers.email`, ``reply``).
+
+    Args:
+        rt: with the workflows.
+        trust: whose word is taken for a sender; by default nobody's, so no mail answers a run.
+        limits: of a mail.
+
+    Raises:
+        DefinitionError: none of the workflows has a route.
+    """
+
+    def __init__(self, rt: Runtime, *, trust: Trust | None = None, limits: MailLimits | None = None) -> None:
+        self.rt = rt
+        self._trust = trust or Trust()
+        self.limits = limits or MailLimits()
+        self.quarantine = Quarantine(rt)
+        workflows = [cast("AnyWorkflow", definition.workflow) for definition in rt.definitions.values()]
+        self._emails: list[EmailRoute] = [route for workflow in workflows for route in workflow.emails]
+        self._reply_routes: list[ReplyRoute] = [route for workflow in workflows for route in workflow.replies]
+        if not self._emails and not self._reply_routes:
+            raise DefinitionError("no workflow here takes mail; give one a route with email() or reply()")
+        self._replies = Replies(rt, self._reply_routes)
+        rt.define(QUARANTINE)
+
+    def accepts(self, address: str) -> bool:
+        """Whether a workflow takes mail to this address."""
+        routes: Iterable[EmailRoute | ReplyRoute] = (*self._emails, *self._reply_routes)
+        return normal(address) is not None and any(route.address.receives(address) for route in routes)
+
+    async def deliver(
+        self, raw: bytes, *, envelope_from: str = "", envelope_to: Sequence[str] | None = None
+    ) -> Delivery:
+        """Take a mail in.  When this returns, what it led to is durable; until then, deliver it again.
+
+        ``raw`` is the mail as it is sent, ``envelope_to`` the addresses that it came to; without them those count that
+        stand in it.  The same mail again leads to nothing new.
+
+        Raises:
+            NoRecipientError: no workflow takes mail to any of the addresses.
+            MailTooLargeError: it is larger than :class:`MailLimits` allow.
+            StoreError: it could not be recorded, or not all of it.
+        """
+        held, mail, reasons = await self._read(raw, envelope_from, envelope_to, self.limits)
+        delivery = Delivery()
+        if mail is not None:
+            delivery, reasons = await self._hand_out(mail, raw, trusted=False)
+        if not reasons:
+            return delivery
+        reason = reason_of(reasons)
+        mail_id = await self.quarantine.hold(held.model_copy(update={"reason": reason}))
+        _log.warning("a mail to %s is held as %s: %s", ", ".join(held.envelope_to), mail_id, reason)
+        return replace(delivery, held=mail_id, reason=reason)
+
+    async def release(self, mail_id: str, *, trust_sender: bool = False, limits: MailLimits | None = None) -> Delivery:
+        """Take a mail of the quarantine in, once a person has looked at it, or what was wrong is mended.
+
+        ``trust_sender`` when the person knows that the sender is who it says; ``limits`` in place of the usual ones.
+        Durable when it returns, and then the mail is no longer held.
+
+        Raises:
+            UndeliveredError: the reason still holds; the mail stays where it is.
+            RunNotFoundError: there is no mail of this id.
+        """
+        held = await self.quarantine.get(mail_id)
+        limits = limits or self.limits
+        try:
+            _, mail, reasons = await self._read(held.raw, held.envelope_from, held.envelope_to, limits)
+        except (NoRecipientError, MailTooLargeError) as error:
+            raise UndeliveredError(mail_id, str(error)) from error
+        delivery = Delivery()
+        if mail is not None:
+            delivery, reasons = await self._hand_out(mail, held.raw, trusted=trust_sender)
+        if reasons:
+            raise UndeliveredError(mail_id, reason_of(reasons))
+        await self.quarantine.drop(mail_id, "released")
+        return delivery
+
+    # --- reading it --------------------------------------------------------------------------------
+
+    async def _read(
+        self, raw: bytes, envelope_from: str, envelope_to: Sequence[str] | None, limits: MailLimits
+    ) -> tuple[HeldMail, Email | None, list[str]]:
+        """The mail as it is kept if need be, and as it is read; or why it is not.
+
+        Raises NoRecipientError, MailTooLargeError.
+        """
+        if len(raw) > limits.size:
+            raise MailTooLargeError(len(raw), limits.size)
+        given = addressed_to(raw, limits) if envelope_to is None else envelope_to
+        wanted = tuple(dict.fromkeys(known for one in given if (known := normal(one)) and self.accepts(known)))
+        if not wanted:
+            raise NoRecipientError(tuple(given))
+        envelope_from = normal(envelope_from) or ""
+        held = HeldMail(raw=raw, reason="", envelope_from=envelope_from, envelope_to=wanted)
+
+        def read() -> Email:
+            return parse(raw, limits, envelope_from=envelope_from, envelope_to=wanted)
+
+        try:
+            mail = read() if len(raw) < _IN_A_THREAD else await asyncio.to_thread(read)
+        except HostileMailError as error:
+            return held, None, [str(error)]
+        vouched = await self._trust.authenticate(raw, mail)
+        return held, mail.model_copy(update={"authentication": vouched}), []
+
+    # --- handing it out ----------------------------------------------------------------------------
+
+    async def _hand_out(self, mail: Email, raw: bytes, *, trusted: bool) -> tuple[Delivery, list[str]]:
+        """What the mail has led to, and why not to more."""
+        name = mail.message_id or f"sha256:{sha256(raw).hexdigest()}"
+        started, repeated, reasons = list[str](), list[str](), list[str]()
+        left = list(mail.envelope_to)
+        answered: str | None = None
+        if (asked := await self._replies.asked(mail)) is not None:
+            left = [one for one in left if not any(route.address.receives(one) for route in asked.routes)]
+            problem = await self._replies.answer(asked, mail, f"email:{name}", trusted=trusted)
+            answered = asked.run_id if problem is None else None
+            reasons += [] if problem is None else [problem]
+        for route in self._emails:
+            mine = [address for address in left if route.address.receives(address)]
+            if not mine:
+                continue
+            run_id, is_new, problem = await self._start(route, mail, mine, name, trusted=trusted)
+            reasons += [] if problem is None else [problem]
+            if run_id is not None:
+                (started if is_new else repeated).append(run_id)
+        if any(not any(route.address.receives(one) for route in self._emails) for one in left):
+            reasons.append("it is a reply to nothing that a run has asked")
+        return Delivery(tuple(started), tuple(repeated), answered), reasons
+
+    async def _start(
+        self, route: EmailRoute, mail: Email, recipients: Sequence[str], name: str, *, trusted: bool
+    ) -> tuple[str | None, bool, str | None]:
+        """The run of the mail, whether it is new, and why there is none.  Raises StoreError."""
+        key = f"email:{route.address}:{name}"
+        holder = await self.rt.world.storage.runs.find(route.workflow.id, key)
+        if holder is not None:
+            return holder.run_id, False, None
+        if route.senders is not None and not trusted and (problem := refusal(mail, route.senders)) is not None:
+            return None, False, problem
+        mail = mail.model_copy(update={"envelope_to": tuple(recipients)})
+        try:
+            given = mail if route.input is None else route.input(mail)
+        except Exception as error:  # a function of the user's  # noqa: BLE001
+            _log.warning("a mail to %s makes no input", route.address, exc_info=error)
+            what = f"workflow {route.workflow.id!r}: {type(error).__name__}: {str(error)[:200]}"
+            return None, False, f"it makes no input of {what}"
+        try:
+            run: Run[Any, Any, Any] = await Run.open(
+                self.rt,
+                route.workflow,
+                run_id=None,
+                idempotency_key=key,
+                attributes=None,
+                on_conflict="use_existing",
+            )
+            await run.enqueue(given)
+        except (RunConflictError, RunExistsError) as error:  # another process was faster
+            return error.run_id, False, None
+        except (InvalidValueError, LimitError) as error:
+            return None, False, f"it makes no input of workflow {route.workflow.id!r}: {str(error)[:500]}"
+        return run.run_id, True, None
+
+
+def addressed_to(raw: bytes, limits: MailLimits) -> list[str]:
+    """To whom a mail came whose envelope is gone: what the mail server noted, else what its headers say."""
+    try:
+        headers, _ = split(raw, limits)
+        noted = [str(value) for name in _DELIVERED_TO for value in headers.get_all(name, ())][: limits.addresses]
+        if noted:
+            return [value.strip().strip("<>") for value in noted]
+        written = [str(value) for name in ("to", "cc") for value in headers.get_all(name, ())]
+        limits.check("addresses", sum(value.count("@") for value in written), "addresses")
+        return [address for _, address in getaddresses(written)]
+    except Exception:  # hostile: it goes to nobody  # noqa: BLE001
+        return []
