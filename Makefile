@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check-fast format lint types pytest bench bench-compare soak clean
+.PHONY: help setup demo test check-fast format lint types pytest mutants bench bench-compare soak clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ check-fast: setup lint ## the inner loop: no typing tests, no crash tests
 	@echo "==> mypy wrkflw"
 	@$(BIN)/mypy wrkflw
 	@echo "==> pytest, fast tests"
-	@$(BIN)/pytest -q -x --ignore=tests/typing --ignore=tests/crash --ignore=tests/faults
+	@$(BIN)/pytest -q -x -m "not crash and not mutant" --ignore=tests/typing
 
 format: setup ## format and sort imports
 	@$(BIN)/ruff check --select I --fix --quiet
@@ -53,7 +53,11 @@ types: setup
 
 pytest: setup
 	@echo "==> pytest"
-	@$(BIN)/pytest -q -n auto --dist loadfile
+	@$(BIN)/pytest -q -n auto --dist loadfile -m "not mutant"
+
+mutants: setup ## the mistakes made on purpose: each must be found
+	@echo "==> pytest, mutants"
+	@$(BIN)/pytest -q -n auto -m mutant
 
 bench: setup ## measure wrkflw beside the raw limit and the installed peers
 	@$(BIN)/python -m benchmarks

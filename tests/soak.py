@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "soak"
 _SEEDS, _SHARDS = 50_000, 10
 _KILLS, _STORMS = 10_000, 4
-_MUTANTS = ("simulation/test_mutants", "crash/test_mistakes", "faults/test_mutants", "values/test_mutants")
 _OF_THEIR_OWN = ("kill", "zombies", "leaving", "mistakes")
 
 
@@ -56,7 +55,7 @@ PARTS = [
     Part("values and corruption", ["tests/values"]),
     Part("hostile mail", ["tests/email/test_hostile.py"]),
     Part("HTTP requests", ["tests/server/test_fuzz.py"]),
-    Part("mutants", [f"tests/{one}.py" for one in _MUTANTS]),
+    Part("mutants", ["tests", "-m", "mutant"]),
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class PlainFunction:
     """
 
     name: str
-    kind: Literal["map", "condition", "input"]
+    kind: Literal["map", "condition", "input", "answer"]
     function: object
     gets: str = "one value"
     values: int | None = 1
@@ -36,6 +36,7 @@ _GIVES = {
     "map": "a map gives one value, return a list",
     "condition": "return True or False",
     "input": "an input is one value, return it",
+    "answer": "an answer is one value, return it",
 }
 
 
@@ -54,7 +55,7 @@ def check_function(plain: PlainFunction) -> Iterator[DefinitionError]:
     if not callable(function):
         yield DefinitionError(f"{plain.name} is {function!r}; pass a function")
     elif _any_is(inspect.iscoroutinefunction, function):
-        work = "the first step" if plain.kind == "input" else "a step before"
+        work = {"input": "the first step", "answer": "the step that it answers"}.get(plain.kind, "a step before")
         cure = f"{plain.kind}s are plain functions, do the work in {work}"
         yield DefinitionError(f"{plain.name} is async; {cure}")
     elif _any_is(inspect.isgeneratorfunction, function) or _any_is(inspect.isasyncgenfunction, function):

@@ -9,7 +9,7 @@ import pytest
 from .test_kill import vow
 from .test_zombies import hog, rise
 
-pytestmark = pytest.mark.crash
+pytestmark = pytest.mark.mutant
 
 
 def test_zombies_find_a_fence_that_is_ignored(tmp_path: Path) -> None:

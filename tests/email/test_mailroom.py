@@ -9,6 +9,7 @@ from email.message import EmailMessage
 import pytest
 
 from wrkflw import DefinitionError, Runtime, StoreError
+from wrkflw.engine.limits import Limits
 from wrkflw.mail import MailLimits, Mailroom, MailTooLargeError, NoRecipientError, UndeliveredError
 from wrkflw.triggers import Email, email
 
@@ -110,6 +111,16 @@ def test_routes_are_checked_at_definition() -> None:
         workflow.on_email("a@b")  # type: ignore[call-arg]  # that is what is refused
     with pytest.raises(DefinitionError, match=r"'nobody' cannot be an address pattern; write 'invoices@example\.org'"):
         workflow.on_email("nobody", input=make)
+    with pytest.raises(DefinitionError, match="cannot be an address pattern; write"):
+        workflow.on_email(["b@*"], input=make)  # type: ignore[arg-type]  # the same
+    with pytest.raises(
+        DefinitionError, match=r"input= of mail to 'b@\*' takes 0 parameters but gets an Email; take one"
+    ):
+        workflow.on_email("b@*", input=lambda: 1)  # type: ignore[arg-type, misc]  # the same
+    with pytest.raises(DefinitionError, match=r"cannot take mail; pass a workflow, as \.commit\(\) gives it"):
+        email(workflow.graph, "b@*", input=make)  # type: ignore[call-overload]  # the same
+    with pytest.raises(DefinitionError, match=r"senders='a@b' is one text; give a list of patterns, as \['a@b'\]"):
+        workflow.on_email("b@*", input=make, senders="a@b")
     with pytest.raises(DefinitionError, match=r"senders=\[\] would let nobody in"):
         workflow.on_email("b@*", input=make, senders=[])
     with pytest.raises(TypeError, match="unknown option 'sender'; did you mean 'senders'"):
@@ -121,6 +132,34 @@ async def test_a_mailroom_needs_somebody_who_takes_mail() -> None:
     async with Runtime(":memory:", workflows=[triage()]) as rt:
         with pytest.raises(DefinitionError, match="no workflow here takes mail; give one a route"):
             Mailroom(rt)
+
+
+async def test_a_mailroom_takes_no_mail_that_would_not_fit_into_the_quarantine() -> None:
+    workflow = triage()
+    workflow.on_email("invoices@*")
+
+    async with Runtime(":memory:", workflows=[workflow], limits=Limits(value_bytes=1024 * 1024)) as rt:
+        with pytest.raises(DefinitionError, match=r"would not fit .*; allow at most MailLimits\(size=524_288\)"):
+            Mailroom(rt)
+        room = Mailroom(rt, limits=MailLimits(size=524_288))
+        largest = b"From: a@b, c@d\r\n\r\n".ljust(524_288, b"x")
+        assert (await room.deliver(largest, envelope_to=TO)).held is not None
+
+
+def test_limits_let_something_in() -> None:
+    with pytest.raises(ValueError, match=r"MailLimits\(parts=0\) lets no mail in; give 1 or more"):
+        MailLimits(parts=0)
+
+
+async def test_a_mail_is_bytes_and_its_recipients_are_several() -> None:
+    workflow = triage()
+    workflow.on_email("invoices@*")
+
+    async with mailroom(workflow) as room:
+        with pytest.raises(TypeError, match="a mail is delivered as bytes, got EmailMessage; an EmailMessage has"):
+            await room.deliver(letter())  # type: ignore[arg-type]  # refused
+        with pytest.raises(TypeError, match=r"is one text; give a list of addresses, as \['a@b'\]"):
+            await room.deliver(letter().as_bytes(), envelope_to="a@b")
 
 
 # --- once --------------------------------------------------------------------------------------------
@@ -247,10 +286,11 @@ async def test_a_mail_that_is_dropped_is_held_no_longer() -> None:
     workflow.on_email("invoices@*")
 
     async with mailroom(workflow, limits=MailLimits(parts=1)) as room:
-        delivery = await room.deliver(_with_attachment(), envelope_to=TO)
+        raw = _with_attachment()
+        delivery = await room.deliver(raw, envelope_to=TO)
         assert delivery.held is not None
         await room.quarantine.drop(delivery.held)
-        await room.deliver(_with_attachment(), envelope_to=TO)
+        await room.deliver(raw, envelope_to=TO)
 
         assert (await room.quarantine.list()).data == []
 

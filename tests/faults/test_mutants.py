@@ -15,7 +15,7 @@ from .test_crash_points import operations
 from .vfs import LAYER
 
 pytestmark = [
-    pytest.mark.crash,
+    pytest.mark.mutant,
     pytest.mark.skipif(
         LAYER is None, reason="the functions of the driver's SQLite cannot be reached: NOTHING IS CHECKED"
     ),

@@ -15,7 +15,7 @@ from .unit import UNIT
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.crash
+@pytest.mark.mutant
 @pytest.mark.parametrize("bug", UNIT, ids=lambda bug: bug.name)
 def test_a_mistake_is_found(bug: Bug) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "tests.mutants.making"]

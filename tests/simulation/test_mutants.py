@@ -15,7 +15,7 @@ from .playing import stage
 from .test_simulation import MEMORY
 
 
-@pytest.mark.crash
+@pytest.mark.mutant
 @pytest.mark.parametrize("mutant", SIMULATED, ids=lambda mutant: mutant.name)
 def test_a_mistake_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder, stage(Path(folder)) as play:

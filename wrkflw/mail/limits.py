@@ -31,6 +31,11 @@ class MailLimits:
     encoded_words: int = 64
     recipients: int = 100
 
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"MailLimits({name}={getattr(self, name)}) lets no mail in; give 1 or more")
+
     def check(self, name: str, got: int, what: str) -> None:
         """Raises HostileMailError when there are more than that."""
         most = getattr(self, name)

@@ -30,6 +30,8 @@ AnyWorkflow: TypeAlias = Workflow[Any, Any, Any]
 
 _IN_A_THREAD = 256 * 1024
 """Bytes from which on a mail is read beside the loop."""
+_ENVELOPE = 256 * 1024
+"""Bytes that what is kept with a mail takes at most."""
 _DELIVERED_TO = ("delivered-to", "x-original-to")
 
 _log = logging.getLogger("wrkflw")
@@ -63,7 +65,8 @@ class Mailroom:
         limits: of a mail.
 
     Raises:
-        DefinitionError: none of the workflows has a route.
+        DefinitionError: none of the workflows has a route, one for replies leads to what its workflow never waits
+            for, or the largest mail would not fit into a value.
     """
 
     def __init__(self, rt: Runtime, *, trust: Trust | None = None, limits: MailLimits | None = None) -> None:
@@ -76,6 +79,10 @@ class Mailroom:
         self._reply_routes: list[ReplyRoute] = [route for workflow in workflows for route in workflow.replies]
         if not self._emails and not self._reply_routes:
             raise DefinitionError("no workflow here takes mail; give one a route with email() or reply()")
+        most = rt.limits.value_bytes * 3 // 4 - _ENVELOPE  # it is kept as base64, in JSON
+        if self.limits.size > most:
+            cure = f"at most MailLimits(size={most:_})" if most > 0 else "larger values"
+            raise DefinitionError(f"mail of {self.limits.size:,} bytes would not fit into the quarantine; allow {cure}")
         self._replies = Replies(rt, self._reply_routes)
         rt.define(QUARANTINE)
 
@@ -96,7 +103,9 @@ class Mailroom:
             NoRecipientError: no workflow takes mail to any of the addresses.
             MailTooLargeError: it is larger than :class:`MailLimits` allow.
             StoreError: it could not be recorded, or not all of it.
+            TypeError: ``raw`` is not bytes, or ``envelope_to`` one text.
         """
+        _check_types(raw, envelope_to)
         held, mail, reasons = await self._read(raw, envelope_from, envelope_to, self.limits)
         delivery = Delivery()
         if mail is not None:
@@ -202,21 +211,24 @@ class Mailroom:
             _log.warning("a mail to %s makes no input", route.address, exc_info=error)
             what = f"workflow {route.workflow.id!r}: {type(error).__name__}: {str(error)[:200]}"
             return None, False, f"it makes no input of {what}"
+        run_id = self.rt.new_run_id()
+        run: Run[Any, Any, Any] = Run(
+            self.rt, self.rt.define(route.workflow), run_id, exists=False, idempotency_key=key
+        )
         try:
-            run: Run[Any, Any, Any] = await Run.open(
-                self.rt,
-                route.workflow,
-                run_id=None,
-                idempotency_key=key,
-                attributes=None,
-                on_conflict="use_existing",
-            )
             await run.enqueue(given)
         except (RunConflictError, RunExistsError) as error:  # another process was faster
             return error.run_id, False, None
         except (InvalidValueError, LimitError) as error:
             return None, False, f"it makes no input of workflow {route.workflow.id!r}: {str(error)[:500]}"
-        return run.run_id, True, None
+        return run.run_id, run.run_id == run_id, None
+
+
+def _check_types(raw: object, envelope_to: object) -> None:  # not all callers are typed
+    if not isinstance(raw, bytes):
+        raise TypeError(f"a mail is delivered as bytes, got {type(raw).__name__}; an EmailMessage has as_bytes()")
+    if isinstance(envelope_to, str):
+        raise TypeError(f"envelope_to={envelope_to!r} is one text; give a list of addresses, as [{envelope_to!r}]")
 
 
 def addressed_to(raw: bytes, limits: MailLimits) -> list[str]:

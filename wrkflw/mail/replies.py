@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from wrkflw.engine.definition import Definition
 from wrkflw.engine.inbox import Inbox
-from wrkflw.engine.journal import Journal, Record
+from wrkflw.engine.journal import Journal
+from wrkflw.engine.records import Record
 from wrkflw.errors import (
     AlreadyResumedError,
     AmbiguousResumeError,
     DefinitionChangedError,
+    DefinitionError,
     InvalidValueError,
     LimitError,
     NotSuspendedError,
@@ -56,8 +59,11 @@ class Asked(NamedTuple):
 
 class Replies:
     def __init__(self, rt: Runtime, routes: Sequence[ReplyRoute]) -> None:
+        """Raises DefinitionError for a route to what its workflow never waits for."""
         self._rt = rt
         self._routes = routes
+        for route in routes:
+            _check_waits(rt.definitions[route.workflow.id], route)
 
     async def asked(self, mail: Email) -> Asked | None:
         """What the mail is a reply to; None when it is none, or came to no address for replies."""
@@ -70,7 +76,7 @@ class Replies:
                 return found
         for clue in runs_named_by(mail):
             if (found := await self._of_run(clue.text, routes, clue.carrier)) is not None:
-                return await self._at(found, lambda record, mark=clue.mark: mark_of(record.key) == mark) or found
+                return await self._at(found, partial(_has_sent, clue)) or found
         return None
 
     async def _by_token(self, clue: Clue, routes: Sequence[ReplyRoute]) -> Asked | None:
@@ -142,6 +148,23 @@ class Replies:
         steps = [route for route in asked.routes if name_of(route.target) in waiting]
         events = [route for route in asked.routes if isinstance(route.target, Event)]
         return (steps + events + [*asked.routes])[0]
+
+
+def _has_sent(clue: Clue, record: Record) -> bool:
+    return mark_of(record.key) == clue.mark
+
+
+def _check_waits(definition: Definition, route: ReplyRoute) -> None:
+    kind = "event" if isinstance(route.target, Event) else "step"
+    waits = definition.events if kind == "event" else _steps_of(definition)
+    if not definition.has_code and name_of(route.target) not in waits:
+        never = f"workflow {definition.id!r} has no {kind} {name_of(route.target)!r} that a reply could be for"
+        raise DefinitionError(f"{never}; give the route to the workflow that waits for it")
+
+
+def _steps_of(definition: Definition) -> set[str]:
+    nested = [definition.nested(step) for step in definition.steps.values() if step.kind == "workflow"]
+    return set(definition.steps).union(*map(_steps_of, nested))
 
 
 def _refusal(asked: Asked, route: ReplyRoute, mail: Email) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,6 +31,8 @@ _GRACE = 5.0
 """Seconds that mails which are being taken in have when the server ends."""
 _LONGEST_LINE = 64 * 1024
 """RFC 5321 says 1,000, and some programs write longer ones."""
+_PLAIN = re.compile(r"<([A-Za-z0-9._+=-]{1,64}@[A-Za-z0-9.-]{1,253})>( .*|)\Z")
+"""An address of a command, in which nothing is left out, quoted or routed, and what follows it."""
 _TAKEN = "250 2.0.0 taken"
 _UNKNOWN = "550 5.1.1 no workflow takes mail to this address"
 _LATER = "451 4.3.0 the mail cannot be recorded now; send it again later"
@@ -63,7 +66,8 @@ class SmtpServer:
         login: says who may send; takes ``tls``, and nobody else may send then.
         require_tls: takes mail over TLS only.
         exposed: other machines may send without a login.
-        idle: how long a connection may be silent.
+        idle: how long a command may take to come, and a mail; a sender of large ones on a slow line needs more.
+        session: how long a connection may last, whatever comes over it.
         connections: at a time; each may hold a mail of the greatest size in memory.
 
     Raises:
@@ -83,6 +87,7 @@ class SmtpServer:
         require_tls: bool = False,
         exposed: bool = False,
         idle: timedelta | str = "1m",
+        session: timedelta | str = "15m",
         connections: int = 50,
     ) -> None:
         if tls is None and (login is not None or require_tls):
@@ -92,6 +97,7 @@ class SmtpServer:
         self._host = host
         self._port = port
         self._connections = connections
+        self._longest = parse_duration(session).total_seconds()
         self._desk = _Desk(room)
         self._sessions: set[_Session] = set()
         self._server: asyncio.Server | None = None
@@ -115,9 +121,11 @@ class SmtpServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def __aenter__(self) -> Self:
+        if self._server is not None:
+            raise RuntimeError("this SmtpServer is listening already; make another one")
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Session(self._sessions, self._connections, self._desk, loop=loop, **self._options),
+            lambda: _Session(self._sessions, self._connections, self._longest, self._desk, loop=loop, **self._options),
             self._host,
             self._port,
         )
@@ -195,10 +203,27 @@ class _Session(smtp.SMTP):
 
     line_length_limit = _LONGEST_LINE
 
-    def __init__(self, sessions: set[_Session], most: int, desk: _Desk, **options: Any) -> None:
-        super().__init__(desk, **options)
+    def __init__(
+        self,
+        sessions: set[_Session],
+        most: int,
+        longest: float,
+        desk: _Desk,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,
+    ) -> None:
+        super().__init__(desk, loop=loop, **options)
         self._sessions = sessions
         self._most = most
+        # What comes slowly, or is no mail, would keep others out; a mail that it cuts off is sent again, and known.
+        self._over = loop.call_later(longest, self.end)
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """Most addresses at once: the general grammar takes a tenth of the time that a mail takes."""
+        if (found := _PLAIN.match(arg)) is not None:
+            return found[1], found[2]
+        return super()._getaddr(arg)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -215,6 +240,7 @@ class _Session(smtp.SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
+        self._over.cancel()
         self._sessions.discard(self)
 
 

@@ -81,7 +81,7 @@ def tags_of(mail: Email) -> Iterator[Clue]:
 
 def runs_named_by(mail: Email) -> Iterator[Clue]:
     """The runs whose mail it is a reply to: the latest first."""
-    written = {"in-reply-to": {mail.in_reply_to}, "references": set(mail.references)}
+    written = {"in-reply-to": (mail.in_reply_to or "",), "references": mail.references}
     for named in dict.fromkeys((mail.in_reply_to or "", *reversed(mail.references))):
         if found := _OURS.fullmatch(named):
             yield Clue(found[1], [name for name, those in written.items() if named in those], found[2])

@@ -28,6 +28,7 @@ _RESULT = re.compile(r"\s*([a-z0-9-]+)\s*=\s*([a-z]+)\b", re.IGNORECASE)
 _DOMAIN = re.compile(r"\bheader\.(from|d)\s*=\s*@?([a-z0-9.-]+)", re.IGNORECASE)
 _ASIDE = re.compile(r'"(?:[^"\\]|\\.)*"|\([^()"]*\)')
 """What is quoted, or a comment: the sender may have written it."""
+_SERVER = re.compile(r"[^\s;()\"]+")
 _LINE_ENDS = re.compile(rb"\r?\n")
 
 
@@ -43,6 +44,7 @@ class Trust:
         lookup: asks DNS, in a thread; without it the packages of the extra do.
 
     Raises:
+        ValueError: ``authserv_id`` is the name of no mail server.
         MissingExtraError: ``dkim``, and the extra is not installed.
     """
 
@@ -51,6 +53,9 @@ class Trust:
     lookup: Lookup | None = None
 
     def __post_init__(self) -> None:
+        if self.authserv_id is not None and not _SERVER.fullmatch(self.authserv_id):
+            cure = "give what your mail server writes in front of the first ';' of Authentication-Results"
+            raise ValueError(f"authserv_id={self.authserv_id!r} is the name of no mail server; {cure}")
         if self.dkim and find_spec("dkim") is None:
             raise MissingExtraError("dkimpy")
 
@@ -61,7 +66,9 @@ class Trust:
         twice = [name for name in SINGLE if len(mail.headers.get(name, ())) > 1]
         if twice:
             return Authentication(problem=f"the mail has {twice[0]!r} twice, and readers take one or the other")
-        if len(set(_LINE_ENDS.findall(head_of(raw)))) > 1:  # what is a header here is the inside of one to the server before
+        if (
+            len(set(_LINE_ENDS.findall(head_of(raw)))) > 1
+        ):  # what is a header here is the inside of one to the server before
             return Authentication(problem="the lines of its headers do not all end alike")
         found = Authentication(problem="nobody vouches for the sender")
         if self.authserv_id is not None:

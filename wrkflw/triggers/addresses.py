@@ -24,9 +24,10 @@ class AddressPattern:
     _expression: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _PATTERN.fullmatch(self.text) or len(self.text) > LONGEST:
+        if not is_pattern(self.text):
             cure = "write 'invoices@example.org', or 'invoices@*' for any domain"
-            raise DefinitionError(f"{self.text[:LONGEST]!r} cannot be an address pattern; {cure}")
+            shown = f"{self.text!r}"[:LONGEST]
+            raise DefinitionError(f"{shown} cannot be an address pattern; {cure}")
         # Stars in a row are one: several would let a hostile address take very long.
         parts = re.split(r"\*+", self.text.lower())
         object.__setattr__(self, "text", "*".join(parts))
@@ -41,6 +42,10 @@ class AddressPattern:
 
     def __str__(self) -> str:
         return self.text
+
+
+def is_pattern(value: object) -> bool:  # of any object: not all callers are typed
+    return isinstance(value, str) and len(value) <= LONGEST and _PATTERN.fullmatch(value) is not None
 
 
 def normal(address: str) -> str | None:

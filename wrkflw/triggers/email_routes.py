@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypedDict, TypeVar, Unp
 
 from wrkflw.errors import DefinitionError
 from wrkflw.events import Event
+from wrkflw.functions import PlainFunction
 from wrkflw.names import check_options, describe
 from wrkflw.steps import Step
 
 from .addresses import AddressPattern
 from .emails import Email
+from .inputs import check_input, check_maker
 
 if TYPE_CHECKING:
     from wrkflw.steps import SuspendableStep
@@ -96,10 +98,14 @@ def email_route_of(
 ) -> EmailRoute:
     """Give the workflow the route, once it is checked."""
     check_options(options, EmailOptions.__annotations__)
+    if not hasattr(workflow, "emails"):  # not all callers are typed
+        raise DefinitionError(f"{workflow!r} cannot take mail; pass a workflow, as .commit() gives it")
     pattern = AddressPattern(address)
     if any(other.address == pattern for other in workflow.emails):
         raise DefinitionError(f"workflow {workflow.id!r} already takes mail to {address!r}; give it another address")
-    if input is None and workflow.input_schema is not Email:
+    if input is not None:
+        check_input(f"mail to {address!r}", workflow, input, "an Email")
+    elif workflow.input_schema is not Email:
         needs = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
         raise DefinitionError(f"{needs}, and mail to {address!r} is an Email; pass input=")
     senders = options.get("senders")
@@ -159,7 +165,11 @@ def reply_route_of(
     senders: Sequence[str],
 ) -> ReplyRoute:
     """Give the workflow the route, once it is checked."""
+    if not hasattr(workflow, "replies"):  # not all callers are typed
+        raise DefinitionError(f"{workflow!r} cannot take replies; pass a workflow, as .commit() gives it")
     _check_target(target)
+    plain = PlainFunction(f"answer= of replies to {address!r}", "answer", answer, "an Email")
+    check_maker(plain, target.schema if isinstance(target, Event) else target.body.resume, repr(name_of(target)))
     route = ReplyRoute(workflow, AddressPattern(address), target, answer, _patterns(senders))
     if any((other.address, other.target) == (route.address, route.target) for other in workflow.replies):
         same = f"workflow {workflow.id!r} already takes replies to {address!r} for {name_of(target)!r}"
@@ -180,6 +190,8 @@ def _check_target(target: object) -> None:  # of any object: not all callers are
 
 
 def _patterns(senders: Sequence[str]) -> tuple[AddressPattern, ...]:
-    if isinstance(senders, str) or not senders:
+    if isinstance(senders, str):
+        raise DefinitionError(f"senders={senders!r} is one text; give a list of patterns, as [{senders!r}]")
+    if not senders:
         raise DefinitionError(f"senders={senders!r} would let nobody in; give patterns, as ['*@example.org']")
     return tuple(AddressPattern(sender) for sender in senders)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 
 from wrkflw.errors import DefinitionError
@@ -55,7 +56,8 @@ class Verify(Protocol):
     def __call__(self, request: HttpRequest, now: datetime, /) -> str | None:
         """The id of what was sent, under which a repetition is known; None where it has none.
 
-        Whatever it raises, the request is answered 401, and nothing is recorded.
+        Whatever it raises, and when it gives anything else (``False``, say), the request is answered 401, and nothing
+        is recorded.
         """
         ...
 
@@ -102,8 +104,8 @@ def http(
 
     Raises:
         DefinitionError: method or path cannot be one; a route of the server has that path; the workflow has the
-            endpoint already; ``input`` is no function of a request that gives what the workflow takes; or a GET is to
-            give an input, and there is no ``input=``.
+            endpoint already; ``input`` is no function of a request that gives what the workflow takes; ``verify`` is no
+            plain function; or a GET is to give an input, and there is no ``input=``.
         TypeError: an option is unknown.
     """
     return endpoint_of(workflow, request, input, options)
@@ -125,7 +127,12 @@ def endpoint_of(
     elif method == "GET" and workflow.input_schema not in (None, type(None)):
         needs = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
         raise DefinitionError(f"endpoint {request!r} has no body to be an input, and {needs}; pass input=")
-    endpoint = Endpoint(workflow, method, path, input, options.get("verify"), options.get("public", False))
+    verify = options.get("verify")
+    if verify is not None and (not callable(verify) or any(map(iscoroutinefunction, (verify, type(verify).__call__)))):
+        raise DefinitionError(
+            f"verify= of endpoint {request!r} is no plain function; pass one of a request and the time"
+        )
+    endpoint = Endpoint(workflow, method, path, input, verify, options.get("public", False))
     workflow.endpoints = (*workflow.endpoints, endpoint)
     return endpoint
 

@@ -24,10 +24,15 @@ def check_input(trigger: str, workflow: AnyWorkflow, function: Callable[..., obj
     Raises:
         DefinitionError: it is no such function.
     """
-    name = f"input= of {trigger}"
-    for problem in check_function(PlainFunction(name, "input", function, gets)):
+    plain = PlainFunction(f"input= of {trigger}", "input", function, gets)
+    check_maker(plain, workflow.input_schema, f"workflow {workflow.id!r}")
+
+
+def check_maker(plain: PlainFunction, takes: object, taker: str) -> None:
+    """The same of any function that makes what ``taker`` takes.  Raises DefinitionError."""
+    for problem in check_function(plain):
         raise problem
-    gives = annotations_of(function)[1]
-    if fits(gives, workflow.input_schema) is False:
-        takes = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
-        raise DefinitionError(f"{name} gives {describe(gives)}, and {takes}; make them agree")
+    gives = annotations_of(plain.function)[1] if callable(plain.function) else None
+    if fits(gives, takes) is False:
+        both = f"{plain.name} gives {describe(gives)}, and {taker} takes {describe(takes)}"
+        raise DefinitionError(f"{both}; make them agree")

@@ -11,6 +11,7 @@ from .chapters import (
     attributes,
     bad_input,
     batches,
+    cursors,
     dead_letters,
     due_runs,
     guards,
@@ -37,8 +38,8 @@ from .checks import Check
 
 CHAPTERS: tuple[ModuleType, ...] = (
     runs, guards, log, batches, ownership, due_runs, steps, hooks, answers, signals_and_waits, attributes, pages, reads,
-    namespaces, payloads, streams, readers, queue, message_keys, dead_letters, writers, retention, schedules, lifecycle,
-    bad_input, arguments,
+    namespaces, payloads, streams, readers, queue, message_keys, dead_letters, writers, retention, schedules, cursors,
+    lifecycle, bad_input, arguments,
 )  # fmt: skip
 
 

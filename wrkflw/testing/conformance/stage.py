@@ -15,7 +15,7 @@ from wrkflw.world import World
 from .worlds import Opening, Worlds
 
 Need: TypeAlias = Literal[
-    "lasting", "batch", "transactional_enqueue", "hook_retention", "resume_dedupe", "search", "schedules"
+    "lasting", "batch", "transactional_enqueue", "hook_retention", "resume_dedupe", "search", "schedules", "cursors"
 ]  # fmt: skip
 """A store that outlasts its World, or a capability of the World."""
 
