@@ -134,6 +134,31 @@ async def test_a_try_that_fails_tells_its_error_and_the_next_is_linked_to_it(spa
     assert (second.attributes or {})["wrkflw.step.attempt"] == 2
 
 
+async def test_a_run_that_fails_is_an_error_and_one_whose_process_leaves_is_none(spans: Spans) -> None:
+    started = asyncio.Event()
+
+    @step
+    async def fails(number: int) -> int:
+        if number:
+            raise ValueError("no luck")
+        started.set()
+        await asyncio.Event().wait()
+        return number
+
+    flow = create_workflow(id="flow", input_schema=int, output_schema=int).then(fails).commit()
+    async with Runtime(":memory:", observer=Tracing(spans.provider)):
+        await (await flow.create_run()).start(1)
+        left = asyncio.ensure_future((await flow.create_run()).start(0))
+        await started.wait()
+    left.cancel()
+
+    failed, interrupted = spans.named("run flow")
+    assert failed.status.status_code is StatusCode.ERROR
+    assert (failed.attributes or {})["wrkflw.run.status"] == "failed"
+    assert interrupted.status.status_code is StatusCode.UNSET
+    assert (interrupted.attributes or {})["wrkflw.run.status"] == "parked"
+
+
 async def test_what_a_body_does_stands_below_its_try(spans: Spans) -> None:
     tracer = spans.provider.get_tracer("user")
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import pytest
+
+from wrkflw.worlds.health import revision_of
+from wrkflw.worlds.sql.migrations.upgrade import upgrade
+from wrkflw.worlds.sql.schema import REVISIONS
+
 from .command import FLOWS, Shell
 
 
@@ -51,6 +57,73 @@ def test_a_database_is_up_to_date_once_it_was_opened(shell: Shell) -> None:
     assert shell("db", "gc", "--json").json == {"runs": 0, "payloads": 0}
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["runs", "list"], ["runs", "show", "r1"], ["runs", "cancel", "r1"], ["hooks", "list"], ["schedules", "list"],
+        ["dead-letters", "list"], ["check", FLOWS], ["db", "gc"],
+    ],
+)  # fmt: skip
+def test_who_comes_to_look_leaves_an_old_database_as_it_is(shell: Shell, command: list[str]) -> None:
+    upgrade(shell.folder / "wrkflw.db", REVISIONS[-2])
+
+    ended = shell(*command)
+
+    assert ended.code == 2
+    assert ended.err == (
+        f"wrkflw: wrkflw.db has schema {REVISIONS[-2]}, and {REVISIONS[-1]} is needed; run wrkflw db upgrade\n"
+    )
+    assert revision_of(shell.folder / "wrkflw.db") == REVISIONS[-2]
+
+
+def test_an_old_database_is_looked_at_copied_and_upgraded_when_that_is_asked_for(shell: Shell) -> None:
+    upgrade(shell.folder / "wrkflw.db", REVISIONS[-2])
+
+    doctor, copied = shell("doctor"), shell("db", "backup", "copy.db")
+    assert (doctor.code, copied.code) == (0, 0)
+    assert f"{REVISIONS[-2]}; opening brings it to {REVISIONS[-1]}" in doctor.out
+    assert revision_of(shell.folder / "wrkflw.db") == revision_of(shell.folder / "copy.db") == REVISIONS[-2]
+
+    upgraded = shell("db", "upgrade")
+    assert upgraded.err == f"wrkflw.db was brought from schema {REVISIONS[-2]} to {REVISIONS[-1]}\n"
+    assert shell("runs", "list").code == 0
+
+
+@pytest.mark.parametrize("command", [["runs", "list"], ["db", "upgrade"], ["db", "backup", "copy.db"]])
+@pytest.mark.parametrize("tables", ["", "CREATE TABLE things (id INTEGER)"])
+def test_no_table_is_made_in_a_file_that_is_none_of_ours(shell: Shell, command: list[str], tables: str) -> None:
+    other = shell.folder / "other.db"
+    other.touch()
+    with closing(sqlite3.connect(other)) as connection:
+        connection.executescript(tables)
+    before = other.read_bytes()
+
+    ended = shell(*command, "--db", "other.db")
+
+    assert ended.code == 2
+    assert ended.err == "wrkflw: other.db is no database of wrkflw; name another with --db\n"
+    assert other.read_bytes() == before
+    assert not (shell.folder / "copy.db").exists()
+
+
+def test_a_database_of_another_kind_is_a_matter_of_usage(shell: Shell) -> None:
+    ended = shell("runs", "list", "--db", "postgresql://ada:secret@host/app")
+
+    assert ended.code == 2
+    assert "'postgresql://…' is not a database this version knows" in ended.err
+    assert "secret" not in ended.err
+
+
+def test_a_token_of_a_hook_is_whole_on_a_narrow_screen(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.run("asking", "name=Ada", "--id", "r1")
+    monkeypatch.setattr("wrkflw.cli.screen._WIDE", 40)
+
+    [hook] = shell("hooks", "list", "--json").json
+    assert hook["token"] in shell("hooks", "list").out
+    cut = [line for line in shell("runs", "events", "r1").out.splitlines() if line.endswith("…")]
+    assert cut  # of its facts, which may be long, there is what fits
+
+
 def test_the_doctor_finds_a_database_in_order(shell: Shell) -> None:
     shell.run("asking", "name=Ada")
 
@@ -68,6 +141,13 @@ def test_the_doctor_makes_no_database(shell: Shell) -> None:
     assert ended.code == 0
     assert "wrkflw.db is not there yet; a first run makes it" in ended.out
     assert list(shell.folder.iterdir()) == []
+
+
+def test_the_doctor_is_not_content_with_a_folder(shell: Shell) -> None:
+    ended = shell("doctor", "--db", ".", "--json")
+
+    assert ended.code == 1
+    assert ended.json[-1] == {"check": "database", "verdict": "bad", "detail": ". is no file; name one with --db"}
 
 
 def test_the_doctor_tells_a_database_that_is_none(shell: Shell) -> None:
@@ -106,6 +186,22 @@ def test_tokens_are_made_listed_and_removed(shell: Shell) -> None:
     assert made.out.strip() not in (shell.folder / "wrkflw-tokens.json").read_text(encoding="utf-8")
     assert shell("tokens", "remove", "ci").code == 0
     assert shell("tokens", "remove", "ci").code == 2
+    assert shell("tokens", "remove", "ci", "--file", "other.json").code == 2
+    assert not (shell.folder / "other.json").exists()
+
+
+def test_a_server_does_not_let_everybody_in_by_mistake(shell: Shell) -> None:
+    exposed = shell("serve", FLOWS, "--host", "0.0.0.0", "--port", "0")
+    without = shell("serve", FLOWS, "--tokens", "tokens.json", "--port", "0")
+
+    assert (exposed.code, without.code) == (2, 2)
+    assert exposed.err == (
+        "wrkflw: '0.0.0.0' can be reached by other machines, and anybody may call; "
+        "make a token with 'wrkflw tokens add', and give --tokens FILE\n"
+    )
+    assert without.err == (
+        "wrkflw: tokens.json has no token; make one with 'wrkflw tokens add NAME --file tokens.json'\n"
+    )
 
 
 def test_a_graph_is_drawn_as_text_as_a_picture_and_as_data(shell: Shell) -> None:
@@ -123,7 +219,7 @@ def test_help_says_what_there_is(shell: Shell) -> None:
     ended = shell("--help")
 
     commands = ["init", "run", "dev", "serve", "worker", "graph", "check", "doctor"]
-    groups = ["runs", "schedules", "hooks", "dead-letters", "db", "tokens"]
+    groups = ["runs", "schedules", "hooks", "dead-letters", "email", "db", "tokens"]
     listed = [line.split()[0] for line in ended.out.split("Commands:\n")[1].splitlines() if line.strip()]
     assert listed == commands + groups
     assert shell("runs", "lsit").code == 2

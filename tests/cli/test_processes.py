@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiosmtplib
 import httpx2
 
 from wrkflw import Runtime
@@ -35,6 +37,31 @@ async def second(n: int) -> int:
 
 slow = create_workflow(id="slow", input_schema=int, output_schema=int).then(first).then(second).commit()
 """
+
+STUCK = """
+import time
+from wrkflw import create_workflow, step
+
+@step
+def never(n: int) -> int:
+    print("it begins", flush=True)
+    time.sleep(3600)
+    return n
+
+stuck = create_workflow(id="stuck", input_schema=int, output_schema=int).then(never).commit()
+"""
+INBOX = """
+from wrkflw import create_workflow, step
+from wrkflw.triggers import Email, email
+
+@step
+async def note(mail: Email) -> str:
+    return mail.subject
+
+inbox = create_workflow(id="inbox", input_schema=Email, output_schema=str).then(note).commit()
+email(inbox, "invoices@*")
+"""
+HEAVY = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "watchfiles", "apscheduler", "opentelemetry")
 
 
 class Process:
@@ -63,7 +90,7 @@ class Process:
 
 
 @asynccontextmanager
-async def wrkflw(folder: Path, *arguments: str, python: Sequence[str] = ("-m", "wrkflw")) -> AsyncIterator[Process]:
+async def wrkflw(folder: Path, *arguments: str, python: Sequence[str] = ("-m", "wrkflw")) -> AsyncGenerator[Process]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *python, *arguments),
         cwd=folder,
@@ -113,7 +140,8 @@ async def test_a_worker_that_is_told_to_stop_lets_its_step_end_and_others_take_t
 
     async with wrkflw(tmp_path, "worker", "slow", "--grace", "60s") as leaving:
         await leaving.says("the first step begins")
-        leaving.process.send_signal(signal.SIGTERM)
+        for _ in range(2):  # once to it, once to its group, as timeout(1) does
+            leaving.process.send_signal(signal.SIGTERM)
         await leaving.says("stopping; the steps of 1 run have 60s to end")
         (tmp_path / "go").touch()
         code = await leaving.ends()
@@ -129,6 +157,99 @@ async def test_a_worker_that_is_told_to_stop_lets_its_step_end_and_others_take_t
         followed, log = await ran(tmp_path, "runs", "tail", "r1")
     assert followed == 0
     assert log.endswith("run_completed\n")
+
+
+async def test_a_worker_does_not_wait_for_a_thread_beyond_its_grace(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK, encoding="utf-8")
+    await ran(tmp_path, "run", "stuck:stuck", "--input", "1", "--id", "r1", "--detach")
+
+    async with wrkflw(tmp_path, "worker", "stuck", "--grace", "0s") as worker:
+        await worker.says("it begins")
+        worker.process.send_signal(signal.SIGTERM)
+        code = await worker.ends()
+
+    assert code == 0
+    assert worker.said.endswith("stopped\n")
+    async with Runtime(f"sqlite:///{tmp_path / 'wrkflw.db'}", worker=False) as runtime:
+        assert (await runtime.world.storage.runs.get("r1")).owner is None
+
+
+async def test_a_second_signal_ends_a_worker_at_once(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK, encoding="utf-8")
+    await ran(tmp_path, "run", "stuck:stuck", "--input", "1", "--detach")
+
+    async with wrkflw(tmp_path, "worker", "stuck", "--grace", "1h") as worker:
+        await worker.says("it begins")
+        worker.process.send_signal(signal.SIGINT)
+        await worker.says("stopping; the steps of 1 run have 1h to end")
+        while worker.process.returncode is None:  # at first it is taken for the same
+            worker.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.1)
+
+        assert await worker.ends() == -signal.SIGINT
+    assert "Traceback" not in worker.said
+
+
+async def test_a_run_that_is_interrupted_stays_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK, encoding="utf-8")
+
+    async with wrkflw(tmp_path, "run", "stuck:stuck", "--input", "1", "--id", "r1") as run:
+        await run.says("it begins")
+        run.process.send_signal(signal.SIGINT)
+        code = await run.ends()
+
+    assert code == 130
+    assert "run r1 stays where it is; a worker goes on with it\n" in run.said
+    assert "Traceback" not in run.said
+
+
+async def test_a_server_takes_mail_where_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "inbox.py").write_text(INBOX, encoding="utf-8")
+    port = free_port()
+    mail = b"To: invoices@example.com\r\nFrom: ada@example.org\r\nMessage-ID: <1@example.org>\r\n\r\nHello\r\n"
+
+    async with wrkflw(tmp_path, "serve", "inbox", "--port", "0", "--smtp-port", str(port)) as server:
+        await server.says("inbox at http://127.0.0.1")
+        await aiosmtplib.send(
+            mail, hostname="127.0.0.1", port=port, sender="ada@example.org", recipients=["invoices@example.com"]
+        )
+        taken, refusal = await ran(tmp_path, "serve", "inbox", "--port", "0", "--smtp-port", str(port))
+        server.process.send_signal(signal.SIGTERM)
+        assert await server.ends() == 0
+    _, runs = await ran(tmp_path, "runs", "list", "--json")
+    async with wrkflw(tmp_path, "serve", "inbox", "--port", "0") as deaf:
+        await deaf.says("no mail is taken here; give --smtp-port, or hand it in with 'wrkflw email deliver'")
+
+    assert (taken, refusal) == (
+        2,
+        f"wrkflw: port {port} cannot be had for mail: Address already in use; give another --smtp-port\n",
+    )
+    assert [run["workflow_id"] for run in json.loads(runs)["data"]] == ["inbox"]
+
+
+async def test_who_looks_at_runs_loads_no_server(tmp_path: Path) -> None:
+    flows = str(Path(__file__).with_name("flows.py"))
+    await ran(tmp_path, "run", f"{flows}:asking", "name=Ada", "--id", "r1")
+    commands = [
+        ["--help"], ["runs", "list"], ["runs", "show", "r1"], ["runs", "events", "r1"],
+        ["runs", "tail", "r1", "--once"], ["runs", "pause", "r1"], ["hooks", "list"],
+        ["dead-letters", "list"], ["tokens", "list"], ["doctor"],
+    ]  # fmt: skip
+    look = f"""
+import sys
+from wrkflw.cli import main
+for command in {commands!r}:
+    try:
+        main(command)
+    except SystemExit as end:
+        assert not end.code, command
+    loaded = [name for name in {HEAVY!r} if name in sys.modules]
+    assert not loaded, (command, loaded)
+"""
+
+    code, said = await ran(tmp_path, python=("-c", look))
+
+    assert code == 0, said
 
 
 async def test_a_server_answers_and_ends_when_it_is_told_to(tmp_path: Path) -> None:

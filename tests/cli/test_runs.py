@@ -132,7 +132,7 @@ def test_a_fork_takes_over_what_was_recorded_before(shell: Shell) -> None:
 def test_a_run_is_deleted(shell: Shell) -> None:
     shell.run("greeting", "name=Ada", "--id", "r1")
 
-    assert shell("runs", "delete", "r1").code == 0
+    assert shell("runs", "delete", "r1", "--json").json == {"run_id": "r1", "status": "deleted"}
     assert shell("runs", "show", "r1").err == (
         "wrkflw: there is no run 'r1'; look for its id among runs.list(), and at the database in use\n"
     )

@@ -6,12 +6,16 @@ what is said beside it to stderr.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import NoReturn
 
 _NEEDED = ("typer", "rich")
+_MOMENT = 0.5
+"""Seconds in which a thread that has nothing to do has ended."""
 
 __all__ = ["main"]
 
@@ -32,8 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in given
     try:
         program(args=[one for one in given if one != "--debug"], prog_name="wrkflw")
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit as end:
+        if arguments is None:
+            _leave_threads(end.code)
+        raise
+    except Exception as error:
         if debug:
             raise
         raise SystemExit(ended_by(error)) from None
     raise SystemExit(0)
+
+
+def _leave_threads(code: object) -> None:
+    """End the process at once where the body of a step, in its thread, would hold it for as long as it likes.
+
+    Its run was released, and others may be at it already.
+    """
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(_MOMENT)
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code if isinstance(code, int) else 0)

@@ -36,6 +36,6 @@ async def _check(workflows: list[Any], db: str | None, *, as_json: bool) -> int:
         (one.run_id, one.workflow_id, one.verdict, one.key or "", one.reason or "") for one in checks if not one.fits
     ]
     if rows:
-        show_table(("run", "workflow", "verdict", "at", "reason"), rows, empty="")
+        show_table(("run", "workflow", "verdict", "at", "reason"), rows, empty="", last="folded")
     say(f"{len(checks) - len(rows)} of {len(checks)} open runs fit the code")
     return 1 if broken else 0

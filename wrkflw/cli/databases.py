@@ -48,10 +48,11 @@ def back_up(
     """
     from wrkflw.worlds.backup import back_up as copied
 
-    from .opening import file_of
+    from .opening import check_schema, file_of
     from .screen import say
 
     path = file_of(db)
+    check_schema(path, may_be_old=True)
     size = copied(path, to)
     say(f"{to} is a copy of {path}, {size:,} bytes")
 

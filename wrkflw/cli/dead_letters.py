@@ -36,7 +36,7 @@ async def _list(limit: int, db: str | None, *, as_json: bool) -> None:
         shown = [{name: value for name, value in asdict(one).items() if name != "message"} for one in page.data]
         return show_json(shown)
     rows = [(one.message_id, one.run_id or "", one.failures, one.dead_at, one.reason) for one in page.data]
-    show_table(("message", "run", "failures", "since", "reason"), rows, empty="no message was given up")
+    show_table(("message", "run", "failures", "since", "reason"), rows, empty="no message was given up", last="folded")
     if page.has_more:
         say("there are more: raise --limit")
     return None

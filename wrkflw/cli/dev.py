@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .parameters import Database, Targets
-from .serve import Host, Port
+from .serve import Host, Port, SmtpPort
 
 _PATIENCE = 10
 """Seconds that a server has to end in: it lets the steps that run come to their end."""
@@ -24,6 +24,7 @@ def dev(
         list[Path] | None,
         typer.Option(help="A folder whose .py files are watched; this one, unless one is named.", show_default=False),
     ] = None,
+    smtp_port: SmtpPort = None,
     db: Database = None,
 ) -> None:
     """Serve, and begin anew when the code changes.
@@ -46,7 +47,7 @@ def dev(
     say(f"watching {', '.join(str(folder.resolve()) for folder in folders)}")
     run_process(
         *folders,
-        target=_command(targets or [], host, port, db),
+        target=_command(targets or [], host, port, smtp_port, db),
         target_type="command",
         watch_filter=PythonFilter(),
         callback=lambda changes: say(f"{_named(changes)} changed; beginning anew"),
@@ -54,12 +55,13 @@ def dev(
     )
 
 
-def _command(targets: list[str], host: str, port: int, db: str | None) -> str:
+def _command(targets: list[str], host: str, port: int, smtp_port: int | None, db: str | None) -> str:
     import shlex
 
+    mail = [] if smtp_port is None else ["--smtp-port", str(smtp_port)]
     database = [] if db is None else ["--db", db]
     begin = [sys.executable, "-m", "wrkflw", "serve", *targets, "--verbose", "--grace", "2s"]
-    return shlex.join([*begin, "--host", host, "--port", str(port), *database])
+    return shlex.join([*begin, "--host", host, "--port", str(port), *mail, *database])
 
 
 def _named(changes: Iterable[tuple[object, str]]) -> str:

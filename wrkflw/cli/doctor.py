@@ -45,7 +45,12 @@ async def _doctor(db: str | None, *, deep: bool, as_json: bool) -> int:
     if as_json:
         show_json([asdict(one) for one in found])
     else:
-        show_table(("check", "verdict", "finding"), [(one.check, one.verdict, one.detail) for one in found], empty="")
+        show_table(
+            ("check", "verdict", "finding"),
+            [(one.check, one.verdict, one.detail) for one in found],
+            empty="",
+            last="folded",
+        )
     return 1 if any(one.verdict == "bad" for one in found) else 0
 
 
@@ -72,8 +77,8 @@ async def _database(path: Path, db: str | None, *, deep: bool) -> list[Finding]:
 
     from .opening import opened
 
-    if not _is_there(path):
-        return [Finding("database", "note", f"{path} is not there yet; a first run makes it")]
+    if (absence := _absence(path)) is not None:
+        return [absence]
     found = examine(path)
     if any(one.verdict == "bad" for one in found) or revision_of(path) != REVISIONS[-1]:
         return found  # to open an older one is to upgrade it
@@ -88,8 +93,14 @@ async def _database(path: Path, db: str | None, *, deep: bool) -> list[Finding]:
     return found
 
 
-def _is_there(path: Path) -> bool:
-    return path.is_file()
+def _absence(path: Path) -> Finding | None:
+    from wrkflw.worlds.health import Finding
+
+    if path.is_file():
+        return None
+    if path.exists():
+        return Finding("database", "bad", f"{path} is no file; name one with --db")
+    return Finding("database", "note", f"{path} is not there yet; a first run makes it")
 
 
 async def _contents(runtime: Runtime) -> list[Finding]:

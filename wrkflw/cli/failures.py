@@ -18,7 +18,8 @@ from wrkflw.errors import (
 FAILED: Final = 1
 USAGE: Final = 2
 PARKED: Final = 3
-INTERRUPTED: Final = 130
+TRY_AGAIN: Final = 75
+"""What mail servers call EX_TEMPFAIL."""
 
 _USAGE_ERRORS = (
     AmbiguousResumeError,
@@ -34,31 +35,32 @@ class MisuseError(Exception):
     """The command was used in a way that cannot work; the message says how it can."""
 
 
+class NotTakenError(Exception):
+    """A mail could not be taken in, for the reason that is the cause of this."""
+
+
 def ended_by(error: BaseException) -> int:
     """Say what went wrong, on stderr, and with which code the process ends."""
+    sentence, code = _verdict_on(error)
+    print(f"wrkflw: {sentence}", file=sys.stderr)
+    return code
+
+
+def _verdict_on(error: BaseException) -> tuple[str, int]:
     match error:
-        case KeyboardInterrupt():
-            _say("interrupted")
-            return INTERRUPTED
+        case NotTakenError(__cause__=BaseException() as cause):
+            return f"{_verdict_on(cause)[0]}; the mail was not taken, deliver it again", TRY_AGAIN
         case MisuseError() | ValueError():  # durations and the like
-            _say(str(error))
-            return USAGE
+            return str(error), USAGE
         case WrkflwError():
-            _say(str(error))
-            return USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
+            return str(error), USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            _say(f"{where}{error.strerror or error}")
-            return FAILED
+            return f"{where}{error.strerror or error}", FAILED
         case _:
-            _say(f"{type(error).__name__}: {first_line(error)}; add --debug to see where it comes from")
-            return FAILED
+            return f"{type(error).__name__}: {first_line(error)}; add --debug to see where it comes from", FAILED
 
 
 def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its name where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _say(sentence: str) -> None:
-    print(f"wrkflw: {sentence}", file=sys.stderr)

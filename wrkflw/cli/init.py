@@ -105,7 +105,9 @@ _FILES = {"flows.py": FLOWS, "test_flows.py": TESTS, "pyproject.toml": PROJECT, 
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to; it is made if need be.", show_default=False)] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to; it is made if need be.", show_default=False)
+    ] = Path(),
 ) -> None:
     """Write a small project that runs.
 

@@ -13,6 +13,7 @@ import typer
 
 from wrkflw.runtime import Runtime, path_of
 from wrkflw.settings import Settings
+from wrkflw.world.errors import StoreRefusedError
 
 from .failures import MisuseError
 from .targets import AnyWorkflow
@@ -27,13 +28,18 @@ def perform(work: Coroutine[Any, Any, int | None]) -> NoReturn:
 
 
 def url_of(database: str | None) -> str:
-    """The URL of the database that is meant; a path stands for the file there."""
+    """The URL of the database that is meant; a path stands for the file there.  Raises MisuseError for another kind."""
     given = database or Settings.from_environment(os.environ).database_url
-    return given if given == ":memory:" or "://" in given else f"sqlite:///{given}"
+    url = given if given == ":memory:" or "://" in given else f"sqlite:///{given}"
+    try:
+        path_of(url)
+    except StoreRefusedError as error:
+        raise MisuseError(str(error)) from error
+    return url
 
 
 def file_of(database: str | None) -> Path:
-    """The file of the database, which is there.  Raises MisuseError when it is not, StoreRefusedError for no file."""
+    """The file of the database.  Raises MisuseError when there is none."""
     path = path_of(url_of(database))
     if path == ":memory:":
         raise MisuseError("a database in memory ends with its process; name a file with --db")

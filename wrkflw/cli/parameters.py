@@ -9,7 +9,7 @@ import typer
 Targets: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[TARGET]...",
+        metavar="TARGET",
         help="module:workflow or path/to/file.py:workflow; without a name behind it, all workflows of the module. "
         "Without any, those that [tool.wrkflw] in pyproject.toml lists.",
         show_default=False,
@@ -38,6 +38,13 @@ Database: TypeAlias = Annotated[
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunId: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="The id of the run.", show_default=False)]
 Reason: TypeAlias = Annotated[str | None, typer.Option("--reason", help="Why; it is recorded.", show_default=False)]
+AuthservId: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Believe what the mail server of this name says of senders of mail.", show_default=False
+    ),
+]
+Dkim: TypeAlias = Annotated[bool, typer.Option("--dkim", help="Check the signatures of mail here.")]
 Grace: TypeAlias = Annotated[
     str, typer.Option(metavar="DURATION", help="How long steps that run may take to end when the process is stopped.")
 ]
@@ -53,7 +60,5 @@ Given: TypeAlias = Annotated[
 ]
 Answer: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[JSON|@FILE|KEY=VALUE]...", help="What is handed in; as --input of run.", show_default=False
-    ),
+    typer.Argument(metavar="JSON|@FILE|KEY=VALUE", help="What is handed in; as --input of run.", show_default=False),
 ]

@@ -13,6 +13,7 @@ from . import (
     dead_letters,
     dev,
     doctor,
+    email,
     graph,
     hooks,
     init,
@@ -105,6 +106,7 @@ _group(
     "Messages that were given up.",
     {"list": dead_letters.list_letters, "requeue": dead_letters.requeue, "drop": dead_letters.drop},
 )
+_group("email", "Mail.", {"deliver": email.deliver})
 _group(
     "db",
     "The database itself.",

@@ -13,7 +13,7 @@ from .parameters import AsJson, Database, Given
 def run(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="module:workflow or path/to/file.py:workflow.")],
     fields: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Fields of the input.", show_default=False)
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Fields of the input.", show_default=False)
     ] = None,
     given: Given = None,
     wait: Annotated[

@@ -107,7 +107,7 @@ async def _show(run_id: str, db: str | None, *, as_json: bool) -> None:
         failed = None if step.error is None else f"{step.error.type}: {step.error.message}"
         rows.append((key, step.status, step.attempt, took, clean(failed or brief(step.output, 80))))
     say("")
-    show_table(("step", "status", "attempts", "took", "output"), rows, empty="no step has begun")
+    show_table(("step", "status", "attempts", "took", "output"), rows, empty="no step has begun", last="cut")
     return None
 
 
@@ -135,7 +135,7 @@ async def _events(run_id: str, db: str | None, *, as_json: bool) -> None:
         return
     named = ("slot", "event_type", "created_at")
     rows = [(*(one.pop(name) for name in named), brief(one, 100)) for one in told]
-    show_table(("slot", "event", "when", "facts"), rows, empty="nothing has happened")
+    show_table(("slot", "event", "when", "facts"), rows, empty="nothing has happened", last="cut")
 
 
 def tail(

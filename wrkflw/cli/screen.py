@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from pydantic_core import to_json
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,8 @@ from wrkflw.durations import format_duration
 
 _WIDE = 10_000
 """Where nobody looks at a screen nothing is cut off."""
+_LEAST = 12
+"""Columns of the screen below which fitting text in makes it unreadable."""
 COLOURS: Mapping[str, str] = {
     "completed": "green", "fits": "green", "good": "green", "ok": "green",
     "failed": "red", "breaks": "red", "bad": "red",
@@ -53,16 +56,33 @@ def show_json(value: object) -> None:
     show(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Rows under their columns; without any, ``empty`` as a remark."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=True, overflow="ellipsis" if number else "fold")
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    if not table.row_count:
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str,
+    last: Literal["whole", "folded", "cut"] = "whole",
+) -> None:
+    """Rows under their columns; without any, ``empty`` as a remark.
+
+    What stands in a column is whole, however narrow the terminal is: ids and tokens are to be copied.  Only the
+    ``last`` may be fitted into what is left of the width, if it is text.
+    """
+    cells = [[cell(value) for value in row] for row in rows]
+    if not cells:
         say(empty)
         return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        if last != "whole" and number == len(columns) - 1:
+            table.add_column(column, overflow="fold", min_width=_LEAST)
+            for row in cells if last == "cut" else ():
+                row[number].no_wrap, row[number].overflow = True, "ellipsis"
+        else:
+            longest = max(cell_len(column), *(row[number].cell_len for row in cells))
+            table.add_column(column, no_wrap=True, min_width=longest)
+    for row in cells:
+        table.add_row(*row)
     _print(table)
 
 
@@ -78,7 +98,7 @@ def show_facts(facts: Mapping[str, object]) -> None:
 def _print(table: Table) -> None:
     console = console_of(sys.stdout)
     with console.capture() as captured:
-        console.print(table)
+        console.print(table, crop=False)
     show("\n".join(line.rstrip(" ") for line in captured.get().splitlines()))
 
 

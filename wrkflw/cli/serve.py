@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import suppress
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .parameters import Database, Grace, Targets
+from .parameters import AuthservId, Database, Dkim, Grace, Targets
+
+if TYPE_CHECKING:
+    from wrkflw.mail import Trust
+    from wrkflw.runtime import Runtime
+    from wrkflw.server import Token
 
 Concurrency = Annotated[
     int | None, typer.Option(help="How many runs are advanced at a time.", show_default=False, min=1, max=100_000)
 ]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65_535)]
+SmtpPort = Annotated[
+    int | None,
+    typer.Option(help="Take mail, too: on this port, from this machine alone.", show_default=False, min=0, max=65_535),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the steps log at level INFO, too.")]
 
 
@@ -72,6 +82,9 @@ def serve(
         str | None,
         typer.Option(metavar="FILE", help="Who may call: a file that 'wrkflw tokens add' writes.", show_default=False),
     ] = None,
+    smtp_port: SmtpPort = None,
+    authserv_id: AuthservId = None,
+    dkim: Dkim = False,
     work: Annotated[bool, typer.Option("--worker/--no-worker", help="Advance runs in this process, too.")] = True,
     concurrency: Concurrency = None,
     grace: Grace = "10s",
@@ -87,16 +100,20 @@ def serve(
     from .targets import workflows_of
 
     parse_duration(grace)
-    options = {"sockets": [_listening(host, port)], "hosts": allow_host or (), "origins": origin or ()}
+    workflows, known = workflows_of(targets), _tokens_in(tokens)
+    _refuse_exposed([host, *(allow_host or ())], known)
+    mail = None if smtp_port is None else (smtp_port, _trust(authserv_id, dkim=dkim))
+    listener = _listening(host, port)
+    options = {"sockets": [listener], "hosts": allow_host or (), "origins": origin or (), "tokens": known}
     runtime = {"worker": work, "concurrency": concurrency}
-    perform(_serve(workflows_of(targets), options, runtime, tokens, grace, db, verbose=verbose))
+    perform(_serve(workflows, options, runtime, mail, grace, db, verbose=verbose))
 
 
 async def _serve(
     workflows: list[Any],
     options: dict[str, Any],
     runtime_options: dict[str, Any],
-    tokens: str | None,
+    mail: tuple[int, Trust] | None,
     grace: str,
     db: str | None,
     *,
@@ -109,17 +126,77 @@ async def _serve(
 
     log_to_stderr(verbose=verbose)
     with told_to_stop() as stop:
-        from wrkflw.server import TokenFile
         from wrkflw.server import serve as serving
 
-        known = () if tokens is None else TokenFile(tokens).load()
-        async with new_runtime(db, workflows, **runtime_options) as runtime:
-            server = asyncio.ensure_future(serving(runtime, tokens=known, **options))
+        async with new_runtime(db, workflows, **runtime_options) as runtime, _taking_mail(runtime, workflows, mail):
+            server = asyncio.ensure_future(serving(runtime, **options))
             say(f"{_listed(workflows)} at {_address(options['sockets'][0])} on {url_of(db)}; stop it with Ctrl-C")
-            await _until(stop, server)
-            await leave(runtime, grace)
+            await _either(stop, server)
+            await asyncio.gather(_ended(server), leave(runtime, grace))  # while it answers, no run is taken any more
     say("stopped")
     return 0
+
+
+def _tokens_in(file: str | None) -> Sequence[Token]:
+    """Raises MisuseError when there is none: whoever names a file does not want everybody to be let in."""
+    if file is None:
+        return ()
+    from wrkflw.server import TokenFile
+
+    from .failures import MisuseError
+
+    if not (known := TokenFile(file).load()):
+        raise MisuseError(f"{file} has no token; make one with 'wrkflw tokens add NAME --file {file}'")
+    return known
+
+
+def _refuse_exposed(names: Sequence[str], tokens: Sequence[Token]) -> None:
+    from wrkflw.server.serving import ExposedServerError, check_exposure
+
+    from .failures import MisuseError
+
+    try:
+        check_exposure(names, tokens)
+    except ExposedServerError as error:
+        cure = "make a token with 'wrkflw tokens add', and give --tokens FILE"
+        raise MisuseError(f"{error.host!r} can be reached by other machines, and anybody may call; {cure}") from error
+
+
+def _trust(authserv_id: str | None, *, dkim: bool) -> Trust:
+    from wrkflw.mail import Trust
+
+    return Trust(authserv_id=authserv_id, dkim=dkim)
+
+
+@asynccontextmanager
+async def _taking_mail(runtime: Runtime, workflows: list[Any], mail: tuple[int, Trust] | None) -> AsyncGenerator[None]:
+    """Within: a mail server for the workflows, where one is asked for.
+
+    Raises MisuseError when its packages are missing, or its port cannot be had.
+    """
+    from .screen import say
+
+    if mail is None:
+        if any(one.emails or one.replies for one in workflows):
+            say("no mail is taken here; give --smtp-port, or hand it in with 'wrkflw email deliver'")
+        yield
+        return
+    from wrkflw.mail import Mailroom, MissingExtraError, SmtpServer
+
+    from .failures import MisuseError
+
+    port, trust = mail
+    try:
+        server = await SmtpServer(Mailroom(runtime, trust=trust), port=port).__aenter__()
+    except MissingExtraError as error:
+        raise MisuseError(str(error)) from error
+    except OSError as error:
+        raise MisuseError(f"port {port} cannot be had for mail: {_problem(error)}; give another --smtp-port") from error
+    say(f"mail at 127.0.0.1:{server.port}")
+    try:
+        yield
+    finally:
+        await server.__aexit__()
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -130,10 +207,15 @@ def _listening(host: str, port: int) -> socket.socket:
         [family, *_, address] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        problem = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
-        raise MisuseError(
-            f"{host}:{port} cannot be listened on: {problem}; name another with --host, --port"
-        ) from error
+        cure = "name another with --host, --port"
+        raise MisuseError(f"{host}:{port} cannot be listened on: {_problem(error)}; {cure}") from error
+
+
+def _problem(error: OSError) -> str:
+    """In the words of the system; what asyncio adds says the same again."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _address(bound: socket.socket) -> str:
@@ -141,14 +223,16 @@ def _address(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _until(stop: asyncio.Event, server: asyncio.Future[None]) -> None:
-    """Until one or the other; the server has ended when it returns.  Raises what ended the server."""
+async def _either(stop: asyncio.Event, server: asyncio.Future[None]) -> None:
     stopping = asyncio.ensure_future(stop.wait())
     either: list[asyncio.Future[Any]] = [server, stopping]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not server.done():
-        server.cancel()
+
+
+async def _ended(server: asyncio.Future[None]) -> None:
+    """Raises what ended the server by itself."""
+    server.cancel()
     with suppress(asyncio.CancelledError):
         await server
 

@@ -9,7 +9,7 @@ import typer
 
 from .parameters import Answer, AsJson, Code, Database, Reason, RunId
 
-RunIds: TypeAlias = Annotated[list[str], typer.Argument(metavar="RUN...", help="The ids of runs.", show_default=False)]
+RunIds: TypeAlias = Annotated[list[str], typer.Argument(metavar="RUN", help="The ids of runs.", show_default=False)]
 Act: TypeAlias = Callable[[Any, str], Awaitable[object]]
 """What is done to the run of an id, in a runtime."""
 
@@ -61,20 +61,20 @@ def unpause(run_id: RunId, db: Database = None, as_json: AsJson = False) -> None
     perform(_after(run_id, lambda rt, id: rt.runs.record(id, RunResumed()), db, as_json=as_json))
 
 
-def delete(run_id: RunId, db: Database = None) -> None:
+def delete(run_id: RunId, db: Database = None, as_json: AsJson = False) -> None:
     """Remove a run that has ended, and its log with it."""
     from .opening import perform
 
-    perform(_delete(run_id, db))
+    perform(_delete(run_id, db, as_json=as_json))
 
 
-async def _delete(run_id: str, db: str | None) -> None:
+async def _delete(run_id: str, db: str | None, *, as_json: bool) -> None:
     from .opening import opened
-    from .screen import say
+    from .screen import say, show_json
 
     async with opened(db) as runtime:
         await runtime.runs.delete(run_id)
-    say(f"run {run_id} is gone")
+    show_json({"run_id": run_id, "status": "deleted"}) if as_json else say(f"run {run_id} is gone")
 
 
 async def _after(run_id: str, act: Act, db: str | None, *, as_json: bool) -> None:
@@ -97,7 +97,8 @@ async def _after(run_id: str, act: Act, db: str | None, *, as_json: bool) -> Non
 def resume(
     run_id: RunId,
     step: Annotated[
-        str | None, typer.Argument(help="The suspended step, or the key of its call.", show_default=False)
+        str | None,
+        typer.Argument(metavar="STEP", help="The suspended step, or the key of its call.", show_default=False),
     ] = None,
     answer: Answer = None,
     code: Code = None,
@@ -136,7 +137,7 @@ async def _resume(
 
 def send(
     run_id: RunId,
-    event: Annotated[str, typer.Argument(help="The name of the event.", show_default=False)],
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="The name of the event.", show_default=False)],
     payload: Answer = None,
     dedupe_id: Annotated[
         str | None, typer.Option(help="Sent again with it, it is taken once.", show_default=False)
@@ -179,7 +180,9 @@ async def _send(
 
 def wake(
     run_id: RunId,
-    key: Annotated[str | None, typer.Argument(help="Of one sleep; else all that are open.", show_default=False)] = None,
+    key: Annotated[
+        str | None, typer.Argument(metavar="KEY", help="Of one sleep; else all that are open.", show_default=False)
+    ] = None,
     code: Code = None,
     db: Database = None,
     as_json: AsJson = False,

@@ -12,16 +12,24 @@ from wrkflw.runtime import Runtime
 from .screen import say
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_MOMENT = 1.0
+"""Seconds in which signals are one: what starts processes, ``wrkflw dev`` for one, passes on what the terminal sent."""
 
 
 @contextmanager
 def told_to_stop() -> Generator[asyncio.Event]:
-    """Within: an event that is set by the first signal; a second one does what it does to any process."""
+    """Within: an event that is set by the first signal; a second one ends the process where it is."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def hear() -> None:
-        stop.set()
+        if not stop.is_set():
+            stop.set()
+            loop.call_later(_MOMENT, end_at_the_next)
+
+    def end_at_the_next() -> None:
         forget()
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
 
     def forget() -> None:
         for number in _SIGNALS:

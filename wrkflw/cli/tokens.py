@@ -10,7 +10,7 @@ import typer
 from .parameters import AsJson
 
 TokensFile: TypeAlias = Annotated[Path, typer.Option("--file", help="The file; 'serve --tokens' reads it.")]
-Name: TypeAlias = Annotated[str, typer.Argument(help="Whose token it is.", show_default=False)]
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is.", show_default=False)]
 _FILE = Path("wrkflw-tokens.json")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ def tracing_from(environment: Mapping[str, str]) -> Tracing | None:
     except ImportError as error:
         raise MisuseError(f'{asked[0]} is set, which needs OpenTelemetry; pip install "wrkflw[otel]"') from error
     resource = {} if "OTEL_SERVICE_NAME" in environment else {"service.name": "wrkflw"}
+    # At the end of the process it sends what it still has.
     provider = TracerProvider(resource=Resource.create(resource))
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    atexit.register(provider.shutdown)
     return Tracing(provider)

@@ -1,0 +1,79 @@
+"""``wrkflw email``: hand in a mail, as a mail server does that pipes it into a program."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .parameters import AsJson, AuthservId, Database, Dkim, Targets
+
+if TYPE_CHECKING:
+    from wrkflw.mail import Delivery
+
+
+def deliver(
+    targets: Targets = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS", help="To whom it came; without it, to whom its headers say.", show_default=False
+        ),
+    ] = None,
+    sender: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="The sender on its envelope.", show_default=False)
+    ] = "",
+    authserv_id: AuthservId = None,
+    dkim: Dkim = False,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take in the mail on stdin.
+
+    The ids of the runs that it started are printed; a worker takes them.
+    Exit codes are those that mail servers know: 0 it is recorded, or held for a person; 1 it is refused;
+    75 it could not be taken, deliver it again.
+    """
+    import asyncio
+
+    from wrkflw.mail import MailTooLargeError, NoRecipientError, Trust
+
+    from .failures import NotTakenError
+    from .targets import workflows_of
+
+    try:
+        trust = Trust(authserv_id=authserv_id, dkim=dkim)
+        delivery = asyncio.run(_deliver(workflows_of(targets), trust, to, sender, db))
+    except (NoRecipientError, MailTooLargeError):
+        raise
+    except Exception as error:  # whatever it is, the sender is to keep the mail
+        raise NotTakenError from error
+    _tell(delivery, as_json=as_json)
+
+
+async def _deliver(workflows: list[Any], trust: Any, to: list[str] | None, sender: str, db: str | None) -> Delivery:
+    from wrkflw.mail import Mailroom
+
+    from .opening import new_runtime
+
+    async with new_runtime(db, workflows, worker=False) as runtime:
+        room = Mailroom(runtime, trust=trust)
+        raw = sys.stdin.buffer.read(room.limits.size + 1)
+        return await room.deliver(raw, envelope_from=sender, envelope_to=to)
+
+
+def _tell(delivery: Delivery, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from .screen import say, show, show_json
+
+    if as_json:
+        return show_json(asdict(delivery))
+    for run_id in delivery.started:
+        show(run_id)
+    if delivery.repeated:
+        say(f"it had come before, and started {', '.join(delivery.repeated)}")
+    if delivery.answered:
+        say(f"it answered run {delivery.answered}")
+    return None  # what is held has been logged
