@@ -35,7 +35,7 @@ class StepError:
     """The class's own name, ``TimeoutError``; ``module`` says where it lives."""
     module: str
     message: str
-    attributes: dict[str, object] = field(default_factory=dict[str, object])
+    attributes: dict[str, object] = field(default_factory=dict)
     """What the exception carried that JSON can hold."""
     attempts: int = 1
     traceback: str = ""

@@ -161,5 +161,7 @@ def arguments(body: Body, value: object, call: Executable) -> tuple[object, ...]
             return (value,)
         case _:
             if body.context == "suspend":
-                return (value, SuspendContext[object, object, object](call))
-            return (value, StepContext[object](call))
+                suspending: SuspendContext[object, object, object] = SuspendContext(call)
+                return (value, suspending)
+            context: StepContext[object] = StepContext(call)
+            return (value, context)

@@ -203,7 +203,7 @@ class Interpreter:
             case Map(id=id, function=function):
                 return _mapped(id, function, flow.value)
             case MapContextual(id=id, function=function):
-                context = MapContext[object, object](NodeCall(self.drive, scope, position))
+                context: MapContext[object, object] = MapContext(NodeCall(self.drive, scope, position))
                 return _mapped(id, function, flow.value, context)
             case Join(id=id, function=function):
                 return _mapped(id, function, *cast("tuple[object, ...]", flow.value), kind="join")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias, cast
 
 from wrkflw.world import events as e
@@ -39,24 +40,22 @@ class Journal:
     initial_state: object = None
     seed: str = ""
     """What the chance and the ids of a program are made from: its run's id, or that of the run that was forked."""
-    records: dict[str, Record] = field(default_factory=dict[str, Record])
+    records: dict[str, Record] = field(default_factory=dict)
     """By key, in the order in which they began."""
-    waits: dict[str, WaitRecord] = field(default_factory=dict[str, WaitRecord])
+    waits: dict[str, WaitRecord] = field(default_factory=dict)
     """The same of sleeps and waits for events."""
-    scopes: dict[str, ScopeRecords] = field(default_factory=dict[str, ScopeRecords])
+    scopes: dict[str, ScopeRecords] = field(default_factory=dict)
     """All of these, by the scope they belong to."""
-    stirred: list[str] = field(default_factory=list[str])
+    stirred: list[str] = field(default_factory=list)
     """The hooks that were answered and the waits that are over, in that order: what may set a branch going again."""
     began_at: datetime | None = None
     """When its code begins, by its own clock."""
-    trace: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace: dict[str, str] = field(default_factory=dict)
     """What an observer has left with it when it was created."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
-    _by_id: dict[str, Record] = field(default_factory=dict[str, Record])
-    _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(
-        default_factory=dict[str, "tuple[Record, SuspensionRecord]"]
-    )
+    _by_id: dict[str, Record] = field(default_factory=dict)
+    _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(default_factory=dict)
     _signals: Signals = field(default_factory=Signals)
 
     @property
@@ -107,8 +106,7 @@ class Journal:
 
     def copy(self) -> Journal:
         """Another one that holds the same, for who goes on from here."""
-        twin = Journal(self.run_id)
-        twin._take_from(self)
+        twin = Journal(*_fields(self))
         twin.records = {key: copy_record(record) for key, record in self.records.items()}
         twin.waits = {key: copy_wait(wait) for key, wait in self.waits.items()}
         twin.scopes = {prefix: scope.copy(twin.twin_of) for prefix, scope in self.scopes.items()}
@@ -322,7 +320,7 @@ class Journal:
                     record.status, record.retry_after = "cancelled", None
 
 
-def _texts(value: object) -> Mapping[str, str]:
+def _texts(value: object) -> dict[str, str]:
     """The texts of a mapping by their names; what is anything else is not ours."""
     found: Mapping[object, object] = cast("Any", value) if isinstance(value, Mapping) else {}
     return {name: text for name, text in found.items() if isinstance(name, str) and isinstance(text, str)}
@@ -330,3 +328,6 @@ def _texts(value: object) -> Mapping[str, str]:
 
 def _moment(text: object) -> datetime | None:
     return datetime.fromisoformat(text) if isinstance(text, str) else None
+
+
+_fields: Callable[[Journal], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(Journal)))

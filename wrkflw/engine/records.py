@@ -110,10 +110,10 @@ class WaitRecord:
 class ScopeRecords:
     """What one scope of a run has begun, by id and in order."""
 
-    by_id: dict[str, list[Record | WaitRecord]] = field(default_factory=dict[str, "list[Record | WaitRecord]"])
+    by_id: dict[str, list[Record | WaitRecord]] = field(default_factory=dict)
     last: str = ""
     """The id of what began last."""
-    endings: list[str] = field(default_factory=list[str])
+    endings: list[str] = field(default_factory=list)
     """The keys of what is over, in the order of the log."""
 
     def copy(self, twin_of: Callable[[Record | WaitRecord], Record | WaitRecord]) -> ScopeRecords:

@@ -14,11 +14,11 @@ from .records import WaitRecord
 
 @dataclass(slots=True)
 class Signals:
-    _waits: dict[str, WaitRecord] = field(default_factory=dict[str, WaitRecord])
+    _waits: dict[str, WaitRecord] = field(default_factory=dict)
     """All waits, by id."""
-    _lines: dict[str, dict[str, WaitRecord]] = field(default_factory=dict[str, "dict[str, WaitRecord]"])
+    _lines: dict[str, dict[str, WaitRecord]] = field(default_factory=dict)
     """Those that have no event yet, by its name, oldest first."""
-    _arrived: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict[str, "list[tuple[int, bytes]]"])
+    _arrived: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
     """Slot and payload of the events that no wait has taken."""
 
     def open(self, wait: WaitRecord) -> bool:

@@ -46,7 +46,7 @@ class Run:
     owner: str | None = None
     wake_at: datetime | None = None
     seen_slot: int = 0
-    attributes: dict[str, str] = field(default_factory=dict[str, str])
+    attributes: dict[str, str] = field(default_factory=dict)
     detail: Detail | None = None
     input: bytes | None = None
     output: bytes | None = None

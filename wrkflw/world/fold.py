@@ -28,16 +28,16 @@ class Image:
 
     run_id: str
     run: Run | None = None
-    steps: dict[str, Step] = field(default_factory=dict[str, Step])
-    hooks: dict[str, Hook] = field(default_factory=dict[str, Hook])
-    waits: dict[str, Wait] = field(default_factory=dict[str, Wait])
-    signals: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    steps: dict[str, Step] = field(default_factory=dict)
+    hooks: dict[str, Hook] = field(default_factory=dict)
+    waits: dict[str, Wait] = field(default_factory=dict)
+    signals: dict[str, list[int]] = field(default_factory=dict)
     """The slots of the signals that no wait has taken, by type, oldest first."""
-    waiting: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    waiting: dict[str, dict[str, None]] = field(default_factory=dict)
     """The waits that are open for a signal, by its type, those that wait longest first."""
-    answered: list[str] = field(default_factory=list[str])
+    answered: list[str] = field(default_factory=list)
     """The waits that took a signal which came after them."""
-    attribute_claims: set[str] = field(default_factory=set[str])
+    attribute_claims: set[str] = field(default_factory=set)
 
 
 def fold(run_id: str, log: Iterable[e.StoredEvent]) -> Image:

@@ -53,21 +53,21 @@ class Opened:
     """Whether every step that is not in the image is either ended or absent."""
     bare: bool = False
     """Whether the run has had neither hooks, waits nor signals before this write."""
-    ended_steps: set[str] = field(default_factory=set[str])
-    found_signals: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
-    rows: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
-    types: list[str] = field(default_factory=list[str])
-    steps: set[str] = field(default_factory=set[str])
-    hooks: set[str] = field(default_factory=set[str])
-    waits: set[str] = field(default_factory=set[str])
-    tokens: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    ended_steps: set[str] = field(default_factory=set)
+    found_signals: set[tuple[str, int]] = field(default_factory=set)
+    rows: list[tuple[object, ...]] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+    steps: set[str] = field(default_factory=set)
+    hooks: set[str] = field(default_factory=set)
+    waits: set[str] = field(default_factory=set)
+    tokens: dict[str, str | None] = field(default_factory=dict)
     """Tokens that this write takes, with its run, or sets free."""
-    conflicts: dict[str, e.StoredEvent] = field(default_factory=dict[str, e.StoredEvent])
+    conflicts: dict[str, e.StoredEvent] = field(default_factory=dict)
     """By hook, those that this write records."""
     attributes: bool = False
     labelled: bool = False
     """Whether the run of the image has its attributes."""
-    large: list[Large] = field(default_factory=list[Large])
+    large: list[Large] = field(default_factory=list)
     """Large payloads that it refers to."""
 
 
@@ -77,8 +77,8 @@ class _Parked(NamedTuple):
     run_no: int
     run: Run
     labelled: bool
-    steps: tuple[Step, ...]
-    hooks: tuple[Hook, ...]
+    steps: dict[str, Step]
+    hooks: dict[str, Hook]
 
 
 class Images:
@@ -137,9 +137,7 @@ class Images:
         if not as_it_stands or len(image.steps) > _FEW:
             return
         run.attributes = image.run.attributes
-        self._parked[run.run_id] = _Parked(
-            opened.run_no, run, opened.labelled, (*image.steps.values(),), (*image.hooks.values(),)
-        )
+        self._parked[run.run_id] = _Parked(opened.run_no, run, opened.labelled, image.steps, image.hooks)
         if len(self._parked) > _MOST_PARKED:
             del self._parked[next(iter(self._parked))]
 
@@ -159,9 +157,7 @@ class Images:
         parked = self._parked.pop(request.run_id, None)
         if parked is None or not request.takes_over:
             return None
-        image = Image(request.run_id, parked.run)
-        image.steps = {step.step_id: step for step in parked.steps}
-        image.hooks = {hook.hook_id: hook for hook in parked.hooks}
+        image = Image(request.run_id, parked.run, parked.steps, parked.hooks)
         return Opened(image, now, run_no=parked.run_no, labelled=parked.labelled, kept=True)
 
     def _read(self, connection: Connection, run_id: str, now: datetime) -> Opened:

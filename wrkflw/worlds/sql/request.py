@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,7 +26,7 @@ class Append:
     expect_slot: int | None = None
     resume_id: str | None = None
     wake_at: datetime | None = None
-    large: Mapping[bytes, Large] = field(default_factory=dict[bytes, Large])
+    large: dict[bytes, Large] = field(default_factory=dict)
     """The payloads that were kept ahead, and do not stand in their events."""
     atomic: bool = True
     """Whether the first refusal refuses all."""
@@ -48,7 +48,7 @@ class Append:
 class Appended:
     image: Image
     at: datetime
-    outcomes: list[int | BatchItem] = field(default_factory=list[int | BatchItem])
+    outcomes: list[int | BatchItem] = field(default_factory=list)
     refused: bool = False
     last: tuple[int, e.NewEvent] | None = None
     """Slot and form of the event that was asked for last; None when nothing was appended for it."""
