@@ -16,7 +16,7 @@ from wrkflw.server import serve
 from . import raw
 from .adding import Number, adding, database, new
 from .http_client import Connection
-from .measure import Figure, Paired, Sizes, Timed, figure, paired
+from .measure import Figure, Paired, Sizes, Timed, figure, paired, timed
 
 _CONNECTIONS = 16
 _GO = Event("go", Number)
@@ -36,12 +36,14 @@ async def _waiting(step: StepTools, _: Number) -> Number:
 
 def measure(sizes: Sizes, folder: Path) -> list[Figure]:
     pairs = [asyncio.run(_enqueued(sizes.requests, folder)) for _ in range(sizes.repetitions)]
+    inside = [asyncio.run(_enqueued_here(sizes.requests, new(folder))) for _ in pairs]
     delays = asyncio.run(_answered(sizes.alone, new(folder)))
     note = f"{_CONNECTIONS} connections, from another process; no worker"
     return [
         figure("enqueued/s", "/s", [pair.measured.rate for pair in pairs], note=note),
         figure("CPU a run", "µs", [pair.measured.cpu_microseconds for pair in pairs], note="of the server"),
         figure("x raw", "x", [pair.ratio for pair in pairs], note="one insert a run, committed in groups"),
+        figure("x in process", "x", _ratios(pairs, inside), note="the same runs, enqueued without HTTP"),
         figure("event to next step", "ms", [1000 * delay for delay in delays], note="one after another"),
     ]
 
@@ -60,6 +62,23 @@ async def _enqueuing(runs: int, folder: Path) -> Timed:
         client = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
         seconds, _ = await client.communicate()
         return Timed(runs, float(seconds), time.process_time() - cpu)
+
+
+async def _enqueued_here(runs: int, folder: Path) -> Timed:
+    """The same without a server, and with as many at a time."""
+    one = adding("one", 1)
+
+    async def enqueue(count: int) -> None:
+        for _ in range(count):
+            await (await one.create_run()).enqueue(Number(n=1))
+
+    async with Runtime(database(folder), workflows=[one], worker=False):
+        shares = [runs // _CONNECTIONS + (number < runs % _CONNECTIONS) for number in range(_CONNECTIONS)]
+        return await timed(runs, asyncio.gather(*map(enqueue, shares)))
+
+
+def _ratios(pairs: Sequence[Paired], inside: Sequence[Timed]) -> list[float]:
+    return [pair.measured.rate / here.rate for pair, here in zip(pairs, inside, strict=True)]
 
 
 async def _answered(count: int, folder: Path) -> Sequence[float]:

@@ -54,6 +54,7 @@ WANTED: Mapping[tuple[str, str], Wanted] = {
     ("W11", "CPU while idle"): Wanted(2, 2),
     ("W12", "mails/s, limit-scaled"): Wanted(200, 200, floor=True),
     ("W13", "enqueued/s"): Wanted(1_500, 1_500, floor=True),
+    ("W13", "x in process"): Wanted(0.5, 0.5, floor=True),
     ("W13", "event to next step"): Wanted(15, 15),
 }
 

@@ -143,6 +143,17 @@ async def test_without_tokens_only_this_machine_is_answered(desk: Desk) -> None:
             assert (await client.get("/api/workflows")).status_code == status
 
 
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP"])
+async def test_without_tokens_nothing_is_answered_that_a_proxy_of_this_machine_forwards(
+    desk: Desk, guarded: Desk, header: str
+) -> None:
+    headers = {header: "192.0.2.7"}
+
+    assert (await desk.client.get("/api/workflows", headers=headers)).status_code == 403
+    async with guarded.caller(SECRETS["read"]) as client:
+        assert (await client.get("/api/workflows", headers=headers)).status_code == 200
+
+
 async def test_an_application_around_may_have_looked_at_the_callers(desk: Desk) -> None:
     async with client_of(app(desk.rt, trust_callers=True), peer="192.0.2.7") as client:
         assert (await client.get("/api/workflows")).status_code == 200
@@ -202,6 +213,10 @@ async def test_other_names_are_those_that_were_given(desk: Desk) -> None:
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "http://localhost:81"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://localhost@evil.example"}, 403),
+        ({"Origin": "http://evil.example/http://localhost"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -219,6 +219,30 @@ async def test_what_raises_lets_nobody_in() -> None:
         assert (await desk.client.post("/signup", json=ADA)).status_code == 401
 
 
+@pytest.mark.parametrize("given", [False, True, "", b"msg_1"])
+async def test_what_is_neither_an_id_nor_none_lets_nobody_in(given: object) -> None:
+    workflow = signup()
+
+    def verify(*_: object) -> Any:  # as somebody may write it who takes it for a question
+        return given
+
+    http(workflow, "POST /signup", verify=verify)
+
+    async with at(workflow) as desk:
+        assert (await desk.client.post("/signup", json=ADA)).status_code == 401
+        assert await names(desk) == []
+
+
+async def test_a_request_that_was_verified_may_have_no_id() -> None:
+    workflow = signup()
+    http(workflow, "POST /signup", verify=lambda *_: None)
+
+    async with at(workflow) as desk:
+        for _ in range(2):
+            assert (await desk.client.post("/signup", json=ADA)).status_code == 202
+        assert await names(desk) == ["Ada", "Ada"]
+
+
 # --- definitions ---------------------------------------------------------------------------------------------
 
 
@@ -263,6 +287,19 @@ def test_an_input_function_gives_what_the_workflow_takes() -> None:
         http(signup(), "POST /signup", input=number)
 
 
+def test_what_verifies_is_a_plain_function() -> None:
+    async def function(request: HttpRequest, now: datetime) -> str:
+        return "msg_1"
+
+    class Method:
+        async def __call__(self, request: HttpRequest, now: datetime) -> str:
+            return "msg_1"
+
+    for verify in (function, Method(), "whsec_AAAA"):
+        with pytest.raises(DefinitionError, match="verify= of endpoint 'POST /signup' is no plain function"):
+            http(signup(), "POST /signup", verify=verify)  # type: ignore[arg-type]
+
+
 def test_an_option_that_there_is_not_is_refused() -> None:
     with pytest.raises(TypeError, match="did you mean 'verify'"):
         http(signup(), "POST /signup", verfy=SIGNING)  # type: ignore[call-arg]
@@ -298,6 +335,19 @@ async def test_an_application_of_your_own_is_mounted_behind_the_gate() -> None:
     assert (answer.status_code, answer.content) == (200, b"taken")
     assert beside.status_code == 413
     assert elsewhere.status_code == 400
+
+
+async def test_what_a_mounted_application_raises_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def breaks(*_: object) -> None:
+        raise ZeroDivisionError("a secret of the house")
+
+    async with at(signup(), mounts={"/mail": breaks}) as desk:
+        answer = await desk.client.post("/mail")
+        counted = (await desk.client.get("/metrics")).text
+
+    assert (answer.status_code, answer.json()["detail"]) == (500, "the server failed; its log says why")
+    assert "a secret of the house" in caplog.text
+    assert 'wrkflw_http_requests_total{method="POST",route="none",status="500"} 1' in counted
 
 
 @pytest.mark.parametrize("path", ["/api", "/", "", "mail", "/workflows", "/hooks/x"])

@@ -10,13 +10,22 @@ from datetime import timedelta
 import pytest
 
 from tests.clocks import settle
+from wrkflw import create_workflow, step
 from wrkflw.server import ServerLimits, app
 
-from .desk import ADA, Desk, client_of
+from .desk import ADA, Desk, client_of, served
 
 START = "/api/workflows/greeting/runs"
 JSON = {"Content-Type": "application/json"}
 PROBLEM = "application/problem+json"
+
+
+@step
+async def add_up(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+adding_up = create_workflow(id="sum", input_schema=list[int], output_schema=int).then(add_up).commit()
 
 
 async def nothing_is_recorded(desk: Desk) -> bool:
@@ -73,6 +82,24 @@ async def test_utf_8_may_be_said(desk: Desk) -> None:
     headers = {"Content-Type": 'Application/JSON; charset="UTF-8"'}
 
     assert (await desk.client.post(START, content=json.dumps(ADA), headers=headers)).status_code == 202
+
+
+async def test_a_name_that_is_there_twice_is_found_among_many(desk: Desk) -> None:
+    names = [*range(80_000), "last", "last"]  # to compare each with each would take minutes
+    body = "{" + ",".join(f'"{name}":1' for name in names) + "}"
+
+    answer = await desk.client.post(START, content=body, headers=JSON)
+
+    assert answer.json()["detail"] == "the body is not JSON: 'last' is there twice"
+
+
+async def test_a_body_of_many_mistakes_is_not_answered_with_all_of_them() -> None:
+    async with served([adding_up]) as desk:
+        answer = await desk.client.post("/api/workflows/sum/runs", json=["one"] * 100_000)
+
+    assert answer.status_code == 422
+    assert len(answer.json()["problems"]) == 50
+    assert len(answer.content) < 10_000
 
 
 async def test_a_number_that_overflows_is_no_name(desk: Desk) -> None:
@@ -166,6 +193,17 @@ async def test_one_stream_too_many_is_to_come_again(desk: Desk) -> None:
     assert later.status_code == 200
 
 
+async def test_streams_that_are_opened_at_once_are_counted_too(desk: Desk) -> None:
+    async with client_of(app(desk.rt, limits=ServerLimits(streams=2))) as client:
+        run_id = await desk.start("greeting")
+        answers = await asyncio.gather(*[client.get(f"/api/runs/{run_id}/stream") for _ in range(20)])
+        later = await client.get(f"/api/runs/{run_id}/stream")
+
+    assert [answer.status_code for answer in answers].count(200) < 20
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert later.status_code == 200
+
+
 async def test_nobody_waits_longer_than_the_server_lets_them(desk: Desk) -> None:
     run_id = await desk.start("deciding")
     async with client_of(app(desk.rt, limits=ServerLimits(wait=timedelta(seconds=2)))) as client:
@@ -244,6 +282,15 @@ async def test_a_method_that_a_path_does_not_have_is_refused(desk: Desk) -> None
 
     assert (answer.status_code, answer.headers["content-type"]) == (405, PROBLEM)
     assert answer.headers["allow"] == "GET"
+    assert answer.json()["detail"] == "'/api/runs' takes GET only; GET /openapi.json lists them"
+
+
+@pytest.mark.parametrize("path", ["/api/run", "/api//runs", "/api/runs/", "/API/runs", "/docs"])
+async def test_a_path_that_there_is_not_is_refused(desk: Desk, path: str) -> None:
+    answer = await desk.client.get(path)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
+    assert answer.json()["detail"] == f"{path!r} is none of the paths here; GET /openapi.json lists them"
 
 
 # --- when the server cannot -----------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ async def test_an_unknown_workflow_is_not_found(desk: Desk) -> None:
 
     assert answer.status_code == 404
     assert answer.headers["content-type"] == PROBLEM
-    assert answer.json()["detail"] == "there is no workflow 'greeeting' here"
+    assert answer.json()["detail"] == "there is no workflow 'greeeting' here; did you mean 'greeting'?"
 
 
 # --- starting --------------------------------------------------------------------------------------------

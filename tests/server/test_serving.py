@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +23,7 @@ SHORT = ServerLimits(
     header_bytes=4096,
     body_time=timedelta(milliseconds=50),
     idle_time=timedelta(seconds=1),
+    unread_time=timedelta(milliseconds=50),
 )
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /api/workflows/greeting/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -179,7 +182,7 @@ async def test_what_two_readers_could_read_differently_is_refused(request_bytes:
 
 async def test_slow_clients_keep_nobody_else_from_being_answered() -> None:
     async with listening(limits=ServerLimits(header_time=timedelta(seconds=30))) as place, place.client() as client:
-        slow = [await asyncio.open_connection("127.0.0.1", place.port) for _ in range(200)]
+        slow = [await asyncio.open_connection("127.0.0.1", place.port) for _ in range(400)]
         for _, writer in slow:
             writer.write(GET)
         answer = await client.post("/api/workflows/greeting/runs?wait=10s", json=ADA)
@@ -187,6 +190,21 @@ async def test_slow_clients_keep_nobody_else_from_being_answered() -> None:
             writer.close()
 
     assert answer.json()["output"] == {"text": "Hello, Ada"}
+
+
+async def test_who_takes_nothing_of_what_it_asked_for_is_cut_off() -> None:
+    async def ask_for_ever(greedy: socket.socket) -> None:
+        asking = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50
+        while True:
+            await asyncio.get_running_loop().sock_sendall(greedy, asking)
+
+    async with listening(limits=dataclasses.replace(SHORT, requests=1)) as place, place.client() as client:
+        with socket.create_connection(("127.0.0.1", place.port)) as greedy:
+            greedy.setblocking(False)
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(ask_for_ever(greedy), 30)
+        while (await client.get("/healthz")).status_code == 429:
+            pass  # it is known within a turn of the loop or two
 
 
 # --- the end -----------------------------------------------------------------------------------------------

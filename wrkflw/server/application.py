@@ -7,12 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
-from wrkflw.errors import WrkflwError
 from wrkflw.events import Event
 from wrkflw.runtime import Runtime
 from wrkflw.triggers.endpoints import check_path
@@ -21,13 +18,13 @@ from .answers import json_of
 from .asgi import AsgiApp, Message, Receive, Scope, Send, mounted_at
 from .contract import document_of
 from .endpoint_routes import endpoint_routes
-from .gate import LOOPBACK_HOSTS, Gate
+from .gate import LOOPBACK_HOSTS, Gate, refuse
 from .health_routes import HealthRoutes
 from .inbox_routes import InboxRoutes
 from .lifespans import lifespan
 from .limits import ServerLimits
 from .metrics import Metrics
-from .problems import MEDIA_TYPE, Problem, Refusal, problem_of
+from .problems import Problem, problem_of
 from .routes import Answer, Group, Routes, json_answer
 from .run_routes import RunRoutes
 from .service import Service
@@ -104,15 +101,13 @@ class Application:
         self._add_routes()
         for path in mounts:
             check_path(path, f"what is mounted at {path!r}")
-        for kind in (WrkflwError, Refusal, RequestValidationError, HTTPException, Exception):
-            self.api.add_exception_handler(kind, self._refuse)
         self._gate = Gate(self._inside, {*LOOPBACK_HOSTS, *hosts}, origins, limits, mounts)
         rt.world.subscribe(self.service.metrics.heard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._gate(scope, receive, send)
-        status, begun = 500, time.perf_counter()
+        status, begun = 0, time.perf_counter()
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -122,15 +117,20 @@ class Application:
 
         try:
             await self._gate(scope, receive, noting)
+        except Exception as error:  # whatever it is, it has an answer, if none has begun
+            if status:
+                raise
+            await refuse(noting, self._problem(error, scope))
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.service.metrics.answered(method, route, status, time.perf_counter() - begun)
+            self.service.metrics.answered(method, route, status or 500, time.perf_counter() - begun)
 
     async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = mounted_at(scope, self._mounts) if scope["type"] == "http" else None
-        if path is None:
-            return await self.api(scope, receive, send)
+        if path is None:  # past the layers of FastAPI's, which take longer than the route, and do nothing for it
+            scope["app"] = self.api
+            return await self.api.router(scope, receive, send)
         within = {**scope, "root_path": scope.get("root_path", "") + path}
         return await self._mounts[path](within, receive, send)
 
@@ -156,21 +156,12 @@ class Application:
             self._contract = known, json_of(document_of(self.api, self.service))
         return json_answer(self._contract[1])
 
-    async def _refuse(self, _: Request, error: Exception) -> Response:
-        problem = _problem(error) or problem_of(error, self.service.rt.clock.now())
-        return Response(problem.body, problem.status, problem.headers, MEDIA_TYPE)
+    def _problem(self, error: Exception, scope: Scope) -> Problem:
+        if isinstance(error, HTTPException):  # of the framework: no such route, no such method
+            headers, path = dict(error.headers or {}), scope["path"][:128]
+            known = f"takes {headers['Allow']} only" if "Allow" in headers else "is none of the paths here"
+            return Problem(error.status_code, f"{path!r} {known}; GET /openapi.json lists them", headers=headers)
+        return problem_of(error, self.service.rt.clock.now())
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-
-
-def _problem(error: Exception) -> Problem | None:
-    """Of what the framework refuses."""
-    match error:
-        case RequestValidationError():
-            found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-            return Problem(422, f"the request does not fit: {found[0]}", problems=found)
-        case HTTPException():
-            return Problem(error.status_code, str(error.detail), headers=error.headers or {})
-        case _:
-            return None

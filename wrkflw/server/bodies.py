@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
@@ -47,7 +48,8 @@ def check_content_type(content_type: str | None) -> None:
     media, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
     charsets = [part.removeprefix("charset=").strip('"') for part in parameters if part.startswith("charset=")]
     if media != "application/json" or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
-        raise Refusal(415, f"a body is application/json, not {(content_type or 'of no type')[:80]!r}")
+        given = repr(content_type[:80]) if content_type else "of no type"
+        raise Refusal(415, f"a body is JSON, not {given}; send it with 'Content-Type: application/json'")
 
 
 def check_json(body: bytes) -> object:
@@ -68,8 +70,7 @@ def check_json(body: bytes) -> object:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"{twice[:80]!r} is there twice")
     return found
 

@@ -1,7 +1,8 @@
-"""Connections of the server: one whose requests do not come in time, or have no end, is closed.
+"""Connections of the server: one that is not served in time, in whichever direction, is closed.
 
-uvicorn waits for ever for the rest of a request, reads on in a body that was answered already, and httptools takes
-headers of any length.
+uvicorn waits for ever for the rest of a request, reads on in a body that was answered already, and for ever keeps what
+a client does not take; httptools takes headers of any length.  uvicorn also sends the head of an answer and its body
+apart, which here go together.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .limits import ServerLimits
 
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_MUCH = 64 * 1024
 
 
 def connections_with(limits: ServerLimits) -> type[asyncio.Protocol]:
@@ -22,12 +24,14 @@ def connections_with(limits: ServerLimits) -> type[asyncio.Protocol]:
 
     class Connection(HttpToolsProtocol):
         _late: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
         _in_headers = True
         _header_bytes = 0
         _is_over = False
 
         def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+            gathering: Any = _Gathering(transport, self.loop, limits.unread_time.total_seconds())
+            super().connection_made(gathering)
             self._expect_headers()
 
         def data_received(self, data: bytes) -> None:
@@ -58,8 +62,17 @@ def connections_with(limits: ServerLimits) -> type[asyncio.Protocol]:
                 if self.transport.can_write_eof():
                     self.transport.write_eof()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.loop.call_later(limits.unread_time.total_seconds(), self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._forget_unread()
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget()
+            self._forget_unread()
             super().connection_lost(exc)
 
         def _expect_headers(self) -> None:
@@ -70,9 +83,51 @@ def connections_with(limits: ServerLimits) -> type[asyncio.Protocol]:
                 self._late.cancel()
                 self._late = None
 
+        def _forget_unread(self) -> None:
+            if self._unread is not None:
+                self._unread.cancel()
+                self._unread = None
+
         def _end(self, answer: bytes) -> None:
             if not self.transport.is_closing():
                 self.transport.write(answer)
                 self.transport.close()
 
     return Connection
+
+
+class _Gathering:
+    """A transport that sends at once what is written in one turn of the loop: each sending costs a system call."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, patience: float) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._patience = patience
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > _MUCH:  # a client that takes it slowly is to be noticed before there is more
+            self._send()
+
+    def write_eof(self) -> None:
+        self._send()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+        if self._transport.get_write_buffer_size():  # which a client that reads nothing would keep for ever
+            self._loop.call_later(self._patience, self._transport.abort)
+
+    def _send(self) -> None:
+        if self._parts:
+            data, self._parts, self._size = b"".join(self._parts), [], 0
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

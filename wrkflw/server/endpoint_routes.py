@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -92,7 +93,10 @@ class EndpointRoute:
         if self.endpoint.verify is None:
             return None
         try:
-            return self.endpoint.verify(request, self._service.rt.clock.now())
+            found = cast("object", self.endpoint.verify(request, self._service.rt.clock.now()))  # not all are typed
+            if found is None or (isinstance(found, str) and found):
+                return found
+            raise TypeError(f"verify= is to give an id or None, or to raise, and gave {found!r}")
         except Exception as error:  # a function of the user's: whatever it is, the request is not let in  # noqa: BLE001
             _log.warning("a request to %s was turned away: %s", self.endpoint, error)
             raise Refusal(401, "the request is not signed as it should be") from None

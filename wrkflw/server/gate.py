@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from .asgi import AsgiApp, Receive, Scope, Send, headers_of, mounted_at
 from .limits import ServerLimits
@@ -42,10 +41,7 @@ class Gate:
             return await self._inner(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
-        try:
-            self._check(scope)
-        except Refusal as refused:
-            return await refuse(send, refused.problem)
+        self._check(scope)
         self._open += 1
         try:
             await self._inner(scope, receive, send)
@@ -75,7 +71,7 @@ class Gate:
         if origin is None:
             if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
                 return
-        elif origin in self._origins or (urlsplit(origin).netloc.lower() == host.lower() and host):
+        elif origin in self._origins or (host and origin.partition("://")[2].lower() == host.lower()):
             return
         raise Refusal(403, f"requests from {(origin or 'another site')[:80]!r} may not write here; name it in origins=")
 

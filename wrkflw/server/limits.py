@@ -18,6 +18,8 @@ class ServerLimits:
     """For the whole of a body."""
     idle_time: timedelta = timedelta(seconds=5)
     """That a connection is kept for another request."""
+    unread_time: timedelta = timedelta(seconds=30)
+    """That a client may leave what it is sent unread; only :func:`~wrkflw.server.serve` sees to it."""
     wait: timedelta = timedelta(seconds=60)
     """The longest that ``?wait=`` waits; it asks for more in vain."""
     requests: int = 1000

@@ -16,6 +16,10 @@ from wrkflw.world.errors import ThrottleError, TooEarlyError, WorldError
 
 MEDIA_TYPE = "application/problem+json"
 
+_LONGEST = 2000
+_MOST_PROBLEMS = 50
+"""A body of a million mistakes is not answered with a million lines."""
+
 _log = logging.getLogger("wrkflw")
 
 _STATUSES: Mapping[type[Exception], int] = {
@@ -53,20 +57,27 @@ class Problem:
     @property
     def body(self) -> bytes:
         title = HTTPStatus(self.status).phrase
-        said: dict[str, object] = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        said: dict[str, object] = {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "detail": _cut(self.detail),
+        }
         if self.error:
             said["error"] = self.error
         if self.problems:
-            said["problems"] = list(self.problems)
+            said["problems"] = [_cut(one) for one in self.problems[:_MOST_PROBLEMS]]
         return to_json(said)
 
 
 class Refusal(Exception):
     """The request ends here."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None, problems: Sequence[str] = ()
+    ) -> None:
         super().__init__(detail)
-        self.problem = Problem(status, detail, headers=headers or {})
+        self.problem = Problem(status, detail, problems=problems, headers=headers or {})
 
 
 def problem_of(error: Exception, now: datetime) -> Problem:
@@ -83,6 +94,10 @@ def problem_of(error: Exception, now: datetime) -> Problem:
         return Problem(503, detail, type(error).__name__, headers=_retry_after(error, now) or {"Retry-After": "1"})
     found = error.problems if isinstance(error, errors.InvalidValueError) else ()
     return Problem(status, str(error), type(error).__name__, found, _retry_after(error, now))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _status_of(error: Exception) -> int | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from .calling import Calling, Endpoint
 from .problems import MEDIA_TYPE
 from .service import Service
-from .tokens import Permission
+from .tokens import PERMISSIONS, Permission
 
-Endpoint: TypeAlias = Callable[..., Coroutine[Any, Any, Response]]
 Access: TypeAlias = Permission | Literal["open", "signed", "token in path"]
 """What lets a request in: a permission; or nothing, what it is signed with, the token that it is addressed to."""
 JSON = "application/json"
@@ -60,8 +62,8 @@ class Routes:
         method, path = request.split(" ")
         self.access[method, path] = access
         told: dict[str, Any] = {"x-access": access}
-        keyed = access in ("read", "start", "resume", "admin")
-        if keyed and self._service.keyring:
+        permission: Permission | None = next((one for one in PERMISSIONS if one == access), None)
+        if permission is not None and self._service.keyring:
             told["security"] = [{"bearer": []}]
         if body is not None:
             told["requestBody"] = {"required": body_required, "content": {JSON: {"schema": dict(body)}}}
@@ -71,7 +73,6 @@ class Routes:
             path,
             endpoint,
             methods=[method],
-            dependencies=[Depends(self._service.needs(access))] if keyed else [],  # type: ignore[arg-type]
             status_code=answers[0].status,
             response_class=Response,
             responses=responses,
@@ -79,6 +80,9 @@ class Routes:
             openapi_extra=told,
             include_in_schema=documented,
         )
+        route = cast("APIRoute", self._api.routes[-1])
+        check = None if permission is None else partial(self._service.check, permission=permission)
+        route.app = Calling(endpoint, route.dependant, check)
 
 
 class Group(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, cast
@@ -14,6 +14,7 @@ from wrkflw.engine.definition import Definition
 from wrkflw.events import Event
 from wrkflw.run import Run
 from wrkflw.runtime import Runtime
+from wrkflw.suggestions import did_you_mean
 from wrkflw.workflows import Workflow
 
 from .bodies import read_json
@@ -39,21 +40,21 @@ class Service:
 
     # --- who may call ------------------------------------------------------------------------------
 
-    def needs(self, permission: Permission) -> Callable[[Request], Awaitable[None]]:
-        """For a route: a caller without the permission is refused, before anything else is looked at."""
-
-        async def check(request: Request) -> None:
-            self.check_open()
-            if not self.may(request, permission):
-                raise Refusal(403, f"this token does not permit {permission!r}")
-
-        return check
+    def check(self, request: Request, permission: Permission) -> None:
+        """Raises Refusal when the caller does not have the permission."""
+        self.check_open()
+        if not self.may(request, permission):
+            raise Refusal(403, f"this token does not permit {permission!r}")
 
     def may(self, request: Request, permission: Permission) -> bool:
         """Raises Refusal when nobody knows the caller."""
         if self.trust_callers:
             return True
         if not self.keyring:
+            if any(name in request.headers for name in _FORWARDED):
+                raise Refusal(
+                    403, "this server has no tokens, so it answers nothing that was forwarded to it; give it tokens="
+                )
             if request.client is None or _is_loopback(request.client.host):
                 return True
             raise Refusal(403, "this server has no tokens, so it answers its own machine only; give it tokens=")
@@ -84,7 +85,8 @@ class Service:
         """Raises Refusal when there is no such workflow here."""
         found = self.rt.definitions.get(workflow_id)
         if found is None:
-            raise Refusal(404, f"there is no workflow {workflow_id[:128]!r} here")
+            guess = did_you_mean(workflow_id, self.rt.definitions)
+            raise Refusal(404, f"there is no workflow {workflow_id[:128]!r} here{guess}")
         return found
 
     async def definition_of(self, run_id: str) -> Definition:
@@ -95,6 +97,10 @@ class Service:
     def workflow_of(definition: Definition) -> Workflow[Any, Any, Any]:
         """The workflow as its author made it."""
         return cast("Workflow[Any, Any, Any]", definition.workflow)
+
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""What a proxy of this machine says when somebody elsewhere has asked it."""
 
 
 def _is_loopback(host: str) -> bool:

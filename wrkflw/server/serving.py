@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from math import ceil
 from typing import Any
@@ -63,9 +63,7 @@ async def serve(
     """
     own = sockets is None
     bound = [host] if sockets is None else [_address(one) for one in sockets]
-    for name in (*bound, *hosts):
-        if not tokens and not _is_local(name):
-            raise ExposedServerError(name)
+    check_exposure([*bound, *hosts], tokens)
     limits = limits or ServerLimits()
     application = Application(
         rt,
@@ -84,6 +82,13 @@ async def serve(
     finally:
         for listener in listeners if own else ():
             listener.close()
+
+
+def check_exposure(names: Iterable[str], tokens: Sequence[Token]) -> None:
+    """Raises ExposedServerError when one of the names is not of this machine alone, and there are no tokens."""
+    for name in names:
+        if not tokens and not _is_local(name):
+            raise ExposedServerError(name)
 
 
 async def _until_told(server: Server, listeners: list[socket.socket]) -> None:

@@ -12,7 +12,9 @@ from wrkflw.errors import InvalidValueError
 from wrkflw.streams import Place, bytes_of, stream_of
 
 from .answers import item_of_stream, json_of
+from .asgi import Receive, Scope, Send
 from .live import SILENT, live
+from .metrics import Metrics
 from .parameters import LastEventId, Name, RunId
 from .problems import Refusal
 from .routes import Answer, Routes
@@ -63,16 +65,7 @@ class StreamRoutes:
         """Raises Refusal when too many are open."""
         if self._service.metrics.streams >= self._service.limits.streams:
             raise Refusal(429, "too many streams are open; come again", {"Retry-After": "5"})
-        return StreamingResponse(self._counted(content), headers=_HEADERS, media_type=media)
-
-    async def _counted(self, content: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        self._service.metrics.streams += 1
-        try:
-            async for part in content:
-                yield part
-        finally:
-            self._service.metrics.streams -= 1
-            await content.aclose()
+        return _Stream(content, media, self._service.metrics)
 
     async def _frames(self, run_id: str, place: Place, until: Literal["finished", "parked"]) -> AsyncGenerator[bytes]:
         items = stream_of(self._service.rt, run_id, place, until)
@@ -88,3 +81,20 @@ class StreamRoutes:
         async for chunk in live(chunks, self._service.ending, self._service.rt.clock):
             if chunk is not SILENT:
                 yield chunk
+
+
+class _Stream(StreamingResponse):
+    """Counted from the moment it was allowed."""
+
+    def __init__(self, content: AsyncGenerator[bytes], media: str, metrics: Metrics) -> None:
+        super().__init__(content, headers=_HEADERS, media_type=media)
+        self._content = content
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._metrics.streams += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._metrics.streams -= 1
+            await self._content.aclose()

@@ -85,8 +85,9 @@ class TokenFile:
         """Whether there was one."""
         known = self.load()
         kept = [token for token in known if token.name != name]
-        self._save(kept)
-        return len(kept) < len(known)
+        if found := len(kept) < len(known):
+            self._save(kept)
+        return found
 
     def _save(self, tokens: Sequence[Token]) -> None:
         """All or nothing: beside the file first, then in its place."""

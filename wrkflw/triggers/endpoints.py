@@ -128,13 +128,18 @@ def endpoint_of(
         needs = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
         raise DefinitionError(f"endpoint {request!r} has no body to be an input, and {needs}; pass input=")
     verify = options.get("verify")
-    if verify is not None and (not callable(verify) or any(map(iscoroutinefunction, (verify, type(verify).__call__)))):
-        raise DefinitionError(
-            f"verify= of endpoint {request!r} is no plain function; pass one of a request and the time"
-        )
+    if verify is not None:
+        _check_verify(request, verify)
     endpoint = Endpoint(workflow, method, path, input, verify, options.get("public", False))
     workflow.endpoints = (*workflow.endpoints, endpoint)
     return endpoint
+
+
+def _check_verify(request: str, verify: object) -> None:
+    """What is awaited by nobody would let everybody in.  Raises DefinitionError."""
+    if not callable(verify) or iscoroutinefunction(verify) or iscoroutinefunction(type(verify).__call__):
+        cure = "pass one of a request and the time"
+        raise DefinitionError(f"verify= of endpoint {request!r} is no plain function; {cure}")
 
 
 def _read(request: str) -> tuple[str, str]:
