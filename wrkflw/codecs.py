@@ -6,7 +6,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from .world.payloads import Place
 
@@ -43,7 +43,7 @@ class AesGcm:
         if current not in keys:
             raise ValueError(f"there is no key {current!r}; add it to keys=")
         for key_id, key in keys.items():
-            if not isinstance(key, bytes):
+            if not isinstance(cast(object, key), bytes):  # an environment variable, as it is
                 raise ValueError(f"key {key_id!r} is a {type(key).__name__}; AES-256 needs {_KEY_BYTES} bytes")
             if len(key) != _KEY_BYTES:
                 raise ValueError(f"key {key_id!r} has {len(key)} bytes; AES-256 needs {_KEY_BYTES}")

@@ -47,12 +47,11 @@ class Runs:
         An empty ``status`` list matches nothing.  Raises InvalidValueError for a status that no run has, WorldError for
         a cursor that is not of this listing.
         """
-        statuses = [status] if isinstance(status, str) else status
-        _check("status=", statuses or (), get_args(RunStatus))
+        _check("status=", [status] if isinstance(status, str) else status or (), get_args(RunStatus))
         _check("waiting_for=", () if waiting_for is None else [waiting_for], get_args(WaitingFor))
         where = RunFilter(
             workflow_name=workflow if isinstance(workflow, str) or workflow is None else workflow.id,
-            statuses=statuses,
+            statuses=status,
             detail=waiting_for,
             attributes=attributes,
             since=since,
