@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
-.PHONY: help setup demo test check-fast format lint types pytest mutants bench bench-compare soak clean
+# Tests start hundreds of processes: none compiles again what another has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test check-fast format lint types mypy basedpyright pytest mutants bench bench-compare soak clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,7 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## see the library at work
 	@$(BIN)/python -m examples.demo
 
-test: setup lint types pytest ## everything that must hold before a commit
+test: setup ## everything that must hold before a commit
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types
+	@$(MAKE) --no-print-directory pytest
 	@echo "==> all good"
 
 check-fast: setup lint ## the inner loop: no typing tests, no crash tests
@@ -45,15 +49,19 @@ lint: setup
 	@echo "==> lint-imports"
 	@$(BIN)/lint-imports --no-logo
 
-types: setup
+types: mypy basedpyright
+
+mypy: setup
 	@echo "==> mypy"
 	@$(BIN)/mypy
+
+basedpyright: setup
 	@echo "==> basedpyright"
 	@$(BIN)/basedpyright
 
 pytest: setup
 	@echo "==> pytest"
-	@$(BIN)/pytest -q -n auto --dist loadfile -m "not mutant"
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not mutant"
 
 mutants: setup ## the mistakes made on purpose: each must be found
 	@echo "==> pytest, mutants"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 
 from tests.clocks import ManualClock
 from wrkflw import Runtime
+
+
+def pytest_collection_finish() -> None:
+    """What the tests themselves consist of is not looked through again each time that garbage is collected."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from tests import soak
 from tests.mutants.table import FOUND
-from tests.world.broken import owners_and_reads, schedules, storage, streams_and_queue
+from tests.world.broken import cursors, owners_and_reads, schedules, storage, streams_and_queue
 from tests.world.broken.defects import DEFECTS
 from wrkflw.testing.conformance import CHECKS
 
@@ -24,7 +24,7 @@ Counts: TypeAlias = dict[str, int | str]
 
 ROOT = soak.ROOT
 DOCUMENT = ROOT / "docs" / "reliability.md"
-BROKEN = (storage, owners_and_reads, streams_and_queue, schedules)
+BROKEN = (storage, owners_and_reads, streams_and_queue, schedules, cursors)
 _OTHERWISE = {"SOAK", "SOAK_KILLS", "SOAK_TREES", "SIMULATION_SEEDS"}
 """What is set by who wants other counts."""
 _PART = r"(<!-- made: {} -->\n).*?(<!-- end -->)"

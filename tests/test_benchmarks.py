@@ -10,7 +10,7 @@ import pytest
 from benchmarks import peers
 from benchmarks.__main__ import main, run
 from benchmarks.measure import Sizes
-from benchmarks.report import WANTED, Report, read_baseline, table, worse
+from benchmarks.report import WANTED, read_baseline, table, worse
 from benchmarks.workloads import REGISTRY
 
 TINY = Sizes(
@@ -35,38 +35,21 @@ TINY = Sizes(
 )
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return run(list(REGISTRY), TINY, tmp_path_factory.mktemp("benchmarks"), with_peers=False)
+def test_every_workload_gives_the_figures_that_are_wanted_and_compared(tmp_path: Path) -> None:
+    report = run(list(REGISTRY), TINY, tmp_path, with_peers=False)
 
-
-def test_every_workload_gives_figures(report: Report) -> None:
     assert list(REGISTRY) == [one.number for one in report.measured]
     for one in report.measured:
         assert all(0 <= figure.low <= figure.median <= figure.high for figure in one.figures), one.name
-
-
-def test_everything_that_is_wanted_is_measured(report: Report) -> None:
-    named = {(one.number, figure.name) for one in report.measured for figure in one.figures}
-
-    assert set(WANTED) <= named
-
-
-def test_the_baseline_holds_every_ratio_that_is_compared(report: Report) -> None:
+    assert set(WANTED) <= {(one.number, figure.name) for one in report.measured for figure in one.figures}
     assert report.ratios().keys() == read_baseline().keys()
+    assert any("x raw" in line and "≤2.00" in line for line in table(report))
+    assert {"measured", "notes", "machine"} == set(json.loads(report.as_json()))
 
 
 def test_a_ratio_that_got_worse_is_named() -> None:
     assert worse({"W1 x raw": 1.14, "new": 9.0}, {"W1 x raw": 1.0}) == []
     assert worse({"W1 x raw": 1.16}, {"W1 x raw": 1.0}) == ["W1 x raw was 1.00 and is 1.16; at most 1.15 is allowed"]
-
-
-def test_the_table_and_the_json_show_what_was_measured(report: Report) -> None:
-    lines = list(table(report))
-    told = json.loads(report.as_json())
-
-    assert any("x raw" in line and "≤2.00" in line for line in lines)
-    assert {"measured", "notes", "machine"} == set(told)
 
 
 def test_peers_that_are_not_installed_are_named(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ async def test_an_at_most_once_step_whose_body_never_began_survives_a_close(tmp_
         gate.commits = 2
         starting = asyncio.ensure_future(run.start(1))
         assert await asyncio.to_thread(gate.reached.wait, 20)
-        asyncio.get_running_loop().call_soon(gate.open.set)
+        asyncio.get_running_loop().call_later(0.2, gate.open.set)  # the close is waiting for this commit by then
     await asyncio.gather(starting, return_exceptions=True)
     assert begun == []
 
