@@ -75,7 +75,8 @@ class Played:
 def play(number: int, part: Part) -> Played:
     name = f"{number:02d}-{part.layer.replace(' ', '-')}"
     report, log = FOLDER / f"{name}.xml", FOLDER / f"{name}.log"
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "faulthandler_timeout=3000", f"--junitxml={report}"]
+    settings = ["-o", "faulthandler_timeout=3000", "-o", "junit_family=xunit1"]  # the newer family has no properties
+    command = [sys.executable, "-m", "pytest", "-q", *settings, f"--junitxml={report}"]
     environment = {**os.environ, "SOAK": "1", **part.environment}
     begun = time.monotonic()
     with log.open("w") as output:
