@@ -56,7 +56,9 @@ def check_json(body: bytes) -> object:
     """What the body says.  Raises Refusal when that is not JSON, or says a thing twice."""
     try:
         text = body.decode("utf-8")
-        value: object = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        if text.startswith("\ufeff"):
+            raise ValueError("Unexpected UTF-8 BOM")
+        value: object = _JSON.decode(text)
         if body.count(b"[") + body.count(b"{") > _DEPTH:
             _check_depth(value)
         if b"\\u" in body:
@@ -77,6 +79,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 
 
 def _check_depth(value: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -103,6 +104,7 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 """What a proxy of this machine says when somebody elsewhere has asked it."""
 
 
+@lru_cache(maxsize=256)  # each request asks
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback

@@ -199,6 +199,10 @@ class RunReads(RunWriters):
         run.attributes = dict(connection.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
         if run.ended:
             run.expired_at = self._expired_at(connection, run_no)
+        elif run.paused_at is not None:
+            run.detail = "paused"
+        elif run.owner is not None or run.last_slot > run.seen_slot:
+            run.detail = None  # as RUN_DETAIL would say, of which these are the first cases
         else:
             found = connection.one(sql.RUN_DETAIL, no=run_no, now=to_microseconds(self._clock.now()))
             run.detail = found[0] if found is not None else None
