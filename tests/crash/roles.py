@@ -87,7 +87,7 @@ async def drain(database: str, told: str) -> None:
             tell("END", key=errand.key, run=run.run_id, status=result.status)
 
 
-async def leave(database: str, told: str) -> None:
+async def leave(database: str, told: str, *, limits: Limits = STRICT) -> None:
     """Say what there is to say, and work until a SIGTERM; a second one is a kill."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -98,12 +98,17 @@ async def leave(database: str, told: str) -> None:
 
     loop.add_signal_handler(signal.SIGTERM, end)
     try:
-        async with runtime(database, limits=STRICT):
+        async with runtime(database, limits=limits):
             ready()
             await asyncio.gather(*(errand.tend() for errand in errands_of(told)))
             await asyncio.Event().wait()
     except asyncio.CancelledError:
         tell("LEFT")
+
+
+async def leave_in_haste(database: str, told: str) -> None:
+    """As one to whom the second comes soon: what it interrupts counts, and must not end a step."""
+    await leave(database, told, limits=PATIENCE)
 
 
 # --- who is stopped ------------------------------------------------------------------------------------
@@ -334,5 +339,21 @@ async def mutter(database: str) -> None:
 
 ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     role.__name__: role
-    for role in (work, ask, vow, drain, leave, carry, block, succeed, keep, offer, press, look, fill, mutter)
+    for role in (
+        work,
+        ask,
+        vow,
+        drain,
+        leave,
+        leave_in_haste,
+        carry,
+        block,
+        succeed,
+        keep,
+        offer,
+        press,
+        look,
+        fill,
+        mutter,
+    )
 }

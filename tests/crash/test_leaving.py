@@ -56,7 +56,7 @@ def test_a_second_request_to_leave_is_as_safe_as_a_kill(nest: Nest, record_prope
     record_property("second SIGTERMs", LEAVES // 4)
     chance = random.Random(SEED)
     for number in range(LEAVES // 4):
-        leaver = nest.fork("leave", fresh_runs(number))
+        leaver = nest.fork("leave_in_haste", fresh_runs(number))
         leaver.ready()
         time.sleep(chance.random() * 0.03)
         leaver.signal(signal.SIGTERM)
