@@ -145,6 +145,11 @@ async def timed(steps: int, work: Awaitable[object]) -> Timed:
     return Timed(steps, time.perf_counter() - wall, time.process_time() - cpu)
 
 
+def between(before: Timed, after: Timed, steps: int) -> Timed:
+    """What ``steps`` would have taken in between: the mean of what others took before and after."""
+    return Timed(steps, (before.seconds + after.seconds) / 2, (before.cpu_seconds + after.cpu_seconds) / 2)
+
+
 async def paired(limit: Work, work: Work) -> Paired:
     return Paired(before=await limit(), measured=await work(), after=await limit())
 

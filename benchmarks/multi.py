@@ -21,9 +21,9 @@ from wrkflw import Runtime
 
 from .adding import Number, adding, database, new
 from .measure import Figure, Sizes, figure
+from .processes import ROOT, TIMEOUT
 
 LENGTH = 10
-_TIMEOUT = 300
 
 
 class _Said(TypedDict):
@@ -108,7 +108,7 @@ def _until_done(workers: list[_Worker], runs: int) -> None:
     for worker in workers:
         threading.Thread(target=worker.listen, args=(heard,), daemon=True).start()
     while sum(done.values()) < runs:
-        worker, count = heard.get(timeout=_TIMEOUT)
+        worker, count = heard.get(timeout=TIMEOUT)
         done[worker] = count
 
 
@@ -118,7 +118,7 @@ class _Worker:
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.multi", str(folder)],
-            cwd=Path(__file__).resolve().parent.parent,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -146,7 +146,7 @@ class _Worker:
 
     def end(self) -> _Said:
         self.say("end")
-        said: _Said = json.loads(self._said.get(timeout=_TIMEOUT))
+        said: _Said = json.loads(self._said.get(timeout=TIMEOUT))
         return said
 
     def kill(self) -> None:

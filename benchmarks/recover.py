@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -25,11 +24,11 @@ from wrkflw import Runtime, create_step, create_workflow
 
 from . import cold, raw
 from .adding import Adding, Ends, Number, database, new
-from .measure import Figure, Sizes, Timed, figure
+from .measure import Figure, Sizes, Timed, between, figure
+from .processes import ended
 
 _STEPS = 3
 _KILLED_IN = 2
-_TIMEOUT = 300
 _STARTED = """
     SELECT steps.key, count(*) FROM events JOIN steps ON steps.run_no = events.run_no
         AND steps.created_slot = events.subject
@@ -67,9 +66,7 @@ def measure(sizes: Sizes, folder: Path) -> list[Figure]:
     runs = f"{sizes.killed:,} runs, killed in step {_KILLED_IN} of {_STEPS}"
     return [
         figure("all ended", "s", [turn.restart for turn in turns], note=f"from the start of the interpreter; {runs}"),
-        figure(
-            "all ended, limit-scaled", "s", [turn.scaled for turn in turns], note="as if 'import pydantic' took 80 ms"
-        ),
+        figure("all ended, limit-scaled", "s", [turn.scaled for turn in turns], note=cold.SCALED),
         figure("from the opening", "s", [turn.opened for turn in turns], note="of the runtime"),
         figure("CPU a run", "µs", [1e6 * turn.cpu / sizes.killed for turn in turns]),
         figure("raw", "s", [turn.limit.seconds for turn in turns], note="the steps that were left, with group commit"),
@@ -79,18 +76,18 @@ def measure(sizes: Sizes, folder: Path) -> list[Figure]:
 
 def _one(sizes: Sizes, folder: Path) -> _Recovered:
     here = new(folder)
-    killed = _run("work", sizes.killed, here)
+    killed = ended("recover", "work", sizes.killed, here)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     left = (_STEPS - _KILLED_IN + 1) * sizes.killed
     before = asyncio.run(raw.concurrent(new(folder), left // 10 + 1, sizes.in_flight, 10))
     pydantic = cold.import_pydantic()
     begun = time.perf_counter()
-    fresh = _run("recover", sizes.killed, here)
+    fresh = ended("recover", "recover", sizes.killed, here)
     assert fresh.returncode == 0, fresh.stderr
     said: _Said = json.loads(fresh.stdout)
     after = asyncio.run(raw.concurrent(new(folder), left // 10 + 1, sizes.in_flight, 10))
     _check(here, said, sizes.killed)
-    limit = Timed(left, (before.seconds + after.seconds) / 2, (before.cpu_seconds + after.cpu_seconds) / 2)
+    limit = between(before, after, left)
     pydantic = (pydantic + cold.import_pydantic()) / 2
     return _Recovered(said["ended"] - begun, said["ended"] - said["opened"], said["cpu"], limit, pydantic)
 
@@ -101,12 +98,6 @@ def _check(folder: Path, said: _Said, runs: int) -> None:
     with closing(sqlite3.connect(folder / "wrkflw.db")) as connection:
         starts = Counter(connection.execute(_STARTED).fetchall())
     assert starts == {("add-1", 1): runs, ("add-2", 2): runs, ("add-3", 1): runs}, starts
-
-
-def _run(what: str, runs: int, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.recover", what, str(runs), str(folder)]
-    root = Path(__file__).resolve().parent.parent
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
 
 
 # --- the process ------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -22,12 +21,12 @@ from wrkflw import Runtime, StepTools, create_step, create_workflow, workflow
 
 from . import cold, raw
 from .adding import Adding, Number, add, database, new
-from .measure import Figure, Sizes, Timed, figure
+from .measure import Figure, Sizes, Timed, between, figure
+from .processes import ended
 
 Kind: TypeAlias = Literal["loop", "chain", "program"]
 What: TypeAlias = Literal["record", "recover", "ask"]
 _KEY = "the-run"
-_TIMEOUT = 300
 
 
 class _Said(TypedDict):
@@ -62,7 +61,7 @@ def _figures(kind: Kind, turns: list[_Replayed]) -> list[Figure]:
     ratios = [turn.said["replay"] / turn.raw.seconds for turn in turns]
     return [
         figure(kind, "s", seconds, note=f"{turns[0].raw.steps:,} recorded steps, to the first new one"),
-        figure(f"{kind}, limit-scaled", "s", scaled, note="as if 'import pydantic' took 80 ms here"),
+        figure(f"{kind}, limit-scaled", "s", scaled, note=cold.SCALED),
         figure(f"{kind}, asked by key", "s", [turn.asked["replay"] for turn in turns]),
         figure(f"{kind}: of it, defining", "s", [turn.said["defining"] for turn in turns]),
         figure(f"{kind}: raw", "s", [turn.raw.seconds for turn in turns], note="to read the log and load its values"),
@@ -71,7 +70,7 @@ def _figures(kind: Kind, turns: list[_Replayed]) -> list[Figure]:
 
 
 def _record(kind: Kind, steps: int, folder: Path) -> None:
-    ran = _run("record", kind, steps, folder)
+    ran = ended("replay", "record", kind, steps, folder)
     assert ran.returncode == -signal.SIGKILL, ran.stderr
 
 
@@ -80,7 +79,7 @@ def _one(kind: Kind, steps: int, recorded: Path, folder: Path) -> _Replayed:
     said = _fresh("recover", kind, steps, recorded, folder)
     after = asyncio.run(raw.replay(new(folder), steps))
     pydantic = (pydantic + cold.import_pydantic()) / 2
-    limit = Timed(steps, (before.seconds + after.seconds) / 2, (before.cpu_seconds + after.cpu_seconds) / 2)
+    limit = between(before, after, steps)
     return _Replayed(said, _fresh("ask", kind, steps, recorded, folder), limit, pydantic)
 
 
@@ -88,16 +87,10 @@ def _fresh(what: What, kind: Kind, steps: int, recorded: Path, folder: Path) -> 
     """What the killed process left is copied, so that each fresh one finds the same."""
     left = new(folder)
     shutil.copytree(recorded, left, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*-owners"))  # a bell is no file
-    ran = _run(what, kind, steps, left)
+    ran = ended("replay", what, kind, steps, left)
     assert ran.returncode == 0, ran.stderr
     said: _Said = json.loads(ran.stdout)
     return said
-
-
-def _run(what: What, kind: Kind, steps: int, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.replay", what, kind, str(steps), str(folder)]
-    root = Path(__file__).resolve().parent.parent
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
 
 
 # --- the process ------------------------------------------------------------------------------------

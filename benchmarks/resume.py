@@ -18,8 +18,8 @@ from wrkflw.worlds.sqlite import SqliteWorld
 from . import raw
 from .adding import Ends, Number, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, paired, timed
+from .processes import ROOT
 
-_ROOT = Path(__file__).resolve().parent.parent
 _STEPS_AN_ANSWER = 2
 _IDLE = 1.0  # seconds
 _SETTLING = 0.2
@@ -151,7 +151,7 @@ async def _answered_elsewhere(runtime: Runtime, folder: Path, runs: list[str]) -
     """One after another; and what this process costs while there is nothing to do but the other is there."""
     other = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.resume", str(folder),
-        cwd=_ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert other.stdin is not None
     assert other.stdout is not None

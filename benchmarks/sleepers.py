@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -24,6 +23,7 @@ from wrkflw import Runtime
 from . import cold, raw
 from .adding import Number, database, new
 from .measure import Figure, Sizes, figure
+from .processes import ended
 from .resume import ask, asking
 
 _SETTLING = 0.5  # seconds
@@ -74,7 +74,7 @@ def measure(sizes: Sizes, folder: Path) -> list[Figure]:
         figure("memory ÷ empty", "x", ratios, compared=True),
         figure("start-up", "s", [turn.full["start_up"] for turn in turns], note="to a first durable result"),
         figure("start-up, empty database", "s", [turn.empty["start_up"] for turn in turns]),
-        figure("start-up, limit-scaled", "s", scaled, note="as if 'import pydantic' took 80 ms here"),
+        figure("start-up, limit-scaled", "s", scaled, note=cold.SCALED),
         figure("one woken", "ms", [1000 * wake for wake in wakes], note=f"median of {sizes.wakes}"),
         figure("slowest of them", "ms", [1000 * wake for wake in slowest]),
         figure(
@@ -135,9 +135,8 @@ def _other(value: object, names: dict[str, str]) -> object:
 
 
 def _fresh(folder: Path, ids: list[str]) -> _Said:
-    command = [sys.executable, "-m", "benchmarks.sleepers", str(folder)]
-    root = Path(__file__).resolve().parent.parent
-    ran = subprocess.run(command, cwd=root, input="\n".join(ids), capture_output=True, text=True, check=True)
+    ran = ended("sleepers", folder, given="\n".join(ids))
+    assert ran.returncode == 0, ran.stderr
     said: _Said = json.loads(ran.stdout)
     return said
 

@@ -32,6 +32,8 @@ _OF_THEIR_OWN = ("kill", "zombies", "leaving", "mistakes")
 
 @dataclass(frozen=True)
 class Part:
+    """A run of pytest: which tests, and with which counts in its environment."""
+
     layer: str
     tests: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -66,6 +68,8 @@ PARTS = [
 
 @dataclass(frozen=True)
 class Played:
+    """What came of a part; ``counts`` are what its tests noted, by name."""
+
     layer: str
     passed: bool
     seconds: float
@@ -73,6 +77,7 @@ class Played:
 
 
 def play(number: int, part: Part) -> Played:
+    """Run the part in a process of its own; its log and its report stand in ``FOLDER``, under ``number``."""
     name = f"{number:02d}-{part.layer.replace(' ', '-')}"
     report, log = FOLDER / f"{name}.xml", FOLDER / f"{name}.log"
     settings = ["-o", "faulthandler_timeout=3000", "-o", "junit_family=xunit1"]  # the newer family has no properties
@@ -85,9 +90,8 @@ def play(number: int, part: Part) -> Played:
         )
     passed = ended.returncode == 0
     played = Played(part.layer, passed, time.monotonic() - begun, counts(report) if report.exists() else Counter())
-    print(
-        f"{'ok    ' if passed else 'FAILED'} {part.layer} in {played.seconds:.0f} s" + (f": see {log}" * (not passed))
-    )
+    took = f"{part.layer} in {played.seconds:.0f} s"
+    print(f"ok     {took}" if passed else f"FAILED {took}: see {log}")
     return played
 
 
@@ -116,14 +120,15 @@ def table(played: Iterable[Played]) -> list[str]:
     return lines
 
 
-class Hour:
-    """What is left of the time: an optional part begins when the longest of its layer so far would still end."""
+class Deadline:
+    """An optional part begins when the longest of its layer so far would still end in time."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self._longest: dict[str, float] = {}
 
     def play(self, number: int, part: Part) -> Played | None:
+        """None when the part was left out."""
         if part.optional and time.monotonic() + self._longest.get(part.layer, 0) > self._end:
             return None
         played = play(number, part)
@@ -140,9 +145,9 @@ def main(arguments: Sequence[str]) -> int:
     if not parts:
         parser.error(f"there are these layers: {', '.join(dict.fromkeys(part.layer for part in PARTS))}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    hour = Hour(given.minutes * 60)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as lanes:
-        told = list(lanes.map(hour.play, range(len(parts)), parts))
+    deadline = Deadline(given.minutes * 60)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        told = list(threads.map(deadline.play, range(len(parts)), parts))
     played = [one for one in told if one is not None]
     lines = table(played)
     if left_out := len(told) - len(played):

@@ -85,6 +85,16 @@ def test_the_queries_answer_about_the_runs_of_the_programs(folder: Path, printed
     assert [row[1:] for row in retried] == [("approve", 2)]  # once to ask, once with the answer
 
 
+@pytest.mark.parametrize("package", ["", "engine", "worlds", "triggers", "mail", "server", "cli", "testing"])
+def test_the_architecture_names_every_module(package: str) -> None:
+    begin, end = (f"| in `{package}/`", "\n\n") if package else ("```", "```")
+    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]
+    folder = ROOT / "wrkflw" / package
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+
+    assert sorted(modules - {"__init__", "__main__"} - set(re.findall(r"\w+", table))) == []
+
+
 def test_every_link_within_the_repository_leads_somewhere() -> None:
     documents = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "PLAN.md", "CONTRIBUTING.md")]
     links = [link for file in documents for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8"))]

@@ -32,4 +32,4 @@ def test_what_was_done_is_counted_and_what_failed_is_said(tmp_path: Path, monkey
 
 
 def test_what_may_be_left_out_is_when_the_time_is_over() -> None:
-    assert soak.Hour(0).play(0, FEW) is None
+    assert soak.Deadline(0).play(0, FEW) is None

@@ -1,6 +1,6 @@
 """The schedules of this deployment: ``python -m triggers.cron_trigger [SECONDS]`` keeps them for so long.
 
-Without a number it is three seconds, and what was started is shown at the end.  Begin it in two terminals: the runs
+Without a number it is three seconds; what was started is shown at the end.  Begin it in two terminals: the runs
 are the same, and each instant has one.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from examples.hello import hello
 from wrkflw import Runtime
@@ -37,4 +38,5 @@ async def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 3))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 3))

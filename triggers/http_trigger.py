@@ -9,6 +9,7 @@ import asyncio
 import json
 import socket
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.request import Request, urlopen
 
@@ -45,7 +46,7 @@ async def main(seconds: float | None) -> None:
     async with Runtime(workflows=[greeting]) as runtime:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            print(f"{base}/greet/world is served")
+            print(f"{base}/greet/world is served", flush=True)
             serving = asyncio.ensure_future(serve(runtime, sockets=[listener]))
             await (try_out(runtime, base) if seconds is None else asyncio.sleep(seconds))
             serving.cancel()
@@ -53,4 +54,5 @@ async def main(seconds: float | None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else None))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else None))

@@ -209,7 +209,7 @@ class _StepContextBase(ResultAccess, Generic[StateT]):
 
     @property
     def stopping(self) -> bool:
-        """True once the run is cancelled, has timed out, or its block is draining."""
+        """True once the run is cancelled or has timed out, its block is draining, or this try was given up."""
         return self._call.stopping
 
     def raise_if_stopping(self) -> None:

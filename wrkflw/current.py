@@ -39,6 +39,16 @@ def entered() -> Runtime | None:
     return runtime if runtime is not None and runtime.is_open else None
 
 
+def refuse_programs(home: asyncio.AbstractEventLoop | None) -> None:
+    """Stop the code of a workflow that reaches for a runtime: what comes of it would be in no record.
+
+    ``home`` is the loop of the runtime.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is not None and loop is not home:
+        loop.call_soon_threadsafe(bool)  # that of a program refuses, and names the line; to others it is nothing
+
+
 async def current_runtime(make_default: Maker) -> Runtime:
     """The current runtime.  The default one is opened when first asked for, and closed with its loop."""
     loop = asyncio.get_running_loop()
@@ -49,6 +59,7 @@ async def current_runtime(make_default: Maker) -> Runtime:
         return here[-1]
     opening = _defaults.get(loop)
     if opening is None:
+        refuse_programs(None)
         opening = _defaults[loop] = loop.create_task(_open_default(make_default))
         opening.add_done_callback(_forget_if_failed)
     return await asyncio.shield(opening)  # one who stops waiting for it does not stop it for the others

@@ -161,15 +161,15 @@ class StepTools:
         return cast("Coroutine[object, object, PayloadT]", self._program.wait(event, patience, default))
 
     def now(self) -> datetime:
-        """Deterministic: the time of the last event delivered to this run."""
+        """Deterministic: the time of the last event delivered to this run.  Raises FatalError inside a step."""
         return self._program.now()
 
     def random(self) -> Random:
-        """Seeded from the run."""
+        """Seeded from the run.  Inside a step it raises FatalError when it is asked: a replay calls no steps."""
         return self._program.random()
 
     def uuid(self) -> UUID:
-        """The same one on replay."""
+        """The same one on replay.  Raises FatalError inside a step."""
         return self._program.uuid()
 
     def patched(self, id: str, /) -> bool:

@@ -8,7 +8,7 @@ import inspect
 import os
 import threading
 from collections.abc import Awaitable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError
 from typing import TypeVar
 
 from . import current
@@ -28,9 +28,9 @@ def sync(awaitable: Awaitable[T], /, *, instead: str | None = None) -> T:
         name = "run_sync()" if instead else "sync()"
         raise RuntimeError(f"{name} was called where an event loop runs; use {instead or 'await'!r}")
     runtime = current.entered()
-    loop = runtime.loop if runtime is not None and runtime.loop is not None else _portal().loop
-    future: Future[T] = asyncio.run_coroutine_threadsafe(_awaited(awaitable), loop)
-    return future.result()
+    if runtime is not None and runtime.loop is not None:
+        return asyncio.run_coroutine_threadsafe(_awaited(awaitable), runtime.loop).result()
+    return _portal().run(awaitable)
 
 
 async def _awaited(awaitable: Awaitable[T]) -> T:
@@ -46,10 +46,11 @@ def _a_loop_runs_here() -> bool:
 
 
 class _Portal:
-    """A loop that runs in a thread until the process ends."""
+    """A loop that runs in a thread until the process ends, or a body on it calls ``sys.exit()``."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.ended_by: SystemExit | None = None
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wrkflw-loop", daemon=True)
         self._thread.start()
@@ -59,12 +60,25 @@ class _Portal:
         # The runner ends the loop as asyncio.run() does: tasks cancelled, async generators closed.
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             self._stop = asyncio.Event()
-            runner.run(self._stop.wait())
+            try:
+                runner.run(self._stop.wait())
+            except SystemExit as error:  # for who waits: in this thread it would end nothing but the loop
+                self.ended_by = error
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """What is awaited on the loop gives.  Raises the SystemExit that ends it meanwhile."""
+        try:
+            return asyncio.run_coroutine_threadsafe(_awaited(awaitable), self.loop).result()
+        except CancelledError:
+            if self.ended_by is not None:
+                raise self.ended_by from None
+            raise
 
     def close(self) -> None:
         if self.pid != os.getpid():  # a forked child has the object, not the thread
             return
-        self.loop.call_soon_threadsafe(self._stop.set)
+        if self.ended_by is None:
+            self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
 
@@ -75,6 +89,10 @@ _only: _Portal | None = None
 def _portal() -> _Portal:
     global _only  # noqa: PLW0603  # one portal a process
     with _lock:
+        if _only is not None and _only.ended_by is not None:
+            atexit.unregister(_only.close)
+            _only.close()  # its runtime may still be about to let go of the file
+            _only = None
         if _only is None or _only.pid != os.getpid():
             _only = _Portal()
         return _only

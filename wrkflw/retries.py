@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, cast
 
 from .durations import parse_duration
 from .errors import (
@@ -81,7 +81,14 @@ def next_delay(retry: Retry, failures: int, random: Randomness) -> timedelta:
 
 def retries_error(retry: Retry, error: BaseException) -> bool:
     """Whether ``error`` is worth another try under this policy, attempts permitting."""
-    return isinstance(error, retry.on) and not isinstance(error, _NEVER)
+    return isinstance(error, retry.on) and not _is_final(error)
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether no other try can mend it; of a group, if that is so of one of them."""
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).subgroup(_NEVER) is not None
+    return isinstance(error, _NEVER)
 
 
 def _backoff(retry: Retry, failures: int) -> timedelta:

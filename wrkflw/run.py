@@ -301,9 +301,9 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
         Woken, not polled.  Raises TimeoutError after ``timeout``, RunNotFoundError for a run that was never started.
         """
-        waiting = asyncio.ensure_future(self._outcome(None, for_good=True))
         if timeout is None:
-            return await waiting
+            return await self._outcome(None, for_good=True)
+        waiting = asyncio.ensure_future(self._outcome(None, for_good=True))
         clock = self._runtime.clock
 
         def give_up() -> None:

@@ -109,7 +109,7 @@ class Runtime:
             codec=codec,
         )
         self._definitions: dict[str, Definition] = {}
-        self._runs = Runs(lambda: self._world.storage, self._definitions)
+        self._runs = Runs(lambda: self.world.storage, self._definitions)
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Token[Runtime | None] | None = None
@@ -140,11 +140,12 @@ class Runtime:
         """The schedules in this database: ``list``, ``get``, ``pause``, ``resume``, ``trigger``, ``backfill``."""
         from .triggers.collection import Schedules  # noqa: PLC0415  # calendars are loaded by who has a schedule
 
-        return Schedules(lambda: self._world.storage.schedules, self._schedules, self._firing(), self._clock)
+        return Schedules(lambda: self.world.storage.schedules, self._schedules, self._firing(), self._clock)
 
     @property
     def world(self) -> World:
         """The World underneath."""
+        current.refuse_programs(self._loop)
         return self._world
 
     # --- for the other parts of the package ---------------------------------------------------------
@@ -179,6 +180,7 @@ class Runtime:
 
     @property
     def driver(self) -> Driver:
+        current.refuse_programs(self._loop)
         if self._driver is None:
             raise RuntimeError("the runtime is not open; use it with 'async with Runtime(...)'")
         return self._driver

@@ -55,9 +55,19 @@ class Schema:
         """The type as a person writes it: ``Letter``, ``list[int]``."""
         return describe(self.form)
 
-    def json_schema(self, *, by_alias: bool = True) -> dict[str, Any]:
-        """The JSON schema of the type; ``by_alias=False`` for what is stored.  Slow (milliseconds): ask once."""
-        return self._adapter.json_schema(by_alias=by_alias)
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of the type, by the aliases of its fields.  Slow (milliseconds): ask once."""
+        return self._adapter.json_schema()
+
+    def described(self) -> dict[str, Any]:
+        """The JSON schema by the names under which values are stored and read.  Slow (milliseconds): ask once.
+
+        Empty, which any value fits, where pydantic has no words for the type.
+        """
+        try:
+            return self._adapter.json_schema(by_alias=False)
+        except Exception:  # noqa: BLE001  # custom types of the users' may raise anything
+            return {}
 
     def is_instance(self, value: object) -> bool:
         """Whether ``value`` is of the very class the type is, so that there is nothing to validate."""

@@ -38,8 +38,8 @@ NeedsT = TypeVar("NeedsT")  # the state a step needs
 class StepOptions(TypedDict, total=False):
     """Options every step takes, in each of the forms below.
 
-    ``retry`` is the step's own policy; ``timeout`` is for one attempt of the body; an ``at_most_once`` step is not run
-    again when it was interrupted.
+    ``retry`` is the step's own policy; ``timeout`` is for one attempt of the body, after which a plain function goes on
+    unheard, told by ``ctx.stopping``; an ``at_most_once`` step is not run again when it was interrupted.
     """
 
     retry: Retry

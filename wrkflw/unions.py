@@ -101,7 +101,10 @@ def _shapes(choice: Node, definitions: Definitions) -> frozenset[str]:
 
 def _shapes_of(values: Iterable[object]) -> frozenset[str]:
     kinds = {cls: kind for kind, cls in _PLAIN.items()}
-    found = {kinds.get(type(value)) for value in values}
+    found: set[str | None] = set()
+    for value in values:
+        # True is equal to 1, which is all that pydantic asks where a literal is expected.
+        found |= {"int", "bool"} if isinstance(value, int) and value in (0, 1) else {kinds.get(type(value))}
     return frozenset(_SHAPES[kind] for kind in found if kind is not None) if None not in found else _ANY_SHAPE
 
 

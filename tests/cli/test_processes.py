@@ -208,7 +208,7 @@ async def test_a_server_takes_mail_where_it_is_told_to(tmp_path: Path) -> None:
     port = free_port()
     mail = b"To: invoices@example.com\r\nFrom: ada@example.org\r\nMessage-ID: <1@example.org>\r\n\r\nHello\r\n"
 
-    async with wrkflw(tmp_path, "serve", "inbox", "--port", "0", "--smtp-port", str(port)) as server:
+    async with wrkflw(tmp_path, "serve", "inbox", "--port", "0", "--smtp-port", str(port), "-v") as server:
         await server.says("inbox at http://127.0.0.1")
         await aiosmtplib.send(
             mail, hostname="127.0.0.1", port=port, sender="ada@example.org", recipients=["invoices@example.com"]
@@ -216,6 +216,7 @@ async def test_a_server_takes_mail_where_it_is_told_to(tmp_path: Path) -> None:
         taken, refusal = await ran(tmp_path, "serve", "inbox", "--port", "0", "--smtp-port", str(port))
         server.process.send_signal(signal.SIGTERM)
         assert await server.ends() == 0
+    assert " info " not in server.said  # nor does it tell of every connection
     _, runs = await ran(tmp_path, "runs", "list", "--json")
     async with wrkflw(tmp_path, "serve", "inbox", "--port", "0") as deaf:
         await deaf.says("no mail is taken here; give --smtp-port, or hand it in with 'wrkflw email deliver'")

@@ -10,6 +10,21 @@ from .command import FLOWS, Shell
 
 GREETING = f"{FLOWS}:greeting"
 
+PARCELS = """
+from pydantic import BaseModel, Field
+from wrkflw import create_workflow, step
+
+class Parcel(BaseModel):
+    zip_code: str = Field(alias="zipCode")
+    pieces: int
+
+@step
+def send(parcel: Parcel) -> str:
+    return f"{parcel.pieces} to {parcel.zip_code}"
+
+sending = create_workflow(id="sending", input_schema=Parcel, output_schema=str).then(send).commit()
+"""
+
 
 def test_the_output_alone_is_on_stdout(shell: Shell) -> None:
     ended = shell("run", GREETING, "name=Ada")
@@ -35,6 +50,13 @@ def test_an_input_is_given_as_json_as_fields_or_by_a_file(shell: Shell, argument
     assert shell("run", GREETING, *arguments, "--quiet").out == f"{output}\n"
 
 
+def test_a_field_with_an_alias_is_given_by_its_name(shell: Shell) -> None:
+    (shell.folder / "parcels.py").write_text(PARCELS, encoding="utf-8")
+
+    assert shell("run", "parcels.py:sending", "zip_code=01067", "pieces=2", "--quiet").out == "2 to 01067\n"
+    assert shell("run", "parcels.py:sending", "zip_code=10115", "pieces=1", "--quiet").out == "1 to 10115\n"
+
+
 def test_a_text_needs_no_quotes(shell: Shell) -> None:
     shell("run", f"{FLOWS}:napping", "good night")
 
@@ -56,8 +78,17 @@ def test_a_run_that_parks_ends_with_3_and_says_how_it_goes_on(shell: Shell) -> N
     assert ended.code == 3
     assert ended.err.splitlines() == [
         "run r1 is suspended at 'ask', with \"Hello, Ada?\"",
-        "answer with: wrkflw runs resume r1 ask JSON",
+        f"answer with: wrkflw runs resume r1 ask JSON --target {FLOWS}:asking",
     ]
+
+
+def test_the_command_that_is_told_names_the_database_and_only_code_that_no_project_lists(shell: Shell) -> None:
+    (shell.folder / "pyproject.toml").write_text(f"[tool.wrkflw]\nworkflows = ['{FLOWS}']\n", encoding="utf-8")
+
+    ended = shell("run", f"{FLOWS}:asking", "name=Ada", "--id", "r1", "--quiet", "--db", "my flows.db")
+
+    assert ended.err.endswith("answer with: wrkflw runs resume r1 ask JSON --db 'my flows.db'\n")
+    assert shell("runs", "resume", "r1", "ask", '{"approved": true}', "--db", "my flows.db").out == "Hello, Ada\n"
 
 
 def test_json_is_one_object(shell: Shell) -> None:

@@ -60,6 +60,14 @@ def test_the_log_of_a_run_is_shown_event_by_event(shell: Shell) -> None:
     assert events[-1]["output"] == "Hello, Ada"
 
 
+def test_runs_are_listed_by_when_they_were_started(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+
+    assert [run["run_id"] for run in shell("runs", "list", "--since", "2026-01-31", "--json").json["data"]] == ["r1"]
+    assert shell("runs", "list", "--until", "2026-01-31T09:30:00+01:00", "--json").json["data"] == []
+    assert "'yesterday' is no time; write 2026-01-31" in shell("runs", "list", "--since", "yesterday").err
+
+
 def test_a_run_is_followed_to_its_end(shell: Shell) -> None:
     shell.run("greeting", "name=Ada", "--id", "r1")
 
@@ -85,9 +93,18 @@ def test_a_suspended_run_is_answered(shell: Shell) -> None:
     assert again.err == "wrkflw: step 'ask' of run 'r1' is not suspended; open: nothing\n"
 
 
+def test_a_suspended_run_is_not_resumed_without_its_step(shell: Shell) -> None:
+    shell.run("asking", "name=Ada", "--id", "r1")
+
+    ended = shell("runs", "resume", "r1")
+
+    assert ended.code == 2
+    assert "run r1 is suspended, not paused; name the step to answer" in ended.err
+
+
 def test_an_event_is_sent(shell: Shell) -> None:
     parked = shell("run", f"{FLOWS}:deciding", "name=Ada", "--id", "r1", "--quiet")
-    assert parked.err.endswith("send it with: wrkflw runs send r1 approval JSON\n")
+    assert parked.err.endswith(f"send it with: wrkflw runs send r1 approval JSON --target {FLOWS}:deciding\n")
 
     assert shell("runs", "send", "r1", "approval", '{"approved": true}', *CODE).out == "yes\n"
 
@@ -96,6 +113,12 @@ def test_a_sleep_is_ended_early(shell: Shell) -> None:
     shell.run("napping", "hi", "--id", "r1")
 
     assert shell("runs", "wake", "r1", "nap", *CODE).out == "hi\n"
+
+
+def test_a_run_that_no_worker_has_taken_yet_goes_on_when_it_is_woken(shell: Shell) -> None:
+    shell("run", f"{FLOWS}:greeting", "name=Ada", "--id", "r1", "--detach")
+
+    assert shell("runs", "wake", "r1", *CODE).out == "Hello, Ada\n"
 
 
 def test_a_paused_run_goes_on_when_it_is_unpaused(shell: Shell) -> None:

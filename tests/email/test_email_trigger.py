@@ -23,5 +23,5 @@ def test_the_mail_of_this_deployment_starts_a_run(tmp_path: Path) -> None:
     )
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    expected = r"taking mail in on port \d+\nanswered: .*2\.0\.0 taken\nwrun_\w{26}: Hello, Ada!\n"
+    expected = r"taking mail in for greetings@, on port \d+\nanswered: .*2\.0\.0 taken\nwrun_\w{26}: Hello, Ada!\n"
     assert re.fullmatch(expected, ran.stdout), ran.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -11,6 +12,9 @@ from datetime import timedelta
 import httpx2
 import pytest
 
+from tests.clocks import ManualClock, settle
+from wrkflw import Runtime
+from wrkflw.asgi import Message
 from wrkflw.mail import BasicLogin, MailHook, MailLimits, Mailroom, Provider, postmark, raw_mime, sendgrid
 from wrkflw.triggers import StandardWebhooks, Verify
 
@@ -125,6 +129,30 @@ async def test_another_login_is_not_let_in() -> None:
             assert (await desk.client.post("/mail", content=RAW, headers=BY_US, auth=auth)).status_code == 401
         assert (await desk.client.post("/mail", content=RAW, headers=BY_US)).status_code == 401
         assert await desk.runs() == []
+
+
+async def test_a_request_that_never_comes_to_its_end_is_answered_in_time() -> None:
+    workflow, clock = triage(), ManualClock()
+    workflow.on_email("invoices@*")
+    answers: list[Message] = []
+
+    async def silent() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    async with Runtime(":memory:", workflows=[workflow], clock=clock) as rt:
+        hook = MailHook(Mailroom(rt), raw_mime, verify=BasicLogin(*LOGIN))
+        scope = {"type": "http", "method": "POST", "path": "/mail", "headers": []}
+        answering = asyncio.ensure_future(hook(scope, silent, send))
+        await settle()
+        assert not answering.done()
+        clock.turn(timedelta(minutes=1))
+        await answering
+
+    assert answers[0]["status"] == 408
 
 
 async def test_refusals_tell_whether_to_send_again() -> None:

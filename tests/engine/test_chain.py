@@ -270,6 +270,26 @@ async def test_a_failure_carries_the_exception_of_the_body(runtime: Runtime) -> 
     assert result.errors == [error]
 
 
+async def test_a_group_of_exceptions_tells_what_it_is_made_of(runtime: Runtime) -> None:
+    async def fetch(part: int) -> None:
+        raise GatewayError(500 + part)
+
+    @step
+    async def parts(_: str) -> str:
+        done = await asyncio.gather(fetch(1), fetch(2), return_exceptions=True)
+        raise ExceptionGroup("no part came", [error for error in done if isinstance(error, Exception)])
+
+    workflow = create_workflow(id="parts", input_schema=str, output_schema=str).then(parts).commit()
+    result = await (await workflow.create_run()).start("ada")
+
+    assert isinstance(result, Failed)
+    error = result.error
+    assert (error.type, error.message) == ("ExceptionGroup", "no part came (2 sub-exceptions)")
+    assert error.cause is not None
+    assert (error.cause.type, error.cause.attributes) == ("GatewayError", {"code": 501})
+    assert [text in error.traceback for text in ("in fetch", "gateway said 501", "gateway said 502")] == [True] * 3
+
+
 async def test_unwrapping_a_failure_says_what_failed(runtime: Runtime) -> None:
     with pytest.raises(RunFailedError) as failed:
         await paying().run("ada")

@@ -8,7 +8,18 @@ import pytest
 from pydantic import BaseModel
 
 from tests.clocks import ManualClock
-from wrkflw import Retry, RunCheck, Runtime, StepContext, StepTools, check_runs, create_step, create_workflow, workflow
+from wrkflw import (
+    Retry,
+    RunCheck,
+    Runtime,
+    StepContext,
+    StepTools,
+    check_runs,
+    create_step,
+    create_workflow,
+    step,
+    workflow,
+)
 from wrkflw import deploys as module
 
 HOUR = Retry(attempts=2, delay="1h", max_delay="1h", jitter=0)
@@ -205,3 +216,30 @@ async def test_of_a_program_it_tells_what_its_code_would_ask_for(database: str, 
 async def test_the_runtime_must_be_open(database: str) -> None:
     with pytest.raises(RuntimeError, match="the runtime is not open; use it with 'async with Runtime"):
         await check_runs(Runtime(database))
+
+
+async def test_the_steps_of_a_workflow_that_is_repeated_are_read_by_their_own_types(
+    database: str, clock: ManualClock
+) -> None:
+    """Only what is repeated itself is given its own output; what stands in it is not, whatever its key holds."""
+
+    async def spelled(data: int) -> str:
+        return "x" * data
+
+    @step(retry=HOUR)
+    async def counted(data: str, ctx: StepContext) -> int:
+        if ctx.attempt == 1:
+            raise OSError("not yet")
+        return len(data)
+
+    spell = create_step(id="spell", execute=spelled)
+    once = create_workflow(id="once", input_schema=int, output_schema=int).then(spell).then(counted).commit()
+    builder = create_workflow(id="again", input_schema=int, output_schema=int)
+    again = builder.do_until(once, lambda data: data > 0).commit()
+    await park(database, clock, again)
+    async with Runtime(database, clock=clock, workflows=[again]) as runtime:
+        (check,) = await check_runs(runtime)
+        fork = (await again.get_run("again-0")).fork(counted)
+
+        assert check.fits
+        assert (await fork.enqueue()).run_id != "again-0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from pathlib import Path
 
@@ -114,6 +115,19 @@ async def test_a_body_that_cancels_its_own_task_fails_as_any_other(runtime: Runt
     assert isinstance(result, Failed)
     assert result.error.type == "CancelledError"
     assert begun == [1]
+
+
+async def test_a_plain_body_that_calls_sys_exit_fails_and_the_process_goes_on(runtime: Runtime) -> None:
+    @step
+    def leave(data: int) -> int:
+        sys.exit(3)
+
+    run = await create_workflow(id="leaving", input_schema=int, output_schema=int).then(leave).commit().create_run()
+
+    result = await run.start(1)
+
+    assert isinstance(result, Failed)
+    assert result.error.message == "the body called sys.exit(3); raise an error instead"
 
 
 async def test_a_cancelled_run_has_its_result_though_its_body_goes_on(runtime: Runtime, clock: ManualClock) -> None:

@@ -667,7 +667,7 @@ async def test_what_is_recorded_of_a_call_is_its_name_key_and_input(runtime: Run
 
 
 # ------------------------------------------------------------------ asked for where it must not be
-@pytest.mark.parametrize("ask", ["do", "run", "sleep", "wait", "patched"])
+@pytest.mark.parametrize("ask", ["do", "run", "sleep", "wait", "patched", "now", "uuid", "random", "choice"])
 @pytest.mark.parametrize("in_a_thread", [False, True])
 async def test_what_a_step_asks_for_inside_a_step_fails_that_step(
     runtime: Runtime, ask: str, in_a_thread: bool
@@ -682,6 +682,10 @@ async def test_what_a_step_asks_for_inside_a_step_fails_that_step(
             "sleep": lambda: step.sleep("inner", "1s"),
             "wait": lambda: step.wait_for_event(go),
             "patched": lambda: step.patched("inner"),
+            "now": step.now,
+            "uuid": step.uuid,
+            "random": step.random().random,
+            "choice": lambda: step.random().choice("ab"),
         }
 
         def in_thread() -> int:
@@ -701,9 +705,39 @@ async def test_what_a_step_asks_for_inside_a_step_fails_that_step(
     result = await (await flow.create_run()).start(1)
 
     assert isinstance(result, Failed)
-    cure = "steps cannot call steps, await it in the workflow itself"
-    sentence = f"step {'go' if ask == 'wait' else 'inner'!r} was asked for inside a step; {cure}"
-    if ask == "patched":
-        sentence = "patch 'inner' was asked for inside a step; ask for it in the workflow itself"
+    hand_it_in = "ask for it in the workflow itself, and hand it in"
+    what, cure = {
+        "wait": ("step 'go'", "steps cannot call steps, await it in the workflow itself"),
+        "patched": ("patch 'inner'", "ask for it in the workflow itself"),
+        "now": ("step.now()", hand_it_in),
+        "uuid": ("step.uuid()", hand_it_in),
+        "random": ("step.random()", hand_it_in),
+        "choice": ("step.random()", hand_it_in),
+    }.get(ask, ("step 'inner'", "steps cannot call steps, await it in the workflow itself"))
+    sentence = f"{what} was asked for inside a step; {cure}"
     assert (result.error.key, result.error.type, result.error.message) == ("outer", "FatalError", sentence)
     assert tries == [1]
+
+
+@pytest.mark.parametrize("ask", ["do", "sleep", "wait", "patched", "now", "uuid", "random"])
+async def test_who_keeps_the_tools_of_a_run_asks_in_vain_when_it_is_over(runtime: Runtime, ask: str) -> None:
+    kept: list[StepTools] = []
+
+    @workflow
+    async def flow(step: StepTools, data: int) -> int:
+        kept.append(step)
+        return data
+
+    await (await flow.create_run()).start(1)
+    asking: dict[str, Callable[[StepTools], Any]] = {
+        "do": lambda step: step.do("late", add, 1),
+        "sleep": lambda step: step.sleep("late", "1s"),
+        "wait": lambda step: step.wait_for_event(go),
+        "patched": lambda step: step.patched("late"),
+        "now": lambda step: step.now(),
+        "uuid": lambda step: step.uuid(),
+        "random": lambda step: step.random().random(),
+    }
+
+    with pytest.raises(FatalError, match="was asked for when its workflow was not running; "):
+        asking[ask](kept[0])

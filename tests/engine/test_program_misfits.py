@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.clocks import ManualClock, settle
+from tests.clocks import START, ManualClock, settle
 from wrkflw import (
     Completed,
     Event,
     Failed,
     ForeignAwaitError,
     Paused,
+    Run,
     Runtime,
     StepContext,
     StepTools,
@@ -192,17 +195,21 @@ CASES: list[tuple[Code, str, str]] = [
         "fetch",
         "recorded step 'fetch' with another input at 'fetch', and workflow 'flow' now asks for step 'fetch' there",
     ),
-    (another_name, "fetch", "recorded 'fetch', which workflow 'flow' does not ask for at that point"),
+    (
+        another_name,
+        "fetch",
+        "recorded 'fetch', which workflow 'flow' does not ask for at that point; it asks for 'load'",
+    ),
     (
         one_more_before_what_is_recorded,
         "charge",
-        "recorded 'charge', which workflow 'flow' does not ask for at that point",
+        "recorded 'charge', which workflow 'flow' does not ask for at that point; it asks for 'check'",
     ),
     (one_less, "charge", "recorded 'charge', which workflow 'flow' does not ask for at that point"),
     (one_less_at_the_end, "go", "recorded 'go', which workflow 'flow' does not ask for at that point"),
     (two_changed_places, "fetch", "recorded 'fetch', which workflow 'flow' does not ask for at that point"),
     (nothing_at_all, "fetch", "recorded 'fetch', which workflow 'flow' does not ask for at that point"),
-    (another_event, "go", "recorded 'go', which workflow 'flow' does not ask for at that point"),
+    (another_event, "go", "recorded 'go', which workflow 'flow' does not ask for at that point; it asks for 'other'"),
 ]
 
 
@@ -214,7 +221,56 @@ async def test_code_that_asks_for_something_else_pauses_the_run(
     result = await go_on(database, clock, code)
 
     assert isinstance(result, Paused)
-    assert (result.by, result.reason) == ("engine", f"run 'r-17' {what}; {CURE}")
+    assert result.by == "engine"
+    assert re.sub(r" \(test_program_misfits.py:\d+\)", "", result.reason or "") == f"run 'r-17' {what}; {CURE}"
+
+
+async def test_the_line_that_asks_for_something_else_is_told(clock: ManualClock, database: str) -> None:
+    await park(database, clock)
+    result = await go_on(database, clock, another_input)
+
+    line = another_input.__code__.co_firstlineno + 2
+    assert f"now asks for step 'charge' there (test_program_misfits.py:{line}); " in result.reason
+
+
+async def test_a_line_that_is_not_known_is_left_out(clock: ManualClock, database: str) -> None:
+    async def at_once(step: StepTools) -> object:
+        await step.do("fetch", plus, 1)
+        return await asyncio.gather(step.run(charge, 3))
+
+    await park(database, clock)
+    result = await go_on(database, clock, at_once)
+
+    assert f"now asks for step 'charge' there; {CURE}" in result.reason
+
+
+async def test_no_more_than_three_new_keys_are_named(clock: ManualClock, database: str) -> None:
+    async def many(step: StepTools) -> object:
+        return await asyncio.gather(*(step.do(f"new-{number}", plus, 1) for number in range(9)))
+
+    await park(database, clock)
+    result = await go_on(database, clock, many)
+
+    assert f"at that point; it asks for 'new-0' and 'new-1' and 'new-2'; {CURE}" in result.reason
+
+
+async def test_a_sleep_that_has_begun_keeps_its_moment_whatever_the_code_says_now(
+    clock: ManualClock, database: str
+) -> None:
+    def napping(length: str) -> Code:
+        async def code(step: StepTools) -> object:
+            await step.sleep("nap", length)
+            return str(step.now())
+
+        return code
+
+    async with Runtime(database, clock=clock):
+        await (await flow_of(napping("1h")).create_run(run_id=RUN)).start(1, wait="0s")
+    flow = flow_of(napping("30d"))
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        clock.turn("1h")
+
+        assert (await (await flow.get_run(RUN)).result()).unwrap() == str(START + timedelta(hours=1))
 
 
 @pytest.mark.parametrize("code", [code for code, _, _ in CASES], ids=[code.__name__ for code, _, _ in CASES])
@@ -420,7 +476,30 @@ async def for_a_future_of_its_own(step: StepTools) -> object:
     return await asyncio.get_running_loop().create_future()
 
 
+async def to_a_workflow_called_by_itself(step: StepTools) -> object:
+    return await inner.run(1)
+
+
+async def for_a_run_of_another_workflow(step: StepTools) -> object:
+    return await (await inner.create_run()).start(1)
+
+
+UNBROUGHT = (
+    "that none of its steps will bring, which is not recorded; await step.* calls only, and do other work in a step"
+)
 FOREIGN: list[tuple[Code, str]] = [
+    (
+        to_a_workflow_called_by_itself,
+        "run 'r-17' awaits wrkflw.Workflow.run() at "
+        f"test_program_misfits.py:{to_a_workflow_called_by_itself.__code__.co_firstlineno + 1}, "
+        "which is not recorded; put it in a step",
+    ),
+    (
+        for_a_run_of_another_workflow,
+        "run 'r-17' awaits wrkflw.Workflow.create_run() at "
+        f"test_program_misfits.py:{for_a_run_of_another_workflow.__code__.co_firstlineno + 1}, "
+        "which is not recorded; put it in a step",
+    ),
     (
         to_a_thread,
         f"run 'r-17' awaits asyncio.to_thread() at test_program_misfits.py:{to_a_thread.__code__.co_firstlineno + 2}, "
@@ -428,13 +507,13 @@ FOREIGN: list[tuple[Code, str]] = [
     ),
     (
         for_nobody,
-        "workflow 'flow' awaits something that none of its steps will bring, which is not recorded; "
-        "await step.* calls only, and do other work in a step",
+        f"workflow 'flow' awaits something at test_program_misfits.py:{for_nobody.__code__.co_firstlineno + 2} "
+        + UNBROUGHT,
     ),
     (
         for_a_future_of_its_own,
-        "workflow 'flow' awaits something that none of its steps will bring, which is not recorded; "
-        "await step.* calls only, and do other work in a step",
+        "workflow 'flow' awaits something at "
+        f"test_program_misfits.py:{for_a_future_of_its_own.__code__.co_firstlineno + 2} " + UNBROUGHT,
     ),
 ]
 
@@ -448,6 +527,35 @@ async def test_what_is_not_recorded_cannot_be_awaited(runtime: Runtime, code: Co
     assert isinstance(result, Paused)
     assert (result.by, result.reason) == ("engine", reason)
     assert paused[0].detail == {"by": "engine", "error": "ForeignAwaitError"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda _, run: run.send_event(go, 7), "wrkflw.Run.send_event()"),
+        (lambda _, run: run.cancel(), "wrkflw.Run.cancel()"),
+        (lambda _, run: run.result(), "wrkflw.Run.result()"),
+        (lambda runtime, _: runtime.runs.list(), "wrkflw.Runs.list()"),
+    ],
+    ids=["an event", "a cancel", "a result", "a list"],
+)
+async def test_other_runs_are_out_of_reach_of_the_code_itself(
+    runtime: Runtime, ask: Callable[[Runtime, Run[Any, Any, Any]], Awaitable[object]], what: str
+) -> None:
+    async def waiting(step: StepTools) -> object:
+        return await step.wait_for_event(go)
+
+    async def reaching(step: StepTools) -> object:
+        return await ask(runtime, neighbour)
+
+    neighbour = await flow_of(waiting).with_id("other").create_run(run_id="other")
+    await neighbour.start(1)
+    before = await log_of(runtime, "other")
+    result = await (await flow_of(reaching).create_run(run_id=RUN)).start(1)
+
+    assert isinstance(result, Paused)
+    assert f"run 'r-17' awaits {what} at test_program_misfits.py:" in (result.reason or "")
+    assert await log_of(runtime, "other") == before
 
 
 async def test_a_foreign_await_cannot_be_swallowed(runtime: Runtime) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -431,6 +433,18 @@ async def test_a_timer_inside_a_retry_delay_fires_while_another_step_runs(runtim
     desk.let("slow")
 
     assert (await run.result()).unwrap() == [2, 3]
+
+
+@pytest.mark.parametrize("seconds", [10.0**12, float(sys.maxsize), math.inf])
+async def test_a_timer_may_lie_beyond_the_end_of_time(runtime: Runtime, seconds: float) -> None:
+    @workflow
+    async def flow(step: StepTools, data: int) -> int:
+        return await asyncio.wait_for(step.wait_for_event(go), seconds)
+
+    run = await flow.create_run()
+    await run.start(1)
+
+    assert (await run.send_event(go, 7)).unwrap() == 7
 
 
 async def test_what_a_race_left_open_is_closed_when_the_program_returns(runtime: Runtime) -> None:

@@ -144,7 +144,11 @@ async def test_a_group_of_failures_fails_the_run() -> None:
     told = await retell(made_of(code), 1)
 
     assert isinstance(told.result, Failed)
-    assert told.result.error.type == "ExceptionGroup"
+    error = told.result.error
+    assert (error.type, error.message) == ("ExceptionGroup", "unhandled errors in a TaskGroup (1 sub-exception)")
+    assert error.cause is not None
+    assert error.cause.type == "StepFailedError"
+    assert "step 'odd' failed" in error.traceback
 
 
 async def test_a_program_that_raises_something_that_is_no_exception_fails_the_run() -> None:
@@ -196,6 +200,7 @@ async def test_the_time_moves_when_something_is_told_and_only_then(clock: Manual
 
     async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
         run = await (await flow.create_run(run_id=RUN)).enqueue(1)
+        await settle()
         clock.turn("1m")
         await settle()
         sending = asyncio.ensure_future(run.send_event(go, 1, wait="0s"))
@@ -213,6 +218,42 @@ async def test_the_time_moves_when_something_is_told_and_only_then(clock: Manual
     assert minutes[4] == 182
     assert seen[0] == seen[1][:4]
     assert result.unwrap() == sorted(result.unwrap())
+
+
+async def test_the_time_of_a_delayed_run_begins_when_it_does(clock: ManualClock, database: str) -> None:
+    @workflow
+    async def flow(step: StepTools, data: int) -> list[str]:
+        began = step.now()
+        await step.sleep_until("nap", began + timedelta(hours=1))
+        return [str(began), str(step.now())]
+
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        await (await flow.create_run(run_id=RUN)).enqueue(1, delay="1d")
+        clock.turn("1d")
+        await settle()
+        kill(runtime)
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        result = await (await flow.get_run(RUN)).result()
+
+    assert result.unwrap() == [str(START + timedelta(hours=hours)) for hours in (24, 25)]
+
+
+async def test_a_fork_of_a_delayed_run_begins_at_the_same_time(runtime: Runtime, clock: ManualClock) -> None:
+    desk = Desk()
+    last = desk.quick("last")
+
+    @workflow
+    async def flow(step: StepTools, data: int) -> list[object]:
+        return [await step.do("began", str, step.now()), await step.run(last, data)]
+
+    runtime.define(flow)
+    run = await (await flow.create_run(run_id=RUN)).enqueue(1, delay="1d")
+    clock.turn("1d")
+    await settle()
+    fork = await run.fork(at=last).start()
+
+    assert fork.unwrap() == (await run.result()).unwrap() == [str(START + timedelta(days=1)), 2]
 
 
 async def test_the_time_is_the_same_on_every_replay() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import Counter
 from typing import Any
 
@@ -263,6 +264,28 @@ async def test_a_body_that_finishes_while_its_runtime_closes_is_recorded_and_the
         assert (await (await workflow.get_run("r-17")).result()).unwrap() == 4
 
     assert calls == ["stubborn", "after"]
+
+
+async def test_a_sync_body_that_its_runtime_leaves_behind_is_told_to_stop() -> None:
+    begun, told, given_up = threading.Event(), threading.Event(), threading.Event()
+
+    @step
+    def work(data: int, ctx: StepContext) -> int:
+        begun.set()
+        while not ctx.stopping and not given_up.wait(0.001):
+            pass
+        if ctx.stopping:
+            told.set()
+        return data
+
+    workflow = create_workflow(id="closing", input_schema=int, output_schema=int).then(work).commit()
+    try:
+        async with Runtime(":memory:", clock=ManualClock()):
+            await (await workflow.create_run()).enqueue(1)
+            assert await asyncio.to_thread(begun.wait, 10)
+        assert await asyncio.to_thread(told.wait, 10)
+    finally:
+        given_up.set()
 
 
 async def test_a_body_that_fails_while_its_runtime_closes_is_retried_by_the_next(

@@ -147,8 +147,12 @@ async def test_retry_after_needs_a_policy_with_attempts(runtime: Runtime, clock:
 
 @pytest.mark.parametrize(
     "error",
-    [FatalError, lambda text: InvalidValueError("it", "Letter", [text])],
-    ids=["FatalError", "InvalidValueError"],
+    [
+        FatalError,
+        lambda text: InvalidValueError("it", "Letter", [text]),
+        lambda text: ExceptionGroup("a task of a group", [OSError(text), ExceptionGroup(text, [FatalError(text)])]),
+    ],
+    ids=["FatalError", "InvalidValueError", "FatalError in a group"],
 )
 async def test_some_errors_are_never_worth_another_try(
     runtime: Runtime, clock: ManualClock, error: Callable[[str], Exception]
@@ -158,6 +162,14 @@ async def test_some_errors_are_never_worth_another_try(
 
     assert isinstance(result, Failed)
     assert tries.attempts == [1]
+
+
+async def test_a_group_of_errors_that_may_pass_is_tried_again(runtime: Runtime, clock: ManualClock) -> None:
+    tries = Tries(clock, Retry(attempts=2, delay="0s"), error=lambda text: ExceptionGroup(text, [OSError(text)]))
+    result = await (await tries.workflow.create_run()).start()
+
+    assert isinstance(result, Failed)
+    assert tries.attempts == [1, 2]
 
 
 async def test_on_names_what_is_worth_another_try(runtime: Runtime, clock: ManualClock) -> None:

@@ -94,6 +94,8 @@ async def test_closing_twice_does_no_harm() -> None:
     async with Runtime(":memory:") as runtime:
         await runtime.close()
 
+    assert not runtime.is_open
+
 
 async def test_two_workflows_with_one_id_are_refused(runtime: Runtime) -> None:
     with pytest.raises(DefinitionError) as refused:
@@ -180,6 +182,45 @@ async def test_a_thread_uses_the_runtime_that_started_it(runtime: Runtime) -> No
 
     assert await asyncio.to_thread(workflow.run_sync, 4) == 8
     assert len((await runtime.runs.list()).data) == 1
+
+
+def test_sys_exit_in_a_body_ends_the_program_that_called_run_sync(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(LEAVING)
+
+    ended = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "WRKFLW_DATABASE_URL": ":memory:"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (3, "it said 3\nnext\n")
+    assert "Exception ignored" not in ended.stderr
+
+
+LEAVING = """
+import sys
+from wrkflw import create_workflow, step
+
+@step
+async def leave(data: int) -> int:
+    if data > 0:
+        sys.exit(data)
+    return data
+
+leaving = create_workflow(id="leaving", input_schema=int, output_schema=int).then(leave).commit()
+
+try:
+    leaving.run_sync(3)
+except SystemExit as end:
+    print("it said", end.code)
+leaving.run_sync(0)
+print("next")
+leaving.run_sync(3)
+"""
 
 
 # --- the default one -----------------------------------------------------------------------------------

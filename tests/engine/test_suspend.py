@@ -415,6 +415,21 @@ async def test_an_answer_in_time_is_taken(runtime: Runtime, clock: ManualClock) 
     assert (await run.resume(ask, 2)).unwrap() == [1, 2]
 
 
+async def test_an_answer_given_in_a_pause_beats_a_deadline_that_passed_in_it(
+    runtime: Runtime, clock: ManualClock
+) -> None:
+    ask = impatient()
+    run = await suspended(chain(gives=Any).then(ask).commit())
+    await run.pause()
+    clock.turn("2h")
+    await settle()
+    await run.resume(ask, 1)
+    await run.unpause()
+    await settle()
+
+    assert (await run.resume(ask, 2)).unwrap() == [1, 2]
+
+
 async def test_a_body_that_does_not_catch_it_fails(runtime: Runtime, clock: ManualClock) -> None:
     @step
     async def ask(data: int, ctx: SuspendContext[int, str]) -> int:

@@ -114,6 +114,32 @@ async def test_a_sync_body_is_left_behind_and_not_heard(runtime: Runtime, clock:
     ]  # fmt: skip
 
 
+async def test_a_sync_body_that_is_left_behind_is_told_to_stop(runtime: Runtime, clock: ManualClock) -> None:
+    begun, told, given_up = threading.Event(), threading.Event(), threading.Event()
+
+    @step(timeout="30s")
+    def work(ctx_input: None, ctx: StepContext) -> int:
+        begun.set()
+        while not ctx.stopping and not given_up.wait(0.001):
+            pass
+        if ctx.stopping:
+            told.set()
+        return 1
+
+    workflow = create_workflow(id="stuck", input_schema=None, output_schema=int).then(work).commit()
+    starting = asyncio.ensure_future((await workflow.create_run()).start())
+    try:
+        await asyncio.to_thread(begun.wait, 10)
+        clock.turn("30s")
+        result = await starting
+        assert await asyncio.to_thread(told.wait, 10)
+    finally:
+        given_up.set()
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "StepTimeoutError"
+
+
 async def test_a_run_past_its_deadline_fails(runtime: Runtime, clock: ManualClock) -> None:
     cancelled: list[bool] = []
 

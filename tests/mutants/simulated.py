@@ -27,7 +27,7 @@ from wrkflw.worlds.sql.append import Appender
 from wrkflw.worlds.sql.database import Connection
 from wrkflw.worlds.sql.images import Opened
 from wrkflw.worlds.sql.request import Append
-from wrkflw.worlds.sql.runs import RunReads
+from wrkflw.worlds.sql.runs import SqlRuns
 from wrkflw.worlds.sql.statement import Statement
 from wrkflw.worlds.sqlite import SqliteWorld
 from wrkflw.worlds.writer import Writer
@@ -86,7 +86,7 @@ def _guessed(outcomes: list[Any]) -> Any:
 
 def _never_frees_the_dead(patch: pytest.MonkeyPatch) -> None:
     """What a claim took from the queue of due runs comes back only from who took it."""
-    patch.setattr(RunReads, "_free_the_dead", lambda *_args: None)
+    patch.setattr(SqlRuns, "_free_the_dead", lambda *_args: None)
 
 
 def _no_fence(patch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from tests.faults import mutants as of_disks
 from tests.values import mutants as of_values
-from tests.world.broken import owners_and_reads, storage, streams_and_queue
 from tests.world.broken.defects import DEFECTS
 from wrkflw.testing import conformance
 
@@ -15,8 +14,6 @@ from . import processes
 from .mutant import Found, Layer
 from .simulated import SIMULATED
 from .unit import UNIT
-
-BROKEN_WORLDS = (storage, owners_and_reads, streams_and_queue)
 
 _OF_DISKS = {
     of_disks.acknowledges_before_the_commit: "What was acknowledged is on the disk.",

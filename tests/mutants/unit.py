@@ -43,8 +43,12 @@ def _refers_to_blobs_ahead(patch: pytest.MonkeyPatch) -> None:
     put = LargePayloads._put
     under_way = set[asyncio.Task[None]]()
 
+    async def slowly(payloads: LargePayloads, large: Large) -> None:
+        await asyncio.sleep(0.2)
+        await put(payloads, large)
+
     async def later(payloads: LargePayloads, large: Large) -> None:
-        task = asyncio.get_running_loop().create_task(put(payloads, large))
+        task = asyncio.get_running_loop().create_task(slowly(payloads, large))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
 

@@ -239,6 +239,8 @@ async def test_what_can_be_no_id_is_refused(desk: Desk, path: str, id: str) -> N
         "status=done",
         "waiting_for=godot",
         "since=yesterday",
+        "since=0.0",
+        "until=1767225600",
         "since=2026-01-01T00:00:00",
         "attribute=team",
         "attribute==a",

@@ -7,7 +7,7 @@ import os
 import tempfile
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -53,6 +53,23 @@ Case: TypeAlias = tuple[Shape, object]
 @given(st.data())
 def test_a_value_that_is_stored_is_read_as_it_was(data: st.DataObject) -> None:
     check_round_trips(data)
+
+
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [
+        (Literal["yes", 1] | bool, True),
+        (Literal["yes", 1] | bool, 1),
+        (Literal[0, 2] | bool | None, False),
+        (Literal[True] | int, 1),
+        (Literal[True] | int, True),
+    ],
+)
+def test_a_bool_beside_a_number_that_equals_it_stays_what_it_is(form: Any, value: object) -> None:
+    stored, handed_on = Schema(list[form]).store([value], "it")
+
+    assert same(handed_on, [value])
+    assert same(Schema(list[form]).load(stored, "it"), [value])
 
 
 def check_round_trips(data: st.DataObject, deepest: int = 3) -> None:

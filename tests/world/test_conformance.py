@@ -14,7 +14,7 @@ from wrkflw.testing.conformance import __main__, checks
 from wrkflw.testing.conformance.sqlite import in_files, in_memory
 from wrkflw.world.errors import WorldError
 
-from .broken import cursors, owners_and_reads, schedules, storage, streams_and_queue
+from .broken import PARTS
 from .broken.defects import DEFECTS, Defect
 
 CHECKS = {str(check): check for check in conformance.CHECKS}
@@ -53,7 +53,7 @@ async def test_a_broken_world_is_noticed(defect: Defect, folder: Path, monkeypat
 def test_there_are_broken_worlds_of_every_kind() -> None:
     kinds = {defect.damage.__module__ for defect in DEFECTS}
 
-    assert kinds == {part.__name__ for part in (storage, owners_and_reads, streams_and_queue, schedules, cursors)}
+    assert kinds == {part.__name__ for part in PARTS}
     assert len(DEFECTS) > 40
 
 

@@ -369,7 +369,7 @@ async def test_who_stops_reading_leaves_nothing_behind(world: SqliteWorld, run_i
     reader.task.cancel()
     await settle()
 
-    assert world._listeners == {}
+    assert len(world._listeners) == 0
 
 
 async def test_a_reader_hears_that_its_world_is_closed(world: SqliteWorld, run_id: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .parameters import AsJson, Database, Targets
+
+if TYPE_CHECKING:
+    from .targets import AnyWorkflow
 
 
 def check(targets: Targets = None, db: Database = None, as_json: AsJson = False) -> None:
@@ -20,7 +23,7 @@ def check(targets: Targets = None, db: Database = None, as_json: AsJson = False)
     perform(_check(workflows_of(targets), db, as_json=as_json))
 
 
-async def _check(workflows: list[Any], db: str | None, *, as_json: bool) -> int:
+async def _check(workflows: list[AnyWorkflow], db: str | None, *, as_json: bool) -> int:
     from wrkflw.deploys import check_runs
 
     from .opening import opened

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .parameters import AsJson, AuthservId, Database, Dkim, Targets
 
 if TYPE_CHECKING:
-    from wrkflw.mail import Delivery
+    from wrkflw.mail import Delivery, Trust
+
+    from .targets import AnyWorkflow
 
 
 def deliver(
@@ -52,7 +54,9 @@ def deliver(
     _tell(delivery, as_json=as_json)
 
 
-async def _deliver(workflows: list[Any], trust: Any, to: list[str] | None, sender: str, db: str | None) -> Delivery:
+async def _deliver(
+    workflows: list[AnyWorkflow], trust: Trust, to: list[str] | None, sender: str, db: str | None
+) -> Delivery:
     from wrkflw.mail import Mailroom
 
     from .opening import new_runtime

@@ -48,7 +48,7 @@ def _data(given: Sequence[str], schema: Schema) -> bytes:
             return b"null"
         case [one] if not (_PAIR.fullmatch(one) and _takes_fields(schema)):
             text = _read(one)
-            if _is_text(_described(schema)) and not text.lstrip().startswith('"'):
+            if _is_text(schema.described()) and not text.lstrip().startswith('"'):
                 return to_json(text)
             return to_json(_parsed(text, one))
         case pairs:
@@ -88,19 +88,12 @@ def _parsed(text: str, shown: str) -> object:
         raise MisuseError(f"{shown[:80]!r} is not JSON: {error}; quote texts, or give key=value") from error
 
 
-def _described(schema: Schema) -> Mapping[str, Any]:
-    try:
-        return schema.json_schema()
-    except Exception:  # noqa: BLE001  # custom types of the users' may raise anything
-        return {}
-
-
 def _properties(schema: Schema) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", _described(schema).get("properties", {}))
+    return cast("Mapping[str, Any]", schema.described().get("properties", {}))
 
 
 def _takes_fields(schema: Schema) -> bool:
-    return not _is_text(_described(schema))
+    return not _is_text(schema.described())
 
 
 def _is_text(described: Mapping[str, Any]) -> bool:

@@ -8,6 +8,9 @@ from wrkflw.logs import NOWHERE, RunContext
 
 from .screen import clean
 
+_OF_SERVERS = ("mail.log", "uvicorn")
+"""Loggers that remark on connections, and on servers that begin and end, which the commands say themselves."""
+
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -23,3 +26,5 @@ def log_to_stderr(*, verbose: bool) -> None:
     handler.setFormatter(_Lines("%(name)s: %(message)s"))
     handler.addFilter(RunContext())
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+    for name in _OF_SERVERS:
+        logging.getLogger(name).setLevel(logging.WARNING)

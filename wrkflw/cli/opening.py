@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -17,6 +17,9 @@ from wrkflw.world.errors import StoreRefusedError
 
 from .failures import MisuseError
 from .targets import AnyWorkflow
+
+if TYPE_CHECKING:
+    from wrkflw.telemetry import Tracing
 
 
 def perform(work: Coroutine[Any, Any, int | None]) -> NoReturn:
@@ -83,7 +86,7 @@ def check_schema(path: Path, *, may_be_old: bool = False) -> str:
     return revision
 
 
-def _observer() -> Any:
+def _observer() -> Tracing | None:
     """Where OTEL_EXPORTER_OTLP_ENDPOINT, or _TRACES_ENDPOINT, names a collector, what sends it spans."""
     from .tracing import tracing_from
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from shlex import join
 from typing import Any, assert_never
 
 from wrkflw.results import Cancelled, Completed, Failed, Paused, RunResult, Suspended, Waiting
 
 from .failures import FAILED, PARKED
 from .screen import brief, clean, json_text, say, show, show_json, since
+from .targets import listed_here
 
 
-def tell(result: RunResult[Any], *, as_json: bool, debug: bool = False) -> int:
-    """Print the outcome; the exit code it stands for."""
+def tell(
+    result: RunResult[Any], targets: Sequence[str] | None, db: str | None, *, as_json: bool, debug: bool = False
+) -> int:
+    """Print the outcome; the exit code it stands for.
+
+    ``targets`` and ``db`` are as they were given: the commands that are told next can be typed as they stand.
+    """
     if as_json:
         show_json(told(result))
         return code_of(result)
+    of_database = f" {join(['--db', db])}" if db else ""
+    of_code = "" if listed_here() else "".join(f" {join(['--target', target])}" for target in targets or ())
     match result:
         case Completed(output=output):
             show(output if isinstance(output, str) else json_text(output, indent=2))
@@ -30,16 +40,16 @@ def tell(result: RunResult[Any], *, as_json: bool, debug: bool = False) -> int:
         case Suspended(suspensions=suspensions):
             for one in suspensions:
                 say(f"run {result.run_id} is suspended at {one.key!r}, with {brief(_payload(one.payload))}")
-            say(f"answer with: wrkflw runs resume {result.run_id} {suspensions[0].key} JSON")
+            say(f"answer with: wrkflw runs resume {result.run_id} {suspensions[0].key} JSON{of_code}{of_database}")
         case Waiting(reason="event", event=event):
             say(f"run {result.run_id} waits for event {event!r}")
-            say(f"send it with: wrkflw runs send {result.run_id} {event} JSON")
+            say(f"send it with: wrkflw runs send {result.run_id} {event} JSON{of_code}{of_database}")
         case Waiting(reason=reason, until=until):
             when = "" if until is None else f", due {since(until)}"
             say(f"run {result.run_id} waits: {reason}{when}; a worker goes on with it, or --wait waits for it")
         case Paused(by=by, reason=reason):
             say(f"run {result.run_id} was paused by the {by}{f': {reason}' if reason else ''}")
-            say(f"let it go on with: wrkflw runs unpause {result.run_id}")
+            say(f"let it go on with: wrkflw runs unpause {result.run_id}{of_database}")
         case _:
             assert_never(result)
     return code_of(result)

@@ -33,7 +33,7 @@ class Row:
 
 @dataclass
 class Progress:
-    """``rows`` are in the order in which they began; ``changed`` are those that the last item was about."""
+    """``rows`` are in the order in which they began."""
 
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     paused: bool = False
@@ -89,7 +89,6 @@ class Progress:
             case e.StepRetrying(reason="suspended"):
                 return None  # its hook says so
             case e.StepRetrying():
-                row.until = event.retry_after
                 self._turn(name, "retrying", note="" if event.reason == "error" else event.reason)
                 row.until = event.retry_after
         return row

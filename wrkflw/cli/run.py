@@ -64,6 +64,7 @@ class _Start:
         from .inputs import tree_of, value_of
         from .targets import workflow_of
 
+        self.target = target
         self.workflow = workflow_of(target)
         self.input = value_of(given, schema_of(self.workflow.input_schema), f"input of workflow {self.workflow.id!r}")
         self.state: Any = None
@@ -95,4 +96,4 @@ async def _run(started: _Start, db: str | None, *, wait: bool, detach: bool, qui
             if not isinstance(error, Exception):  # Ctrl-C, or the like
                 say(f"run {run.run_id} stays where it is; a worker goes on with it")
             raise
-        return tell(result, as_json=as_json, debug="--debug" in sys.argv)
+        return tell(result, [started.target], db, as_json=as_json, debug="--debug" in sys.argv)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from .moments import moment_of
 from .parameters import AsJson, Database, RunId
 
-Moment = Annotated[
+Moment: TypeAlias = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"], metavar="TIME", show_default=False),
+    typer.Option(
+        parser=moment_of,
+        metavar="TIME",
+        help="Created then: 2026-01-31, or 2026-01-31T09:30:00, in UTC.",
+        show_default=False,
+    ),
 ]
 
 
@@ -43,8 +49,8 @@ def list_runs(
         "status": status or None,
         "waiting_for": waiting_for,
         "attributes": pairs_of(attribute, "--attribute") or None,
-        "since": _in_utc(since),
-        "until": _in_utc(until),
+        "since": since,
+        "until": until,
         "limit": limit,
         "cursor": cursor,
     }
@@ -173,7 +179,3 @@ async def _tail(run_id: str, after: str | None, db: str | None, *, once: bool, a
             else:
                 at = item.event.created_at.strftime("%H:%M:%S")
                 show(clean(f"{at} {item.event.event_type}{f' {item.key}' if item.key else ''}"))
-
-
-def _in_utc(moment: datetime | None) -> datetime | None:
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from .moments import moment_of
 from .parameters import AsJson, Database, Targets
+
+if TYPE_CHECKING:
+    from wrkflw.triggers import ScheduleInfo
+    from wrkflw.triggers.collection import Schedules
+
+    from .targets import AnyWorkflow
 
 ScheduleId: TypeAlias = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Its id.", show_default=False)]
 Moment: TypeAlias = Annotated[
-    datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"], metavar="TIME")
+    datetime, typer.Option(parser=moment_of, metavar="TIME", help="2026-01-31, or 2026-01-31T09:30:00.")
 ]
 
 
@@ -30,7 +37,7 @@ async def _list(db: str | None, *, as_json: bool) -> None:
         _show(await runtime.schedules.list(), as_json=as_json)
 
 
-def _show(schedules: list[Any], *, as_json: bool) -> None:
+def _show(schedules: list[ScheduleInfo], *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from .screen import show_json, show_table
@@ -70,7 +77,7 @@ def resume(schedule_id: ScheduleId, db: Database = None, as_json: AsJson = False
     perform(_changed(lambda schedules: schedules.resume(schedule_id), db, as_json=as_json))
 
 
-async def _changed(change: Callable[[Any], Awaitable[Any]], db: str | None, *, as_json: bool) -> None:
+async def _changed(change: Callable[[Schedules], Awaitable[ScheduleInfo]], db: str | None, *, as_json: bool) -> None:
     from .opening import opened
 
     async with opened(db) as runtime:
@@ -84,7 +91,7 @@ def trigger(schedule_id: ScheduleId, targets: Targets = None, db: Database = Non
     from .opening import perform
     from .targets import workflows_of
 
-    async def one(schedules: Any) -> list[str]:
+    async def one(schedules: Schedules) -> list[str]:
         return [await schedules.trigger(schedule_id)]
 
     perform(_started(one, workflows_of(targets), db, as_json=as_json))
@@ -104,14 +111,14 @@ def backfill(
     from .opening import perform
     from .targets import workflows_of
 
-    async def many(schedules: Any) -> list[str]:
-        return list(await schedules.backfill(schedule_id, _in_utc(since), _in_utc(until)))
+    async def many(schedules: Schedules) -> list[str]:
+        return list(await schedules.backfill(schedule_id, since, until))
 
     perform(_started(many, workflows_of(targets), db, as_json=as_json))
 
 
 async def _started(
-    start: Callable[[Any], Awaitable[list[str]]], workflows: list[Any], db: str | None, *, as_json: bool
+    start: Callable[[Schedules], Awaitable[list[str]]], workflows: list[AnyWorkflow], db: str | None, *, as_json: bool
 ) -> None:
     from .opening import opened
     from .screen import say, show, show_json
@@ -125,7 +132,3 @@ async def _started(
     if not run_ids:
         say("no instant in that time is without a run")
     return None
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

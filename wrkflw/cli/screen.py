@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 from rich.cells import cell_len
 from rich.console import Console
@@ -133,7 +134,6 @@ def rough(duration: timedelta) -> str:
     return f"{duration // timedelta(milliseconds=1)}ms"
 
 
-def facts_of(value: Any) -> dict[str, object]:
+def facts_of(value: BaseModel) -> dict[str, object]:
     """The fields of a pydantic model, for JSON."""
-    dumped: dict[str, object] = value.model_dump(mode="python")
-    return dumped
+    return value.model_dump(mode="python")

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from wrkflw.runtime import Runtime
     from wrkflw.server import Token
 
-Concurrency = Annotated[
+    from .targets import AnyWorkflow
+
+Concurrency: TypeAlias = Annotated[
     int | None, typer.Option(help="How many runs are advanced at a time.", show_default=False, min=1, max=100_000)
 ]
-Host = Annotated[str, typer.Option(help="The address to listen on.")]
-Port = Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65_535)]
-SmtpPort = Annotated[
+Host: TypeAlias = Annotated[str, typer.Option(help="The address to listen on.")]
+Port: TypeAlias = Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65_535)]
+SmtpPort: TypeAlias = Annotated[
     int | None,
     typer.Option(help="Take mail, too: on this port, from this machine alone.", show_default=False, min=0, max=65_535),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the steps log at level INFO, too.")]
+Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the steps log at level INFO, too.")]
 
 
 def worker(
@@ -51,7 +53,9 @@ def worker(
     perform(_work(workflows_of(targets), concurrency, grace, db, verbose=verbose))
 
 
-async def _work(workflows: list[Any], concurrency: int | None, grace: str, db: str | None, *, verbose: bool) -> int:
+async def _work(
+    workflows: list[AnyWorkflow], concurrency: int | None, grace: str, db: str | None, *, verbose: bool
+) -> int:
     from .logs import log_to_stderr
     from .opening import new_runtime, url_of
     from .screen import say
@@ -110,7 +114,7 @@ def serve(
 
 
 async def _serve(
-    workflows: list[Any],
+    workflows: list[AnyWorkflow],
     options: dict[str, Any],
     runtime_options: dict[str, Any],
     mail: tuple[int, Trust] | None,
@@ -169,7 +173,9 @@ def _trust(authserv_id: str | None, *, dkim: bool) -> Trust:
 
 
 @asynccontextmanager
-async def _taking_mail(runtime: Runtime, workflows: list[Any], mail: tuple[int, Trust] | None) -> AsyncGenerator[None]:
+async def _taking_mail(
+    runtime: Runtime, workflows: list[AnyWorkflow], mail: tuple[int, Trust] | None
+) -> AsyncGenerator[None]:
     """Within: a mail server for the workflows, where one is asked for.
 
     Raises MisuseError when its packages are missing, or its port cannot be had.
@@ -237,6 +243,6 @@ async def _ended(server: asyncio.Future[None]) -> None:
         await server
 
 
-def _listed(workflows: list[Any]) -> str:
+def _listed(workflows: list[AnyWorkflow]) -> str:
     names = ", ".join(workflow.id for workflow in workflows[:5])
     return names if len(workflows) <= 5 else f"{names} and {len(workflows) - 5} more"

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Never, TypeAlias, cast
 
 import typer
 
 from .parameters import Answer, AsJson, Code, Database, Reason, RunId
 
 RunIds: TypeAlias = Annotated[list[str], typer.Argument(metavar="RUN", help="The ids of runs.", show_default=False)]
-Act: TypeAlias = Callable[[Any, str], Awaitable[object]]
-"""What is done to the run of an id, in a runtime."""
+
+if TYPE_CHECKING:
+    from wrkflw.engine.definition import Definition
+    from wrkflw.results import RunResult
+    from wrkflw.run import Run
+    from wrkflw.runtime import Runtime
+    from wrkflw.steps import SuspendableStep
+
+    AnyRun: TypeAlias = Run[Any, Any, Any]
+    Act: TypeAlias = Callable[[Runtime, str], Awaitable[object]]
+    """What is done to the run of an id."""
+    HandleAct: TypeAlias = Callable[[Runtime, AnyRun, Definition], Awaitable[RunResult[Any]]]
+    """The same by the handle of the run; what it came to."""
 
 
 def cancel(run_ids: RunIds, reason: Reason = None, db: Database = None, as_json: AsJson = False) -> None:
@@ -111,9 +122,22 @@ def resume(
     from .opening import perform
 
     if step is None:
-        unpause(run_id, db, as_json)
+        perform(_after(run_id, _unpause_paused, db, as_json=as_json))
     else:
         perform(_resume(run_id, step, answer or [], code, db, as_json=as_json))
+
+
+async def _unpause_paused(runtime: Runtime, run_id: str) -> None:
+    """Refused where an answer is waited for: who forgot the step would take it for given."""
+    from wrkflw.world.events import RunResumed
+
+    from .failures import MisuseError
+
+    if (await runtime.runs.get(run_id)).waiting_for == "suspended":
+        raise MisuseError(
+            f"run {run_id} is suspended, not paused; name the step to answer, wrkflw hooks list {run_id} tells it"
+        )
+    await runtime.runs.record(run_id, RunResumed())
 
 
 async def _resume(
@@ -125,12 +149,13 @@ async def _resume(
 
     from .inputs import value_of
 
-    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+    async def act(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
         step = step_at(definition, at)
         if step.kind == "workflow" or step.body.context != "suspend":
             raise NotSuspendedError(run_id, at, ())
         data = value_of(given, schema_of(step.body.resume), f"answer to step {step.id!r}")
-        return await run.resume(step, data, at=None if at == step.id else at)
+        asked = cast("SuspendableStep[Never, object, Any, object, Never]", step)
+        return await run.resume(asked, data, at=None if at == step.id else at)
 
     return await _on_handle(run_id, act, code, db, as_json=as_json)
 
@@ -169,7 +194,7 @@ async def _send(
 
     from .inputs import value_of
 
-    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+    async def act(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
         event = event_of(definition, name, {})
         return await run.send_event(
             event, value_of(given, schema_of(event.schema), f"payload of event {name!r}"), dedupe_id=dedupe_id
@@ -192,19 +217,20 @@ def wake(
     It goes on here, as far as it goes."""
     from .opening import perform
 
-    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+    async def act(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
         await run.wake(key)
         return await _goes_on(runtime, run, definition)
 
     perform(_on_handle(run_id, act, code, db, as_json=as_json))
 
 
-async def _goes_on(runtime: Any, run: Any, definition: Any) -> Any:
-    """How the run stands once it has ended or parked."""
+async def _goes_on(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
+    """How the run stands once it has ended or parked, here if nobody else is at it."""
     from datetime import timedelta
 
     from wrkflw.lookout import Lookout
 
+    await runtime.driver.take(run.run_id, definition)  # no sleep was open: nothing has driven it yet
     return (await Lookout(runtime, definition, run.run_id, timedelta(seconds=30)).watch()).result
 
 
@@ -251,7 +277,7 @@ async def _fork(
 
     from .inputs import tree_of
 
-    async def act(runtime: Any, run: Any, definition: Any) -> Any:
+    async def act(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
         step = None if at is None else step_at(definition, at)
         draft = run.fork(step, key=None if step is None or at == step.id else at)
         for id, text in outputs.items():
@@ -261,8 +287,8 @@ async def _fork(
         if given is not None:
             draft = draft.with_input(definition.input_schema.load_tree(tree_of(given), "input of the fork"))
         if state is not None:
-            tree, schema = tree_of(state), definition.state_schema
-            draft = draft.with_state(tree if schema is None else schema.load_tree(tree, "state of the fork"))
+            tree, known = tree_of(state), definition.state_schema
+            draft = draft.with_state(tree if known is None else known.load_tree(tree, "state of the fork"))
         return await draft.start()
 
     return await _on_handle(run_id, act, code, db, as_json=as_json)
@@ -270,7 +296,7 @@ async def _fork(
 
 async def _on_handle(
     run_id: str,
-    act: Callable[[Any, Any, Any], Awaitable[Any]],
+    act: HandleAct,
     code: list[str] | None,
     db: str | None,
     *,
@@ -292,4 +318,4 @@ async def _on_handle(
             )
         run = await workflow.get_run(run_id)
         result = await act(runtime, run, runtime.definitions[workflow_id])
-        return tell(result, as_json=as_json)
+        return tell(result, code, db, as_json=as_json)

@@ -28,7 +28,7 @@ def workflows_of(targets: Sequence[str] | None) -> list[AnyWorkflow]:
 
     Raises MisuseError when there is none, or one cannot be imported.
     """
-    given = list(targets or ()) or listed_in(_PROJECT)
+    given = list(targets or ()) or listed_here()
     if not given:
         raise MisuseError(
             f"no workflow is named here; {_HOW}, or list them in {_PROJECT}: [tool.wrkflw] workflows = [...]"
@@ -46,17 +46,17 @@ def workflow_of(target: str) -> AnyWorkflow:
     return found[0]
 
 
-def listed_in(project: Path) -> list[str]:
-    """The targets that a project lists; none where it lists none.  Raises MisuseError when they cannot be read."""
+def listed_here() -> list[str]:
+    """The targets that the project in this folder lists, if any.  Raises MisuseError when they cannot be read."""
     try:
-        tools = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {})
+        tools = tomllib.loads(_PROJECT.read_text(encoding="utf-8")).get("tool", {})
         listed = tools.get("wrkflw", {}).get("workflows", [])
     except FileNotFoundError:
         return []
     except (ValueError, AttributeError) as error:
-        raise MisuseError(f"{project} cannot be read: {first_line(error)}") from error
+        raise MisuseError(f"{_PROJECT} cannot be read: {first_line(error)}") from error
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in cast("list[object]", listed)):
-        raise MisuseError(f'workflows in [tool.wrkflw] of {project} is no list of texts; write workflows = ["flows"]')
+        raise MisuseError(f'workflows in [tool.wrkflw] of {_PROJECT} is no list of texts; write workflows = ["flows"]')
     return cast("list[str]", listed)
 
 

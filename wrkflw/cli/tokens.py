@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
 
 from .parameters import AsJson
+
+if TYPE_CHECKING:
+    from wrkflw.server import Permission, TokenFile
 
 TokensFile: TypeAlias = Annotated[Path, typer.Option("--file", help="The file; 'serve --tokens' reads it.")]
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is.", show_default=False)]
@@ -38,7 +41,8 @@ def add(
     It may do everything, unless permissions are given."""
     from .screen import say, show
 
-    show(_file(file).add(name, permission or ["admin"]))
+    wanted = cast("list[Permission]", permission or ["admin"])  # refused by add(), if it is none
+    show(_file(file).add(name, wanted))
     say(f"{file} keeps its digest; send it as 'Authorization: Bearer ...'")
 
 
@@ -54,7 +58,7 @@ def remove(name: Name, file: TokensFile = _FILE) -> None:
     say(f"token {name!r} is gone")
 
 
-def _file(path: Path) -> Any:
+def _file(path: Path) -> TokenFile:
     from wrkflw.server import TokenFile
 
     return TokenFile(path)

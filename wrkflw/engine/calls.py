@@ -81,7 +81,7 @@ class StepCall:
 
     @property
     def stopping(self) -> bool:
-        return self._drive.stopping or self._scope.lane.stopping
+        return self.left or self._drive.stopping or self._scope.lane.stopping
 
     @property
     def run_was_cancelled(self) -> bool:

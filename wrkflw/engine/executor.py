@@ -67,7 +67,7 @@ class Executor:
             begin = cast("Callable[[], Awaitable[object]]", functools.partial(body.function, *given))
             running = _paced(begin, call) if body.arity == 2 else begin()  # with a context it can write
             return await (running if timeout is None else _Limit(self._clock, timeout, call).on(running))
-        work = functools.partial(contextvars.copy_context().run, body.function, *given)
+        work = functools.partial(contextvars.copy_context().run, _in_its_thread, body.function, *given)
         async with self._free:  # until the thread is done, or given up: then another may take its place
             limit = _Limit(self._clock, timeout, call)
             result = await limit.on(self._in_thread(work, call))
@@ -96,6 +96,14 @@ class Executor:
                 return await running
             running.cancel()  # nobody listens any more
             raise
+
+
+def _in_its_thread(function: Callable[..., object], *given: object) -> object:
+    """What a plain function gives.  In a thread, ``sys.exit()`` is a word of the body alone: no signal comes there."""
+    try:
+        return function(*given)
+    except SystemExit as error:
+        raise RuntimeError(f"the body called sys.exit({error.code!r}); raise an error instead") from error
 
 
 @coroutine

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures.thread
+import textwrap
 import traceback
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -22,8 +24,12 @@ _NOT_THE_USERS = (str(Path(__file__).parents[1]), concurrent.futures.thread.__fi
 
 
 def failure_of(error: BaseException, *, key: str, step_id: str, attempts: int, depth: int = 0) -> StepError:
-    """``error`` as a StepError: class, message, what JSON can hold of its attributes, traceback, causes."""
+    """``error`` as a StepError: class, message, what JSON can hold of its attributes, traceback, causes.
+
+    The cause of a group that has no other is the first of it; its traceback shows them all.
+    """
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = cause or next(iter(_parts_of(error)), None)
     kind = type(error)
     return StepError(
         key=key,
@@ -110,9 +116,16 @@ def _attributes(error: BaseException) -> dict[str, object]:
     return kept
 
 
-def _traceback(error: BaseException) -> str:
+def _parts_of(error: BaseException) -> tuple[BaseException, ...]:
+    """What a group is made of."""
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _traceback(error: BaseException, depth: int = 0) -> str:
     """The user's frames: ours say nothing about what went wrong."""
     frames = traceback.extract_tb(error.__traceback__)
     shown = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
     lines = [*traceback.format_list(shown), *traceback.format_exception_only(error)]
+    for number, part in enumerate(_parts_of(error) if depth < _MOST_CAUSES else (), 1):
+        lines += [f"  | {number}.\n", textwrap.indent(_traceback(part, depth + 1), "  | ")]
     return _readable("".join(lines))[:_MOST_TEXT]

@@ -45,7 +45,8 @@ def misfit(definition: Definition, journal: Journal) -> DefinitionChangedError |
             if inner is None or step is None:
                 continue
             key = record.key
-            plan = inner.plan(step, again="#" in record.key and not record.key.endswith("#1"))
+            part = _part(record)
+            plan = inner.plan(step, again="#" in part and not part.endswith("#1"))
             if record.input is not None and plan.input is not None:
                 plan.input.load(record.input, f"input of step {key!r}")
             if record.output is not None and not record.bailed:
@@ -59,15 +60,20 @@ def misfit(definition: Definition, journal: Journal) -> DefinitionChangedError |
 
 def _is_of(node: Node, record: Record | WaitRecord) -> bool:
     """Whether a record of this kind, with a key of this form, can be the node's."""
-    part = record.key[record.key.rfind("/") + 1 :]
     if isinstance(node, Sleep | SleepUntil):
         return isinstance(record, WaitRecord) and record.kind == "sleep"
     if isinstance(node, WaitForEvent):
         return isinstance(record, WaitRecord) and record.signal_type == node.event.name
     if isinstance(record, WaitRecord):
         return False
+    part = _part(record)
     told_apart = "items" if part.endswith("]") else "iterations" if "#" in part else None
     return counts(node) == told_apart
+
+
+def _part(record: Record | WaitRecord) -> str:
+    """The last part of its key, which is its own: the others are those of the scopes around it."""
+    return record.key[record.key.rfind("/") + 1 :]
 
 
 def _is_in_code(definition: Definition, prefix: str) -> bool:

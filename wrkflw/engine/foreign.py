@@ -131,6 +131,17 @@ def running_frames() -> list[FrameType]:
     return frames[::-1]
 
 
+def line_of_program() -> str | None:
+    """The line of the program that is being executed, ``flows.py:17``; None where it is not known."""
+    frames = running_frames()
+    return told(None, frames)[1] if frames and not _is_library(frames[0]) else None
+
+
+def line_of_waiting(task: asyncio.Task[Any]) -> str:
+    """The line at which a task of a program waits."""
+    return told(None, list(_suspended(task.get_coro())))[1]
+
+
 _ENTRIES: Final = (Watched.send.__code__, Watched.throw.__code__, asyncio.Handle._run.__code__)
 
 

@@ -172,7 +172,9 @@ class Forking:
         if self._given.state is not MISSING:
             context["state"] = cast("Any", self._given.state)
         if self._definition.has_code:
-            context.setdefault("seed", self._run_id)  # chance and ids are as they were
+            context.setdefault("seed", self._run_id)  # chance, ids and time are as they were
+            if self._journal.began_at is not None:
+                context["at"] = self._journal.began_at.isoformat()
         return old.model_copy(
             update={
                 "input": old.input if self._given.input is None else self._given.input,

@@ -299,6 +299,9 @@ class Journal:
                 self.trace = _texts(context.get("trace"))
             case e.RunStarted():
                 self.status = "running"
+                is_fork = self.seed != self.run_id  # its code began when that of the other did
+                if at is not None and self.created_at is not None and at > self.created_at and not is_fork:
+                    self.began_at = at  # it was left for a worker
             case e.RunCompleted():
                 self.status, self.output = "completed", event.output
                 self.bailed = "bail" in (event.meta or {})

@@ -20,6 +20,7 @@ from wrkflw.world import events as e
 
 from . import failures
 from .branches import Branches
+from .foreign import line_of_program, line_of_waiting
 from .keys import of_iteration
 from .operations import Operation, Wanted
 from .program_loop import ProgramLoop
@@ -27,11 +28,12 @@ from .records import Record, WaitRecord
 from .scopes import Scope
 from .standing import BailedError, LeftError, Parked, StepEndedError
 from .values import NOTHING, Flow, Settled
-from .waiting import begin_sleep, sleep_on
+from .waiting import LATEST, begin_sleep, sleep_on
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
 
+_MOST_NAMED = 3  # keys that a text names
 PATCH = "?"
 """What the keys of patches begin with, which no id can have."""
 _TASKS_NEST = sys.version_info < (3, 14)
@@ -124,7 +126,7 @@ class Program:
         self._check_all_asked()
         self._record_given_up()
         if not await self._wait():
-            what = "something that none of its steps will bring"
+            what = f"something at {line_of_waiting(main)} that none of its steps will bring"
             raise ForeignAwaitError.of(self.drive.run_id, self._last_key, self.scope.definition.id, what)
         return True
 
@@ -277,15 +279,16 @@ class Program:
         timer: asyncio.TimerHandle | None = None,
     ) -> Operation:
         """The next use of a name.  It begins when somebody waits for it.  Raises FatalError inside a step."""
-        self.check_outside(f"step {name!r}", "steps cannot call steps, await it in the workflow itself")
+        self.check_inside(f"step {name!r}", "steps cannot call steps, await it in the workflow itself")
         self._asked += 1
         future = self._loop.create_future()
         return Operation(self.key_of(name), self._asked, wanted, begin, read, future, timer)
 
-    def check_outside(self, what: str, cure: str) -> None:
-        """Raises FatalError when it is not the code that asks, but a body, on the real loop or in a thread."""
-        if asyncio._get_running_loop() is not self._loop and not self.is_over:
-            raise FatalError(f"{what} was asked for inside a step; {cure}")
+    def check_inside(self, what: str, cure: str) -> None:
+        """Raises FatalError when it is not the code that asks, but a body, or somebody who kept its tools."""
+        if asyncio._get_running_loop() is not self._loop:
+            when = "when its workflow was not running" if self.is_over else "inside a step"
+            raise FatalError(f"{what} was asked for {when}; {cure}")
 
     async def result_of(self, operation: Operation) -> Any:
         """Begin an operation, or take it from the record, and wait for it."""
@@ -344,7 +347,7 @@ class Program:
     # --- timers of asyncio -------------------------------------------------------------------------
 
     def _arm(self, timer: asyncio.TimerHandle) -> None:
-        until = datetime.fromtimestamp(timer.when(), UTC)
+        until = _moment(timer.when())
         operation = self.ask("timer", Wanted("sleep"), self.sleeping(lambda: until), _nothing, timer)
         self._timers[timer] = operation
         self._begin(operation)
@@ -377,15 +380,26 @@ class Program:
 
     def _another(self, key: str, was: str, now: str) -> NondeterminismError:
         asks = f"workflow {self.scope.definition.id!r} now asks for {now} there"
-        return self._nondeterminism(key, f"recorded {was} at {key!r}, and {asks}")
+        line = "" if (where := line_of_program()) is None else f" ({where})"
+        return self._nondeterminism(key, f"recorded {was} at {key!r}, and {asks}{line}")
 
     def _not_asked(self, key: str) -> NondeterminismError:
         asks = f"workflow {self.scope.definition.id!r} does not ask for at that point"
-        return self._nondeterminism(key, f"recorded {key!r}, which {asks}")
+        journal = self.drive.journal
+        new = [repr(one) for one in self._operations if one not in journal.records and one not in journal.waits]
+        instead = f"; it asks for {' and '.join(new[:_MOST_NAMED])}" if new else ""
+        return self._nondeterminism(key, f"recorded {key!r}, which {asks}{instead}")
 
     def _nondeterminism(self, key: str, what: str) -> NondeterminismError:
         cure = "deploy the old code, or guard what is new with step.patched('...')"
         return NondeterminismError(self.drive.run_id, key, f"run {self.drive.run_id!r} {what}; {cure}")
+
+
+def _moment(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):  # as an asyncio.sleep(sys.maxsize) has it
+        return LATEST
 
 
 def _nothing(_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,21 @@ from .values import Flow, Settled
 from .waiting import after, begin_wait, wait_on
 
 
+class Chance(Random):
+    """Chance for the code alone: a replay calls no bodies, so what they took of it would be missing there."""
+
+    check: Callable[[], None]
+    """Raises when it is not the code that asks."""
+
+    def random(self) -> float:
+        self.check()
+        return super().random()
+
+    def getrandbits(self, k: int, /) -> int:
+        self.check()
+        return super().getrandbits(k)
+
+
 class Tools:
     """Each call is numbered when it is made, and begins when somebody waits for it."""
 
@@ -31,8 +47,8 @@ class Tools:
         self._program = program
         self._drive = program.drive
         seed = f"{program.drive.journal.seed}/{program.scope.prefix}"
-        self._random = Random(seed)
-        self._uuids = Random(f"{seed}uuid")
+        self._random, self._uuids = Chance(seed), Random(f"{seed}uuid")
+        self._random.check = partial(self._check_inside, "step.random()")
         self._unpatched: set[str] = set()
         """The patches that this run does without."""
 
@@ -105,16 +121,21 @@ class Tools:
         return program.result_of(program.ask(event.name, Wanted("event", event.name), begin, read))
 
     def now(self) -> datetime:
+        self._check_inside("step.now()")
         return self._program.now
 
     def random(self) -> Random:
         return self._random
 
     def uuid(self) -> UUID:
+        self._check_inside("step.uuid()")
         return UUID(int=self._uuids.getrandbits(128), version=4)
 
+    def _check_inside(self, what: str) -> None:
+        self._program.check_inside(what, "ask for it in the workflow itself, and hand it in")
+
     def patched(self, id: str, /) -> bool:
-        self._program.check_outside(f"patch {id!r}", "ask for it in the workflow itself")
+        self._program.check_inside(f"patch {id!r}", "ask for it in the workflow itself")
         key = self._program.scope.key_of(f"{PATCH}{id}")
         recorder = self._drive.recorder
         if key in self._unpatched:  # a run that was past its first use does not take it later, say in a loop

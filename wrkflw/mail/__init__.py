@@ -55,11 +55,11 @@ __all__ = [
     "sendgrid",
 ]
 
-_LAZY = {"ImapMailbox": "imap", "SmtpServer": "smtp"}
-"""What needs the packages of the extra ``email``."""
+# What needs the packages of the extra ``email``.
+_ON_DEMAND = {"ImapMailbox": "imap", "SmtpServer": "smtp"}
 
 
 def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    if name in _ON_DEMAND:
+        return getattr(import_module(f".{_ON_DEMAND[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import datetime
-from typing import Any, TypeAlias
+from datetime import datetime, timedelta
 
+from wrkflw.asgi import Receive, Scope, Send, headers_of
+from wrkflw.clock import within
 from wrkflw.triggers.endpoints import HttpRequest, Verify
 
 from .errors import HostileMailError, MailTooLargeError, NoRecipientError
 from .mailroom import Mailroom
 from .providers import Incoming, Provider
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
 _WRAPPING = 2
 """How much larger than the mail a request may be that holds it: as text in JSON, lines end in more letters."""
-_SECONDS = 60
-"""In which a request has to come."""
+_BODY_TIME = timedelta(minutes=1)
+"""In which the whole of a request has to come."""
 
 _log = logging.getLogger("wrkflw")
 
@@ -56,7 +51,7 @@ class MailHook:
         self._provider = provider
         self._verify = verify
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(
                 "a MailHook answers requests of HTTP only; mount it beside an application with a lifespan"
@@ -70,13 +65,12 @@ class MailHook:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Message, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         """Raises Answer for what is refused."""
         if scope["method"] != "POST":
             raise Answer(405, "send mail with POST")
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         body = await self._body(receive)
-        request = HttpRequest("POST", scope["path"], {}, {}, headers, body)
+        request = HttpRequest("POST", scope["path"], {}, {}, headers_of(scope), body)
         self._check(request, self._room.rt.clock.now())
         try:
             incoming = self._provider(request, self._room.limits)
@@ -85,10 +79,11 @@ class MailHook:
         return await self._deliver(incoming)
 
     async def _body(self, receive: Receive) -> bytes:
+        """Raises Answer when it is too large, or does not come in time."""
         most = self._room.limits.size * _WRAPPING
         body = bytearray()
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with within(self._room.rt.clock, _BODY_TIME):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":

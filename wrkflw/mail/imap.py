@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from ipaddress import ip_address
 from typing import Literal, Self, TypeVar
 
 from wrkflw.clock import sleep_until
 from wrkflw.durations import parse_duration
 from wrkflw.errors import StoreError
+from wrkflw.loopback import is_loopback
 from wrkflw.world.cursors import Cursors
 from wrkflw.world.errors import StoreRefusedError
 
@@ -69,7 +69,7 @@ class ImapMailbox:
         recipients: Sequence[str] | None = None,
         poll: timedelta | str = "1m",
     ) -> None:
-        if tls is False and not _is_loopback(host):
+        if tls is False and not is_loopback(host):
             raise ValueError(f"the password would be sent to {host!r} in the clear; leave out tls=False")
         context = None if tls is False else tls or ssl.create_default_context()
         number = port or (143 if tls is False else 993)
@@ -186,10 +186,3 @@ class ImapMailbox:
 
     async def _sleep(self, time: timedelta) -> None:
         await sleep_until(self._room.rt.clock, self._room.rt.clock.now() + time)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

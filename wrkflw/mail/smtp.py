@@ -8,10 +8,10 @@ import re
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from wrkflw.durations import parse_duration
+from wrkflw.loopback import is_loopback
 
 from .errors import MailError, MailTooLargeError, MissingExtraError, NoRecipientError
 from .mailroom import Mailroom
@@ -92,7 +92,7 @@ class SmtpServer:
     ) -> None:
         if tls is None and (login is not None or require_tls):
             raise ValueError("passwords and mail would be sent in the clear; pass tls= as well")
-        if login is None and not exposed and not _is_loopback(host):
+        if login is None and not exposed and not is_loopback(host):
             raise ExposedSmtpError(host)
         self._host = host
         self._port = port
@@ -252,10 +252,3 @@ def _authenticator(login: Login) -> Callable[..., smtp.AuthResult]:
         return smtp.AuthResult(success=success, handled=False)
 
     return authenticate
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

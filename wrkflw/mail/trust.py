@@ -66,9 +66,8 @@ class Trust:
         twice = [name for name in SINGLE if len(mail.headers.get(name, ())) > 1]
         if twice:
             return Authentication(problem=f"the mail has {twice[0]!r} twice, and readers take one or the other")
-        if (
-            len(set(_LINE_ENDS.findall(head_of(raw)))) > 1
-        ):  # what is a header here is the inside of one to the server before
+        if len(set(_LINE_ENDS.findall(head_of(raw)))) > 1:
+            # What is a header here is the inside of one to the server before.
             return Authentication(problem="the lines of its headers do not all end alike")
         found = Authentication(problem="nobody vouches for the sender")
         if self.authserv_id is not None:

@@ -10,12 +10,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from wrkflw.asgi import AsgiApp
+
 if find_spec("fastapi") is None:
     raise ImportError('wrkflw.server needs FastAPI; pip install "wrkflw[server]"')
 
 if TYPE_CHECKING:
     from .application import app
-    from .asgi import AsgiApp
     from .lifespans import lifespan
     from .limits import ServerLimits
     from .serving import ExposedServerError, serve
@@ -33,14 +34,20 @@ __all__ = [
     "serve",
 ]
 
-_MODULES = {
-    "AsgiApp": "asgi", "ExposedServerError": "serving", "Permission": "tokens", "ServerLimits": "limits",
-    "Token": "tokens", "TokenFile": "tokens", "app": "application", "lifespan": "lifespans", "serve": "serving",
-}  # fmt: skip
-"""Where each is: FastAPI and uvicorn are loaded by who serves, not by who asks for the JSON of a run."""
+# FastAPI and uvicorn are loaded by who serves, not by who asks for the JSON of a run.
+_ON_DEMAND = {
+    "ExposedServerError": "serving",
+    "Permission": "tokens",
+    "ServerLimits": "limits",
+    "Token": "tokens",
+    "TokenFile": "tokens",
+    "app": "application",
+    "lifespan": "lifespans",
+    "serve": "serving",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    if name in _ON_DEMAND:
+        return getattr(import_module(f".{_ON_DEMAND[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from wrkflw.asgi import AsgiApp, Message, Receive, Scope, Send, mounted_at
 from wrkflw.events import Event
 from wrkflw.runtime import Runtime
 from wrkflw.triggers.endpoints import check_path
 
 from .answers import json_of
-from .asgi import AsgiApp, Message, Receive, Scope, Send, mounted_at
 from .contract import document_of
 from .endpoint_routes import endpoint_routes
 from .gate import LOOPBACK_HOSTS, Gate, refuse

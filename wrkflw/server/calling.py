@@ -13,7 +13,8 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .asgi import Receive, Scope, Send
+from wrkflw.asgi import Receive, Scope, Send
+
 from .problems import Refusal
 
 if TYPE_CHECKING:

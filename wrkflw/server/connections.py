@@ -21,79 +21,81 @@ _MUCH = 64 * 1024
 
 def connections_with(limits: ServerLimits) -> type[asyncio.Protocol]:
     """The protocol of a connection, for these limits."""
+    return type("Connection", (_Connection,), {"limits": limits})
 
-    class Connection(HttpToolsProtocol):
-        _late: asyncio.TimerHandle | None = None
-        _unread: asyncio.TimerHandle | None = None
-        _in_headers = True
-        _header_bytes = 0
-        _is_over = False
 
-        def connection_made(self, transport: Any) -> None:
-            gathering: Any = _Gathering(transport, self.loop, limits.unread_time.total_seconds())
-            super().connection_made(gathering)
-            self._expect_headers()
+class _Connection(HttpToolsProtocol):
+    limits: ServerLimits
+    _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    _in_headers = True
+    _header_bytes = 0
+    _is_over = False
+    """Whether what still comes is not read."""
 
-        def data_received(self, data: bytes) -> None:
-            if self._is_over:
-                return
-            if self._in_headers:
-                if self._late is None:  # the next request of a connection that was kept
-                    self._expect_headers()
-                self._header_bytes += len(data)
-            super().data_received(data)
-            if self._in_headers and self._header_bytes > limits.header_bytes:
-                self._end(_TOO_LONG)
+    def connection_made(self, transport: Any) -> None:
+        gathering: Any = _Gathering(transport, self.loop, self.limits.unread_time.total_seconds())
+        super().connection_made(gathering)
+        self._expect_headers()
 
-        def on_headers_complete(self) -> None:
-            self._in_headers, self._header_bytes = False, 0
-            self._forget()
-            super().on_headers_complete()
+    def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        if self._in_headers:
+            if self._late is None:  # the next request of a connection that was kept
+                self._expect_headers()
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > self.limits.header_bytes:
+            self._end(_TOO_LONG)
 
-        def on_message_complete(self) -> None:
-            self._in_headers = True
-            super().on_message_complete()
+    def on_headers_complete(self) -> None:
+        self._in_headers, self._header_bytes = False, 0
+        self._forget()
+        super().on_headers_complete()
 
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            if not self._in_headers and not self.transport.is_closing():
-                # The rest of the body is of no interest.  To close at once could cost the client its answer.
-                self._is_over = True
-                if self.transport.can_write_eof():
-                    self.transport.write_eof()
+    def on_message_complete(self) -> None:
+        self._in_headers = True
+        super().on_message_complete()
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._unread = self.loop.call_later(limits.unread_time.total_seconds(), self.transport.abort)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_headers and not self.transport.is_closing():
+            # The rest of the body is of no interest.  To close at once could cost the client its answer.
+            self._is_over = True
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
 
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._forget_unread()
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.limits.unread_time.total_seconds(), self.transport.abort)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._forget()
-            self._forget_unread()
-            super().connection_lost(exc)
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._forget_unread()
 
-        def _expect_headers(self) -> None:
-            self._late = self.loop.call_later(limits.header_time.total_seconds(), self._end, _TOO_LATE)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        self._forget_unread()
+        super().connection_lost(exc)
 
-        def _forget(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
+    def _expect_headers(self) -> None:
+        self._late = self.loop.call_later(self.limits.header_time.total_seconds(), self._end, _TOO_LATE)
 
-        def _forget_unread(self) -> None:
-            if self._unread is not None:
-                self._unread.cancel()
-                self._unread = None
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
-        def _end(self, answer: bytes) -> None:
-            if not self.transport.is_closing():
-                self.transport.write(answer)
-                self.transport.close()
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
-    return Connection
+    def _end(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
 
 
 class _Gathering:

@@ -13,7 +13,6 @@ from wrkflw.engine.definition import Definition
 
 from .routes import JSON, PROBLEM
 from .service import Service
-from .workflow_routes import json_schema
 
 _START = "/api/workflows/{workflow}/runs"
 _PROBLEM: dict[str, Any] = {
@@ -53,8 +52,8 @@ def _operation(template: dict[str, Any], definition: Definition, schemas: dict[s
     operation = copy.deepcopy(template)
     operation["operationId"] = f"start_{definition.id}"
     operation["summary"] = f"Start a run of {definition.id}"
-    taken = _component(json_schema(definition.input_schema), f"{definition.id}.input", schemas)
-    given = _component(json_schema(definition.output_schema), f"{definition.id}.output", schemas)
+    taken = _component(definition.input_schema.described(), f"{definition.id}.input", schemas)
+    given = _component(definition.output_schema.described(), f"{definition.id}.output", schemas)
     operation["requestBody"] = {
         "required": definition.graph.input_schema not in (None, type(None)),
         "content": {JSON: {"schema": taken}},

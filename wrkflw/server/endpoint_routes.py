@@ -8,18 +8,18 @@ from typing import cast
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wrkflw.asgi import headers_of
 from wrkflw.engine.definition import Definition
 from wrkflw.errors import DefinitionError, WrkflwError
 from wrkflw.run import Run
 from wrkflw.triggers.endpoints import Endpoint, HttpRequest
 
-from .asgi import headers_of
 from .bodies import check_content_type, check_json, read_body
 from .parameters import IdempotencyKey
 from .problems import Refusal
 from .routes import Access, Routes
 from .service import AnyRun, Service
-from .workflow_routes import STARTED, json_schema, started
+from .workflow_routes import STARTED, started
 
 _log = logging.getLogger("wrkflw")
 
@@ -50,7 +50,7 @@ class EndpointRoute:
 
     def add_to(self, routes: Routes) -> None:
         takes_body = self.endpoint.method != "GET"
-        typed = json_schema(self._definition.input_schema) if self.endpoint.input is None else {}
+        typed = self._definition.input_schema.described() if self.endpoint.input is None else {}
         routes.add(
             self._access,
             str(self.endpoint),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from .asgi import AsgiApp, Receive, Scope, Send, headers_of, mounted_at
+from wrkflw.asgi import AsgiApp, Receive, Scope, Send, headers_of, mounted_at
+
 from .limits import ServerLimits
 from .problems import MEDIA_TYPE, Problem, Refusal
 
@@ -57,7 +58,7 @@ class Gate:
         headers = headers_of(scope)
         host = headers.get("host", "")
         if "*" not in self._hosts and _name_of(host) not in self._hosts:
-            raise Refusal(400, f"this server is not {host[:80]!r}; name it in hosts=")
+            raise Refusal(400, f"this server is not {host[:80]!r}; name it in hosts=, or with --allow-host")
         if scope["method"] not in _SAFE:
             self._check_origin(scope, headers, host)
         announced = headers.get("content-length", "0")

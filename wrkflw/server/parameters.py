@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, TypeAlias
 
 from fastapi import Header, Path, Query
+from pydantic import AwareDatetime, BeforeValidator
 
 RunId: TypeAlias = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name: TypeAlias = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
@@ -25,6 +27,17 @@ Attributes: TypeAlias = Annotated[
     list[str], Query(max_length=8, description="`name=value`, as often as there are attributes")
 ]
 Reason: TypeAlias = Annotated[str | None, Query(min_length=1, max_length=1000)]
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def _no_number(given: object) -> object:
+    """pydantic would take seconds since 1970, which the document of the server does not offer."""
+    if isinstance(given, str) and _DATE.match(given) is None:
+        raise ValueError("give a date and a time with its offset, such as 2026-03-01T12:00:00Z")
+    return given
+
+
+Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_no_number)]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=1000)]
 Cursor: TypeAlias = Annotated[str | None, Query(min_length=1, max_length=512)]
 IdempotencyKey: TypeAlias = Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from wrkflw.world.events import RunPaused, RunResumed
 from wrkflw.world.storage import PageRequest
 
 from .answers import RecordedEvent, Standing, event_of_log, json_of, snapshot_json
-from .parameters import Attributes, Cursor, Key, Limit, Reason, RunId, Wait
+from .parameters import Attributes, Cursor, Key, Limit, Moment, Reason, RunId, Wait
 from .routes import Answer, Routes, json_answer
 from .service import Service
 from .workflow_routes import attributes_of, started
@@ -59,8 +59,8 @@ class RunRoutes:
         status: Annotated[list[RunStatus] | None, Query()] = None,
         waiting_for: WaitingFor | None = None,
         attribute: Attributes = [],  # noqa: B006  # FastAPI makes its own
-        since: AwareDatetime | None = None,
-        until: AwareDatetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Response:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any, cast
 
 from starlette.requests import Request
 
 from wrkflw.engine.definition import Definition
 from wrkflw.events import Event
+from wrkflw.loopback import is_loopback
 from wrkflw.run import Run
 from wrkflw.runtime import Runtime
 from wrkflw.suggestions import did_you_mean
@@ -56,7 +55,7 @@ class Service:
                 raise Refusal(
                     403, "this server has no tokens, so it answers nothing that was forwarded to it; give it tokens="
                 )
-            if request.client is None or _is_loopback(request.client.host):
+            if request.client is None or is_loopback(request.client.host):
                 return True
             raise Refusal(403, "this server has no tokens, so it answers its own machine only; give it tokens=")
         token = self.keyring.find(request.headers.get("authorization"))
@@ -102,11 +101,3 @@ class Service:
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 """What a proxy of this machine says when somebody elsewhere has asked it."""
-
-
-@lru_cache(maxsize=256)  # each request asks
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from math import ceil
 from typing import Any
 
 import uvicorn
 
+from wrkflw.asgi import AsgiApp
 from wrkflw.errors import WrkflwError
 from wrkflw.events import Event
+from wrkflw.loopback import is_loopback
 from wrkflw.runtime import Runtime
 
 from .application import Application
-from .asgi import AsgiApp
 from .connections import connections_with
 from .gate import LOOPBACK_HOSTS
 from .lifespans import lifespan
@@ -87,7 +87,7 @@ async def serve(
 def check_exposure(names: Iterable[str], tokens: Sequence[Token]) -> None:
     """Raises ExposedServerError when one of the names is not of this machine alone, and there are no tokens."""
     for name in names:
-        if not tokens and not _is_local(name):
+        if not tokens and not (name in LOOPBACK_HOSTS or is_loopback(name)):
             raise ExposedServerError(name)
 
 
@@ -134,12 +134,3 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def _address(listener: socket.socket) -> str:
     return "localhost" if listener.family == socket.AF_UNIX else str(listener.getsockname()[0])
-
-
-def _is_local(host: str) -> bool:
-    if host in LOOPBACK_HOSTS:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
+from wrkflw.asgi import Receive, Scope, Send
 from wrkflw.errors import InvalidValueError
 from wrkflw.streams import Place, bytes_of, stream_of
 
 from .answers import item_of_stream, json_of
-from .asgi import Receive, Scope, Send
 from .live import SILENT, live
 from .metrics import Metrics
 from .parameters import LastEventId, Name, RunId
@@ -31,8 +31,8 @@ class StreamRoutes:
 
     def add_to(self, routes: Routes) -> None:
         one = "/api/runs/{run_id}"
-        live = Answer(200, "live, until the run has ended", media=_SSE)
-        routes.add("read", f"GET {one}/stream", self.stream_run, live)
+        events = Answer(200, "live, until the run has ended", media=_SSE)
+        routes.add("read", f"GET {one}/stream", self.stream_run, events)
         chunks = Answer(200, "the chunks, one behind the other", media=_BYTES)
         routes.add("read", f"GET {one}/streams/{{name}}", self.read_stream, chunks)
 

@@ -49,6 +49,7 @@ class Token:
         return cls(name, _digest(text), _checked(name, permissions))
 
     def allows(self, permission: Permission) -> bool:
+        """Whether it may do that: because it may, or because it is an ``admin``'s."""
         return permission in self.permissions or "admin" in self.permissions
 
 
@@ -82,7 +83,7 @@ class TokenFile:
         return text
 
     def remove(self, name: str) -> bool:
-        """Whether there was one."""
+        """Whether there was one of this name.  It is out of the file when this returns; servers that run keep it."""
         known = self.load()
         kept = [token for token in known if token.name != name]
         if found := len(kept) < len(known):

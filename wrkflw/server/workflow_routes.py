@@ -13,7 +13,7 @@ from wrkflw.engine.definition import Definition
 from wrkflw.errors import InvalidValueError
 from wrkflw.graph import steps_of
 from wrkflw.run import Run
-from wrkflw.schemas import Schema
+from wrkflw.schemas import schema_of
 
 from .answers import Standing, json_of, standing_of
 from .mentions import events_of
@@ -80,9 +80,9 @@ class WorkflowRoutes:
         ]
         details = {
             **_info(definition),
-            "input_schema": json_schema(definition.input_schema),
-            "output_schema": json_schema(definition.output_schema),
-            "events": {event.name: json_schema(Schema(event.schema)) for event in events_of(definition)},
+            "input_schema": definition.input_schema.described(),
+            "output_schema": definition.output_schema.described(),
+            "events": {event.name: schema_of(event.schema).described() for event in events_of(definition)},
             "nodes": nodes,
             "fingerprint": definition.fingerprint,
         }
@@ -138,14 +138,6 @@ async def started(
         said = {"run_id": run_id, "workflow_id": definition.id, "status": info.waiting_for or info.status}
     ended = said["status"] in ("completed", "failed", "cancelled")
     return json_answer(json_of(said), 200 if ended else 202)
-
-
-def json_schema(schema: Schema) -> dict[str, Any]:
-    """With the names by which values are stored and read; of any value, where pydantic has no words for the type."""
-    try:
-        return schema.json_schema(by_alias=False)
-    except Exception:  # noqa: BLE001  # custom types of the users' may raise anything
-        return {}
 
 
 def _info(definition: Definition) -> dict[str, Any]:

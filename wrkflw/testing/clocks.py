@@ -22,9 +22,11 @@ class ManualClock:
         self._calls: list[tuple[datetime, int, _Call]] = []
 
     def now(self) -> datetime:
+        """What time it is, in UTC."""
         return self._now
 
     def call_at(self, when: datetime, callback: Callable[[], None], /) -> _Call:
+        """Call it when the clock has been turned to ``when``, or soon where that has passed."""
         call = _Call(callback)
         if when <= self._now:
             asyncio.get_running_loop().call_soon(call.make)

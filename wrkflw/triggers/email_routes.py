@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from wrkflw.steps import SuspendableStep
     from wrkflw.workflows import Workflow
 
-    AnyWorkflow: TypeAlias = Workflow[Any, object, Any]
+    from .inputs import AnyWorkflow
+
     ReplyTarget: TypeAlias = SuspendableStep[Never, object, Any, object, Never] | Event[Any]
 
 InputT = TypeVar("InputT")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack
 
 from wrkflw.errors import DefinitionError
 from wrkflw.names import check_options, describe
@@ -18,7 +18,7 @@ from .inputs import check_input
 if TYPE_CHECKING:
     from wrkflw.workflows import Workflow
 
-    AnyWorkflow: TypeAlias = Workflow[Any, object, Any]
+    from .inputs import AnyWorkflow
 
 InputT = TypeVar("InputT")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args, overload
 
 from wrkflw.errors import DefinitionError
 from wrkflw.names import check_id, check_options, describe
@@ -18,7 +18,7 @@ from .timings import Cron, Timing, check_timezone
 if TYPE_CHECKING:
     from wrkflw.workflows import Workflow
 
-    AnyWorkflow: TypeAlias = Workflow[Any, object, Any]
+    from .inputs import AnyWorkflow
 
 InputT = TypeVar("InputT")
 CATCHUP_MAX = 1000

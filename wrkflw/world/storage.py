@@ -328,6 +328,8 @@ class Hooks(HookWriters, Protocol):
 
 
 class Storage(Protocol):
+    """Runs and what belongs to them, each kind by itself; what was committed is seen by all of them."""
+
     async def settled(self) -> None:
         """Wait until every write that was submitted before this is durable or refused."""
         ...

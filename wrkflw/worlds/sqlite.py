@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -24,6 +22,7 @@ from . import places
 from .blobs import blobs_at
 from .children import belongs_here
 from .database_file import DatabaseFile, Durability, create
+from .listeners import Listeners
 from .locks import WriteLock
 from .neighbours import Neighbours
 from .presence import Presence
@@ -109,8 +108,7 @@ class SqliteWorld:
                 mark=self.written_elsewhere,
                 heard=self._heard,
             )
-        self._listeners: dict[int, Listener] = {}
-        self._numbers = itertools.count()
+        self._listeners = Listeners()
         self._lock = WriteLock(None if self._path is None else self._path.with_name(self._path.name + ".lock"))
         self._storage: SqlStorage | None = None
         self._queue: SqlQueue | None = None
@@ -161,13 +159,7 @@ class SqliteWorld:
         return self._presence.owner
 
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
-        number = next(self._numbers)
-        self._listeners[number] = listener
-
-        def end() -> None:
-            self._listeners.pop(number, None)
-
-        return end
+        return self._listeners.add(listener)
 
     async def start(self, *, consume: bool = True, recover: bool = True) -> None:
         if self._storage is not None:
@@ -311,23 +303,14 @@ class SqliteWorld:
 
     def _notify(self, notices: list[Notice]) -> None:
         """What this process has committed."""
-        self._tell(notices)
+        self._listeners.tell(notices)
         if self._watch is not None:
             self._watch.tell(notices)
 
     def _heard(self, run_id: str, event_types: Sequence[str]) -> None:
         """What another process has committed."""
         if self._storage is not None:
-            self._tell([(run_id, event_types)])
-
-    def _tell(self, notices: list[Notice]) -> None:
-        for listener in tuple(self._listeners.values()):
-            for run_id, event_types in notices:
-                try:
-                    listener(run_id, event_types)
-                except Exception as error:  # noqa: BLE001  # what a listener does wrong is no matter of the writer's
-                    context = {"message": f"a listener failed on {event_types!r} of {run_id}", "exception": error}
-                    asyncio.get_running_loop().call_exception_handler(context)
+            self._listeners.tell([(run_id, event_types)])
 
     # --- connections -------------------------------------------------------------------------------
 

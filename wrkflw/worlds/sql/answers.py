@@ -19,7 +19,7 @@ from .log import log_from
 from .pages import FAR, MOST, decode_cursor, encode_cursor, page_of
 from .payloads import LargePayloads
 from .request import Append, Appended
-from .runs import RunReads
+from .run_reads import RunReads
 from .sealing import Reading
 from .steps import resolved, rows_of
 

@@ -15,7 +15,7 @@ from .database import Reads, Row
 from .log import event_from
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
 from .payloads import LargePayloads
-from .runs import RunReads
+from .run_reads import RunReads
 
 _ENDED, _RUN_ID, _CREATED_AT = 11, 12, 13
 """Columns behind those of the hook: of its run, and when it was created."""

@@ -22,6 +22,7 @@ from wrkflw.world.streamer import Chunk, Item
 
 from . import compiled as sql
 from .database import Reads, Row
+from .rows import instant
 from .sealing import Reading, Sealed
 
 _Values: TypeAlias = dict[str, object]
@@ -166,7 +167,7 @@ def chunk_from(run_id: str, row: Row, reading: Reading) -> Chunk:
     after_slot, _, stream, key, data, codec, _, epoch, created_at, attempt, number, index = row
     if codec is not None:
         data = reading.chunk(run_id, stream, index, data, codec)
-    at = from_microseconds(created_at)
+    at = instant(created_at)
     return Chunk(run_id, stream, index, data, key, attempt, epoch, after_slot, number, at)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from operator import attrgetter
 
 from wrkflw.clock import from_microseconds, to_microseconds
+from wrkflw.errors import StoreError
 from wrkflw.world.entities import Hook, Run, Step, Wait
 
 from . import compiled as sql
@@ -14,8 +15,16 @@ from .database import Row
 from .statement import ABSENT
 
 
+def instant(stored: int) -> datetime:
+    """Raises StoreError for what is no moment: somebody else has written it."""
+    try:
+        return from_microseconds(stored)
+    except (OverflowError, TypeError) as error:
+        raise StoreError(f"the database holds {stored!r} where a time was; restore a backup") from error
+
+
 def moment(stored: int | None) -> datetime | None:
-    return None if stored is None else from_microseconds(stored)
+    return None if stored is None else instant(stored)
 
 
 def stored(when: datetime | None) -> int | None:
@@ -28,7 +37,7 @@ def stored(when: datetime | None) -> int | None:
 def run_from(row: Row) -> Run:
     """The columns of ``runs``, in their order, without those that number and place it."""
     return Run(  # type: ignore[call-arg,misc]  # seven columns, which mypy cannot count
-        row[1], row[3], row[4], from_microseconds(row[5]), from_microseconds(row[6]), *row[7:14],
+        row[1], row[3], row[4], instant(row[5]), instant(row[6]), *row[7:14],
         moment(row[14]), moment(row[15]), moment(row[16]), row[17], row[18], row[19], moment(row[20]), row[21],
         error_code=row[22], cancel_reason=row[23],
     )  # fmt: skip

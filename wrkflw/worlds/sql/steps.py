@@ -16,7 +16,7 @@ from .database import Reads, Row
 from .log import event_from
 from .pages import FAR, decode_cursor, encode_cursor, limit_of, page_of
 from .payloads import LargePayloads
-from .runs import RunReads
+from .run_reads import RunReads
 from .sealing import Reading
 
 

@@ -31,7 +31,7 @@ from .database import Connection, Reads
 from .log import chunk_from, items_from
 from .pages import FAR, decode_cursor, encode_cursor, limit_of
 from .payloads import LargePayloads
-from .runs import RunReads
+from .run_reads import RunReads
 
 
 class SqlStreamer:

@@ -1,0 +1,102 @@
+"""What is handed in to a run: answers by step or by token, events, and forks of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from .desk import ADA, Desk
+
+
+async def test_a_suspension_is_answered_by_its_step(desk: Desk) -> None:
+    run_id = await desk.start("asking")
+
+    body = {"step": "ask", "data": {"approved": True}}
+    answer = await desk.client.post(f"/api/runs/{run_id}/resume?wait=10s", json=body)
+    again = await desk.client.post(f"/api/runs/{run_id}/resume", json=body)
+
+    assert (answer.status_code, answer.json()["output"]) == (200, {"text": "Hello"})
+    assert (again.status_code, again.json()["error"]) == (409, "NotSuspendedError")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ({"step": "ask", "data": {"approved": "perhaps"}}, 422, "InvalidValueError"),
+        ({"step": "aks", "data": {"approved": True}}, 404, "UnknownStepError"),
+        ({"step": "ask", "data": {"approved": True}, "at": "ask#2"}, 409, "NotSuspendedError"),
+        ({"data": {"approved": True}}, 422, "InvalidValueError"),
+        ({"step": "ask", "answer": True}, 422, "InvalidValueError"),
+    ],
+)
+async def test_a_wrong_answer_changes_nothing(desk: Desk, body: object, status: int, error: str) -> None:
+    run_id = await desk.start("asking")
+
+    answer = await desk.client.post(f"/api/runs/{run_id}/resume", json=body)
+
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert (await desk.rt.runs.get(run_id)).waiting_for == "suspended"
+
+
+async def test_an_event_is_handed_in_once_for_its_idempotency_key(desk: Desk) -> None:
+    run_id = await desk.start("deciding")
+
+    path, key = f"/api/runs/{run_id}/events/approval", {"Idempotency-Key": "mail-3"}
+    answer = await desk.client.post(f"{path}?wait=10s", json={"approved": True}, headers=key)
+    again = await desk.client.post(path, json={"approved": True}, headers=key)
+    other = await desk.client.post(path, json={"approved": False}, headers=key)
+
+    assert answer.json()["output"] == {"approved": True}
+    assert again.status_code == 200
+    assert other.status_code == 409
+
+
+async def test_an_event_that_a_workflow_never_waits_for_is_not_found(desk: Desk) -> None:
+    for workflow in ("deciding", "test"):
+        run_id = await desk.start(workflow)
+
+        answer = await desk.client.post(f"/api/runs/{run_id}/events/aproval", json={"approved": True})
+
+        assert (answer.status_code, answer.json()["error"]) == (404, "UnknownEventError")
+        assert "waits for 'approval'" in answer.json()["detail"]
+
+
+async def test_the_payload_of_an_event_is_checked_for_a_program_too(desk: Desk) -> None:
+    run_id = await desk.start("test")
+
+    answer = await desk.client.post(f"/api/runs/{run_id}/events/approval", json={"approved": "perhaps"})
+
+    assert answer.status_code == 422
+
+
+async def test_a_suspension_is_answered_by_its_token_once(desk: Desk) -> None:
+    parked = (await desk.client.post("/api/workflows/asking/runs?wait=10s", json=ADA)).json()
+    hook = f"/hooks/{parked['suspensions'][0]['token']}"
+
+    wrong = await desk.client.post(hook, json={"approved": "perhaps"})
+    answer = await desk.client.post(f"{hook}?wait=10s", json={"approved": False})
+    again = await desk.client.post(hook, json={"approved": True})
+    unknown = await desk.client.post("/hooks/nobodys", json={"approved": True})
+
+    assert wrong.status_code == 422
+    assert answer.json()["output"] == {"text": "Sorry"}
+    assert again.status_code == unknown.status_code == 404
+    assert again.json() == unknown.json()
+
+
+async def test_a_fork_begins_where_it_is_told_to(desk: Desk) -> None:
+    run_id = await desk.start("greeting")
+
+    answer = await desk.client.post(
+        f"/api/runs/{run_id}/fork?wait=10s", json={"at": "greet", "outputs": {"greet": {"text": "Hi"}}}
+    )
+
+    assert answer.json()["run_id"] != run_id
+    assert answer.json()["output"] == {"text": "Hi"}
+
+
+async def test_a_fork_of_a_step_that_there_is_not_is_not_found(desk: Desk) -> None:
+    run_id = await desk.start("greeting")
+
+    answer = await desk.client.post(f"/api/runs/{run_id}/fork", json={"at": "great"})
+
+    assert (answer.status_code, answer.json()["error"]) == (404, "UnknownStepError")
