@@ -251,6 +251,9 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             await self._join(created)
             return self
         wake_at = None if later is None else self._runtime.clock.now() + later
+        if wake_at is not None and self._definition.timeout is not None:
+            context = {**(created.execution_context or {}), "due": wake_at.isoformat()}  # its time counts from then
+            created = created.model_copy(update={"execution_context": context})
         events = self._runtime.world.storage.events
         try:
             await events.create(self._run_id, created, wake_at=wake_at, resolve_data="none")

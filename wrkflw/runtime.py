@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Token
 from datetime import timedelta
 from functools import partial
@@ -83,6 +83,7 @@ class Runtime:
         self.observer = observer
         """Who watches the engine at work."""
         self._random = system_randomness()
+        _refuse_one(workflows)
         _refuse_beside(world, database=database, durability=durability, namespace=namespace, lease=lease, codec=codec)
         self._settings = settings = Settings.from_environment(os.environ).with_arguments(
             {"database": database, "durability": durability, "namespace": namespace, "concurrency": concurrency}
@@ -285,6 +286,11 @@ class WorldOptions(TypedDict):
     blobs: str | None
     retention: timedelta
     codec: PayloadCodec | None
+
+
+def _refuse_one(workflows: object) -> None:
+    if not isinstance(workflows, Iterable):
+        raise InvalidValueError.because("workflows=", "takes several", cure="put even one into a list: [hello]")
 
 
 def _refuse_beside(world: World | None, **given: object) -> None:

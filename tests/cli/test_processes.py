@@ -253,6 +253,15 @@ for command in {commands!r}:
     assert code == 0, said
 
 
+async def test_a_warning_of_ours_is_a_sentence(tmp_path: Path) -> None:
+    misspelt = "import os; os.environ['WRKFLW_DATABSE_URL'] = 'x'; from wrkflw.cli import main; main()"
+
+    _, said = await ran(tmp_path, "runs", "list", python=("-c", misspelt))
+
+    assert said.startswith("wrkflw: WRKFLW_DATABSE_URL is no setting of wrkflw; did you mean WRKFLW_DATABASE_URL?\n")
+    assert "UserWarning" not in said
+
+
 async def test_a_server_answers_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
     (tmp_path / "go").touch()

@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.clocks import ManualClock
-from wrkflw import DefinitionError, Runtime, StoreError, Workflow, create_workflow, step, sync
+from wrkflw import DefinitionError, InvalidValueError, Runtime, StoreError, Workflow, create_workflow, step, sync
 from wrkflw.runtime import current_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -284,3 +285,10 @@ def test_a_wrong_name_in_the_environment_is_refused(tmp_path: Path) -> None:
 
     assert ended.returncode == 1
     assert "'mysql://localhost/db' is not a database this version knows" in ended.stderr
+
+
+def test_one_workflow_in_place_of_several_is_refused() -> None:
+    one: Any = create_workflow(id="one", input_schema=int, output_schema=int).then(double).commit()
+
+    with pytest.raises(InvalidValueError, match=r"workflows= takes several; put even one into a list: \[hello\]"):
+        Runtime(":memory:", workflows=one)

@@ -10,6 +10,14 @@ from tests.clocks import ManualClock, settle
 from wrkflw import Failed, Retry, Runtime, StepContext, Waiting, create_workflow, step
 
 
+@step
+async def once() -> int:
+    return 1
+
+
+quick = create_workflow(id="late", input_schema=None, output_schema=int, timeout="1h").then(once).commit()
+
+
 async def test_an_async_body_is_cancelled_when_its_time_is_up(runtime: Runtime, clock: ManualClock) -> None:
     seen: list[str] = []
 
@@ -253,17 +261,33 @@ async def test_a_deadline_that_passed_while_nobody_ran_is_noticed(clock: ManualC
     assert begun == [1]
 
 
-async def test_the_deadline_counts_from_the_creation_of_the_run(runtime: Runtime, clock: ManualClock) -> None:
-    @step
-    async def work() -> int:
-        return 1
-
-    workflow = create_workflow(id="late", input_schema=None, output_schema=int, timeout="1h").then(work).commit()
-    runtime.define(workflow)
-    run = await (await workflow.create_run(run_id="r-17")).enqueue(delay="2h")
+async def test_the_deadline_counts_from_the_creation_of_the_run(database: str, clock: ManualClock) -> None:
+    """However late somebody comes to take it."""
+    async with Runtime(database, clock=clock, worker=False):
+        await (await quick.create_run(run_id="r-17")).enqueue()
     clock.turn("2h")
-    await settle()
-    result = await run.result()
+    async with Runtime(database, clock=clock, workflows=[quick]):
+        result = await (await quick.get_run("r-17")).result()
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "RunTimeoutError"
+
+
+async def test_the_deadline_of_a_run_that_is_to_begin_later_counts_from_then(database: str, clock: ManualClock) -> None:
+    async with Runtime(database, clock=clock, workflows=[quick]):
+        run = await (await quick.create_run(run_id="r-17")).enqueue(delay="2h")
+        clock.turn("2h")
+        await settle()
+        assert (await run.result()).unwrap() == 1
+
+        clock.turn("2h")
+        assert (await (await run.fork(once).enqueue()).result()).unwrap() == 1
+
+    async with Runtime(database, clock=clock, worker=False):
+        await (await quick.create_run(run_id="r-18")).enqueue(delay="2h")
+    clock.turn("3h")
+    async with Runtime(database, clock=clock, workflows=[quick]):
+        result = await (await quick.get_run("r-18")).result()
 
     assert isinstance(result, Failed)
     assert result.error.type == "RunTimeoutError"

@@ -254,6 +254,13 @@ async def test_a_listing_of_what_there_cannot_be_is_refused(desk: Desk, query: s
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
 
 
+async def test_a_filter_that_is_misspelt_does_not_list_everything(desk: Desk) -> None:
+    answer = await desk.client.get("/api/runs?sttus=failed")
+
+    assert answer.status_code == 422
+    assert answer.json()["problems"] == ["query.sttus: There is no such parameter; did you mean 'status'?"]
+
+
 @pytest.mark.parametrize("cursor", ["nonsense", "'; DROP TABLE runs; --", "%00", "AAAA", "99999999999999999999"])
 async def test_a_cursor_that_is_none_is_refused(desk: Desk, cursor: str) -> None:
     run_id = await desk.start("greeting")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, TextIO
 
 _NEEDED = ("typer", "rich")
 _MOMENT = 0.5
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    if arguments is None and not debug:
+        warnings.showwarning = _warn
     try:
         program(args=[one for one in given if one != "--debug"], prog_name="wrkflw")
     except SystemExit as end:
@@ -45,6 +49,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         raise SystemExit(ended_by(error)) from None
     raise SystemExit(0)
+
+
+_OURS = str(Path(__file__).parent.parent)
+_show = warnings.showwarning
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of our own as a sentence; of others, with the line that it is about."""
+    if filename.startswith(_OURS):
+        print(f"wrkflw: {message}", file=sys.stderr)
+    else:
+        _show(message, category, filename, lineno, file, line)
 
 
 def _leave_threads(code: object) -> None:

@@ -477,7 +477,8 @@ class Drive:
     def _deadline(self) -> datetime | None:
         if self.definition.timeout is None:
             return None
-        return (self.journal.created_at or self.services.clock.now()) + self.definition.timeout
+        begins = self.journal.due_at or self.journal.created_at or self.services.clock.now()
+        return begins + self.definition.timeout
 
     def _expire(self) -> None:
         if not self.stopping and not self.sleeps_over(self._expire):

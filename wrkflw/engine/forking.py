@@ -169,6 +169,7 @@ class Forking:
         assert isinstance(old, e.RunCreated)
         context = dict(old.execution_context or {})
         context.pop("trace", None)  # what it belongs to is not what the other belonged to
+        context.pop("due", None)  # it begins at once
         if self._given.state is not MISSING:
             context["state"] = cast("Any", self._given.state)
         if self._definition.has_code:

@@ -53,6 +53,8 @@ class Journal:
     trace: dict[str, str] = field(default_factory=dict)
     """What an observer has left with it when it was created."""
     created_at: datetime | None = None
+    due_at: datetime | None = None
+    """When it was to begin, where it was created with a delay."""
     updated_at: datetime | None = None
     _by_id: dict[str, Record] = field(default_factory=dict)
     _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(default_factory=dict)
@@ -295,6 +297,7 @@ class Journal:
                 self.workflow_name, self.definition_hash = event.workflow_name, event.definition_hash
                 self.input, self.created_at = event.input, at
                 self.initial_state, self.began_at = context.get("state"), _moment(context.get("at"))
+                self.due_at = _moment(context.get("due"))
                 self.seed = str(context.get("seed", self.run_id))
                 self.trace = _texts(context.get("trace"))
             case e.RunStarted():

@@ -6,7 +6,7 @@ that becomes of a request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin
 
 from starlette.datastructures import QueryParams
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wrkflw.asgi import Receive, Scope, Send
+from wrkflw.suggestions import did_you_mean
 
 from .problems import Refusal
 
@@ -59,9 +60,16 @@ class Calling:
             parameter.read(query, values, problems)
         for parameter in self._headers:
             parameter.read(request.headers, values, problems)
+        if self._query and request.method == "GET":  # who posts may be a webhook, which adds words of its own
+            problems += [_unknown(name, self._query) for name in query if all(name != one.name for one in self._query)]
         if problems:
             raise Refusal(422, f"the request does not fit: {problems[0]}", problems=problems)
         return values
+
+
+def _unknown(name: str, known: Sequence[_Parameter]) -> str:
+    """A listing that misreads its filter would show everything."""
+    return f"query.{name}: There is no such parameter{did_you_mean(name, [one.name for one in known])}"
 
 
 class _Parameter:
@@ -69,8 +77,8 @@ class _Parameter:
 
     def __init__(self, field: ModelField, place: str) -> None:
         self._field = field
-        self._name = field.alias.replace("_", "-") if place == "header" else field.alias
-        self._where = f"{place}.{self._name}"
+        self.name = field.alias.replace("_", "-") if place == "header" else field.alias
+        self._where = f"{place}.{self.name}"
         annotation: Any = field.field_info.annotation
         self._is_list = list in (get_origin(annotation), *map(get_origin, get_args(annotation)))
         self._default: object = field.get_default()
@@ -78,9 +86,9 @@ class _Parameter:
     def read(self, given: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:
         """Put it among the values, or say what is wrong with it."""
         if isinstance(given, QueryParams) and self._is_list:
-            found: object = given.getlist(self._name) or None
+            found: object = given.getlist(self.name) or None
         else:
-            found = given.get(self._name)
+            found = given.get(self.name)
         if found is not None:
             value, errors = self._field.validate(found)
             values[self._field.name] = value
