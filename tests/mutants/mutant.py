@@ -22,8 +22,8 @@ class Mutant:
     apply: Apply
     says: str
     """What matches the violation by which it is found."""
-    budget: int = 100
-    """How many seeds may pass it by."""
+    budget: int = 500
+    """How many seeds may pass it by: several times what it takes, since a change of the engine is another draw."""
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ SIMULATED = (
         "What was acknowledged is durable.",
         _acknowledges_before_the_commit,
         "was acknowledged|was told|recorded starts|its stream has",
-        300,
+        1500,
     ),
     Mutant(
         "no fence",
@@ -247,7 +247,7 @@ SIMULATED = (
         "A run goes on when what it waits for has come.",
         _wakes_nobody,
         "nothing will ever wake it|when all is over",
-        300,
+        1500,
     ),
     Mutant(
         "due run deleted at the claim",
@@ -260,7 +260,7 @@ SIMULATED = (
         "A key makes one run.",
         makes_two_of_one_key,
         "was acknowledged as",
-        300,
+        1500,
     ),
     Mutant(
         "idempotency key without its input",
@@ -285,7 +285,7 @@ SIMULATED = (
         "A step that may run once does not run again when nobody knows what became of it.",
         _forgets_what_was_under_way,
         "I11 'pay' had",
-        300,
+        1500,
     ),
     Mutant(
         "replay by index",
@@ -298,7 +298,7 @@ SIMULATED = (
         "Nothing begins in a run that was cancelled.",
         _starts_steps_of_cancelled_runs,
         "after the run had ended",
-        300,
+        1500,
     ),
     Mutant(
         "hooks kept after the end",
@@ -311,6 +311,6 @@ SIMULATED = (
         "Time is that of the machine, also when somebody sets it.",
         _goes_by_the_clock_of_the_process,
         "I18",
-        300,
+        1500,
     ),
 )

@@ -76,6 +76,7 @@ Trimmed = Annotated[str, AfterValidator(str.strip)]
 Hexed = Annotated[int, PlainSerializer(hex, return_type=str), AfterValidator(int)]
 OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 ZONES = st.one_of(st.none(), st.just(UTC), OFFSETS)
+INTEGERS = st.integers(-(10**100), 10**100)  # Python itself reads no number of more than 4,300 digits
 TEXTS = st.one_of(
     st.text(max_size=8), st.sampled_from(["", "1", "yes", "true", "null", "2026-03-01", "NaN", "\0", "é"])
 )
@@ -88,7 +89,7 @@ def leaf(form: Anything, values: st.SearchStrategy[Anything], *, keeps: bool = T
 LEAVES = [
     leaf(None, st.none()),
     leaf(bool, st.booleans()),
-    leaf(int, st.one_of(st.integers(-3, 3), st.integers())),
+    leaf(int, st.one_of(st.integers(-3, 3), INTEGERS)),
     leaf(float, st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.0]), st.floats(allow_nan=False, allow_infinity=False))),
     leaf(str, TEXTS),
     leaf(bytes, st.binary(max_size=8)),
@@ -152,7 +153,7 @@ class Tree(BaseModel):
 
 
 TREES = st.recursive(
-    st.builds(Tree, one=st.integers() | TEXTS), lambda inner: st.builds(Tree, inside=st.lists(inner, max_size=2))
+    st.builds(Tree, one=INTEGERS | TEXTS), lambda inner: st.builds(Tree, inside=st.lists(inner, max_size=2))
 )
 
 
@@ -183,7 +184,7 @@ def in_a_tuple(draw: Draw, inner: Shape) -> Shape:
 def in_a_named_tuple(draw: Draw, inner: Shape) -> Shape:
     make: Anything = NamedTuple
     cls = make("Named", [("one", inner.form), ("two", int)])
-    return Shape(cls, st.builds(cls, inner.values, st.integers()), inner.keeps, inner.hashable)
+    return Shape(cls, st.builds(cls, inner.values, INTEGERS), inner.keeps, inner.hashable)
 
 
 def in_a_set(draw: Draw, inner: Shape) -> Shape:
@@ -271,13 +272,13 @@ def in_a_dataclass(draw: Draw, inner: Shape) -> Shape:
         frozen=frozen,
     )
     hashable = frozen and inner.hashable
-    return Shape(cls, st.builds(cls, inner.values, st.integers()), inner.keeps, hashable)
+    return Shape(cls, st.builds(cls, inner.values, INTEGERS), inner.keeps, hashable)
 
 
 def in_a_typed_dict(draw: Draw, inner: Shape) -> Shape:
     make: Anything = typing_extensions.TypedDict
     cls = make("Entry", {"one": inner.form, "two": typing_extensions.NotRequired[int]})
-    return Shape(cls, st.fixed_dictionaries({"one": inner.values}, optional={"two": st.integers()}), inner.keeps)
+    return Shape(cls, st.fixed_dictionaries({"one": inner.values}, optional={"two": INTEGERS}), inner.keeps)
 
 
 def in_a_tree(draw: Draw, inner: Shape) -> Shape:
