@@ -79,8 +79,22 @@ def tagged(union: Node, original: Node, definitions: Definitions, config: Mappin
         "type": "json-or-python",
         "json_schema": {"type": "tagged-union", "discriminator": "$type", "choices": members},
         "python_schema": union,
-        "serialization": {"type": "function-wrap", "function": write, "schema": union, "when_used": "json"},
+        "serialization": {
+            "type": "function-wrap",
+            "function": write,
+            "schema": _strict_first(union),
+            "when_used": "json",
+        },
     }
+
+
+def _strict_first(union: Node) -> Node:
+    """The union as its values are written: members with a serializer of their own, who take any value, come last."""
+
+    def takes_all(choice: Any) -> bool:
+        return "serialization" in (choice[0] if isinstance(choice, tuple) else choice)
+
+    return {**union, "choices": sorted(union["choices"], key=takes_all)}
 
 
 def _shapes(choice: Node, definitions: Definitions) -> frozenset[str]:

@@ -115,9 +115,9 @@ async def test_an_end_by_deadline_is_told_as_a_failure(runtime: Runtime, clock: 
     chain = create_workflow(
         id="late", input_schema=int, output_schema=int, timeout="1h", on_failed=lambda info: told.append(info.status)
     )
-    await (await chain.then(double).commit().create_run()).enqueue(1, delay="2h")
+    await (await chain.sleep("2h").then(double).commit().create_run()).enqueue(1)
     await settle()
-    clock.turn("2h")
+    clock.turn("1h")
     await settle()
 
     assert told == ["failed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -70,6 +71,19 @@ def test_a_bool_beside_a_number_that_equals_it_stays_what_it_is(form: Any, value
 
     assert same(handed_on, [value])
     assert same(Schema(list[form]).load(stored, "it"), [value])
+
+
+class Priced(BaseModel):
+    amount: bool | Decimal
+
+
+@pytest.mark.parametrize("value", [Priced(amount=Decimal("1.50")), Priced(amount=True), [None]])
+def test_a_model_beside_a_sequence_is_written_by_its_own_rules(value: object) -> None:
+    schema = Schema(Sequence[None] | Priced)  # the serializer of a sequence would write whatever it is given
+    stored, handed_on = schema.store(value, "it")
+
+    assert same(handed_on, value)
+    assert same(schema.load(stored, "it"), value)
 
 
 def check_round_trips(data: st.DataObject, deepest: int = 3) -> None:
