@@ -27,7 +27,7 @@ demo: setup ## see the library at work
 	@$(BIN)/python -m examples.demo
 
 test: setup ## everything that must hold before a commit
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types
+	@$(MAKE) --no-print-directory --jobs 2 lint types
 	@$(MAKE) --no-print-directory pytest
 	@echo "==> all good"
 
@@ -73,7 +73,7 @@ bench: setup ## measure wrkflw beside the raw limit and the installed peers
 bench-compare: setup ## fail when a ratio got worse than benchmarks/baseline.json allows
 	@$(BIN)/python -m benchmarks --compare
 
-soak: setup ## every layer of proof at its full count, and a table of it (an hour)
+soak: setup ## every layer of proof, the simulation as far as an hour goes, and a table of it
 	@$(BIN)/python -m tests.soak
 
 clean: ## remove .venv and every cache
