@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .engine.values import stored
@@ -25,13 +26,16 @@ def creation_of(
     *,
     attributes: Mapping[str, str],
     idempotency_key: str | None,
+    due: datetime | None = None,
 ) -> RunCreated:
-    """What creates the run.  Raises InvalidValueError, LimitError."""
+    """What creates the run, which begins at once unless it is ``due`` later.  Raises InvalidValueError, LimitError."""
     schema, what = definition.input_schema, f"input of run {run_id}"
     flow = stored(schema, schema.validate(input_data, what), what, runtime.limits.value_bytes)
     context = _first_state(runtime, definition, run_id, initial_state)
     if definition.has_code:
         context["at"] = runtime.clock.now().isoformat()  # when its code begins, by its own clock
+    if due is not None and definition.timeout is not None:
+        context["due"] = due.isoformat()  # its time limit counts from then
     if runtime.observer is not None and (trace := runtime.observer.creating(run_id, definition.id)):
         context["trace"] = dict(trace)
     return RunCreated(

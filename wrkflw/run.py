@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Coroutine, Generator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
 from typing_extensions import TypeVar
@@ -246,14 +246,11 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         Durable when it returns.  Raises as :meth:`start` does.
         """
         later = parse_duration(delay) if delay is not None else None
-        created = self._created(input_data, initial_state)
+        wake_at = None if later is None else self._runtime.clock.now() + later
+        created = self._created(input_data, initial_state, wake_at)
         if self._exists:
             await self._join(created)
             return self
-        wake_at = None if later is None else self._runtime.clock.now() + later
-        if wake_at is not None and self._definition.timeout is not None:
-            context = {**(created.execution_context or {}), "due": wake_at.isoformat()}  # its time counts from then
-            created = created.model_copy(update={"execution_context": context})
         events = self._runtime.world.storage.events
         try:
             await events.create(self._run_id, created, wake_at=wake_at, resolve_data="none")
@@ -266,7 +263,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         self._journal.add(created)
         return self
 
-    def _created(self, input_data: object, initial_state: object) -> RunCreated:
+    def _created(self, input_data: object, initial_state: object, due: datetime | None = None) -> RunCreated:
         return creation_of(
             self._runtime,
             self._definition,
@@ -275,6 +272,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             initial_state,
             attributes=self._attributes,
             idempotency_key=self._idempotency_key,
+            due=due,
         )
 
     async def _find_by_key(self, conflict: EntityConflictError) -> None:

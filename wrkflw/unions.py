@@ -90,11 +90,7 @@ def tagged(union: Node, original: Node, definitions: Definitions, config: Mappin
 
 def _strict_first(union: Node) -> Node:
     """The union as its values are written: members with a serializer of their own, who take any value, come last."""
-
-    def takes_all(choice: Any) -> bool:
-        return "serialization" in (choice[0] if isinstance(choice, tuple) else choice)
-
-    return {**union, "choices": sorted(union["choices"], key=takes_all)}
+    return {**union, "choices": sorted(_choices(union), key=lambda choice: "serialization" in choice)}
 
 
 def _shapes(choice: Node, definitions: Definitions) -> frozenset[str]:
