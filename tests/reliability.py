@@ -115,9 +115,10 @@ def counts() -> Counts:
     kill, values, power = of("crash.test_kill"), of("values.test_round_trips"), of("faults.test_power")
     graphs, starved = of("engine.graphs.test_graphs"), of("crash.test_starved")
     leaves, hostile = of("crash.test_leaving").LEAVES, of("email.test_hostile")
+    seeds = of("simulation.test_simulation").SEEDS
     (trees,) = (part.environment["SOAK_TREES"] for part in soak.PARTS if part.layer == "random programs")
     return {
-        "seeds": of("simulation.test_simulation").SEEDS,
+        "seeds": f"up to {seeds:,}" if soaks else seeds,
         "points": _points(of("faults.test_crash_points").STRIDE, soaks=soaks),
         "images": power.IMAGES * len(power.SCENARIOS),
         "kills": kill.KILLS,
