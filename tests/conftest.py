@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import pytest
 
 from tests.clocks import ManualClock
 from wrkflw import Runtime
+
+
+def pytest_configure() -> None:
+    """Processes of the tests hear of Ctrl-C, also where a shell runs the tests in its background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
