@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Endpoint: TypeAlias = Callable[..., Coroutine[Any, Any, Response]]
 
-
 _NO_QUERY = QueryParams()
 
 
@@ -38,6 +37,10 @@ class Calling:
         self._path = [_Parameter(field, "path") for field in dependant.path_params]
         self._query = [_Parameter(field, "query") for field in dependant.query_params]
         self._headers = [_Parameter(field, "header") for field in dependant.header_params]
+        self._without_query: dict[str, Any] = {}
+        self._query_problems: list[str] = []
+        for parameter in self._query:
+            parameter.read(_NO_QUERY, self._without_query, self._query_problems)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -55,16 +58,23 @@ class Calling:
         problems: list[str] = []
         for parameter in self._path:
             parameter.read(request.path_params, values, problems)
-        query = request.query_params if request.scope["query_string"] else _NO_QUERY
-        for parameter in self._query:
-            parameter.read(query, values, problems)
+        if request.scope["query_string"]:
+            self._read_query(request, values, problems)
+        else:
+            values |= self._without_query
+            problems += self._query_problems
         for parameter in self._headers:
             parameter.read(request.headers, values, problems)
-        if self._query and request.method == "GET":  # who posts may be a webhook, which adds words of its own
-            problems += [_unknown(name, self._query) for name in query if all(name != one.name for one in self._query)]
         if problems:
             raise Refusal(422, f"the request does not fit: {problems[0]}", problems=problems)
         return values
+
+    def _read_query(self, request: Request, values: dict[str, Any], problems: list[str]) -> None:
+        query = request.query_params
+        for parameter in self._query:
+            parameter.read(query, values, problems)
+        if self._query and request.method == "GET":  # who posts may be a webhook, which adds words of its own
+            problems += [_unknown(name, self._query) for name in query if all(name != one.name for one in self._query)]
 
 
 def _unknown(name: str, known: Sequence[_Parameter]) -> str:

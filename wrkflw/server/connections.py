@@ -42,12 +42,14 @@ class _Connection(HttpToolsProtocol):
         if self._is_over:
             return
         if self._in_headers:
-            if self._late is None:  # the next request of a connection that was kept
-                self._expect_headers()
             self._header_bytes += len(data)
         super().data_received(data)
-        if self._in_headers and self._header_bytes > self.limits.header_bytes:
+        if not self._in_headers or not self._header_bytes:
+            return
+        if self._header_bytes > self.limits.header_bytes:
             self._end(_TOO_LONG)
+        elif self._late is None:  # the next request of a connection that was kept, which did not come whole
+            self._expect_headers()
 
     def on_headers_complete(self) -> None:
         self._in_headers, self._header_bytes = False, 0

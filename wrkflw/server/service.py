@@ -51,7 +51,7 @@ class Service:
         if self.trust_callers:
             return True
         if not self.keyring:
-            if any(name in request.headers for name in _FORWARDED):
+            if not _FORWARDED.isdisjoint(name for name, _ in request.scope["headers"]):
                 raise Refusal(
                     403, "this server has no tokens, so it answers nothing that was forwarded to it; give it tokens="
                 )
@@ -99,5 +99,5 @@ class Service:
         return cast("Workflow[Any, Any, Any]", definition.workflow)
 
 
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 """What a proxy of this machine says when somebody elsewhere has asked it."""

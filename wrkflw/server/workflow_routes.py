@@ -61,10 +61,10 @@ class WorkflowRoutes:
         self._service = service
 
     def add_to(self, routes: Routes) -> None:
-        routes.add("read", "GET /api/workflows", self.list_workflows, Answer(200, "all that are known", Workflows))
-        routes.add("read", "GET /api/workflows/{workflow}", self.get_workflow, Answer(200, "it", WorkflowDetails))
         # The document has an operation for each workflow instead: see contract.
         routes.add("start", "POST /api/workflows/{workflow}/runs", self.start_run, STARTED, ENDED, body={})
+        routes.add("read", "GET /api/workflows", self.list_workflows, Answer(200, "all that are known", Workflows))
+        routes.add("read", "GET /api/workflows/{workflow}", self.get_workflow, Answer(200, "it", WorkflowDetails))
 
     async def list_workflows(self) -> Response:
         """All workflows that are known here."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
-from wrkflw.world.entities import Hook, Run, Step, Wait
+from wrkflw.world.entities import Hook, Run, Step, Wait, copy_of
 from wrkflw.world.errors import WorldError
 from wrkflw.world.storage import EventResult, Page, Resolve
 
@@ -85,11 +85,13 @@ class Answers:
             return replace(answer, event=_shown(written.stored, asked.resolve_data))  # it is at hand
 
     async def _answer(self, written: Written, asked: Asked) -> EventResult:
-        run, step, run_no = replace(written.run), written.step, written.run_no
+        run, step, run_no = copy_of(written.run), written.step, written.run_no
         if step is not None:
             found = rows_of(self._read, run_no, step)
-            step = resolved(replace(step), found, await self._reading(run.run_id, [*found.values()], asked))
-        if written.event.event_type in _OF_RUNS:
+            step = resolved(copy_of(step), found, await self._reading(run.run_id, [*found.values()], asked))
+        if isinstance(written.event, e.RunCreated) and written.own is not None and asked.resolve_data == "none":
+            pass  # nothing is known of it but what its creation says
+        elif written.event.event_type in _OF_RUNS:
             run = await self._runs.resolved(run_no, run, asked.resolve_data)
         else:
             run.attributes = dict(self._read.all(sql.ATTRIBUTES_OF_RUN, run_no=run_no))
@@ -148,10 +150,10 @@ def written_by(appended: Appended, request: Append) -> Written:
         appended.run_no,
         event,
         stored,
-        replace(image.run),
-        None if step is None else replace(step),
+        copy_of(image.run),
+        None if step is None else copy_of(step),
         _hook(appended, about, stored),
-        None if wait is None else replace(wait),
+        None if wait is None else copy_of(wait),
         appended.step_created,
         appended.claimed,
         None if appended.last is None else appended.last[0],
@@ -180,7 +182,7 @@ def _hook(appended: Appended, about: str, stored: e.StoredEvent | None) -> Hook 
     hook = appended.image.hooks.get(about)
     if hook is None:
         return None
-    copy = replace(hook)
+    copy = copy_of(hook)
     if stored is not None and stored.event_type == "hook_created":
         add_created(copy, stored)
     return copy
