@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .engine.definition import Definition
     from .runtime import Runtime
 
+_UNNAMED = RunCreated.model_fields["deployment_id"].default
+
 
 def creation_of(
     runtime: Runtime,
@@ -58,7 +60,7 @@ def _with_retention(definition: Definition, attributes: Mapping[str, str]) -> di
 def _deployment_of(runtime: Runtime) -> dict[str, Any]:
     """The deployment, where it has a name: what need not be said is not written into every run."""
     name = runtime.world.get_deployment_id()
-    return {} if name == RunCreated.model_fields["deployment_id"].default else {"deployment_id": name}
+    return {} if name == _UNNAMED else {"deployment_id": name}
 
 
 def _first_state(runtime: Runtime, definition: Definition, run_id: str, initial_state: object) -> dict[str, Any]:
