@@ -31,13 +31,15 @@ _ISO = re.compile(
 )  # no years or months: their length is not fixed
 _ISO_SIZES = [_UNITS[name][1] for name in ("week", "day", "hour", "minute", "second")]
 _EXPECTED = "expected a duration like '30s', '5m', '24h' or a timedelta"
+_EXPECTED_RETENTION = "expected 'forever', a duration like '30d' or a timedelta"
 
 
-def parse_duration(value: timedelta | str, purpose: str = "wait for") -> timedelta:
+def parse_duration(value: timedelta | str, purpose: str = "wait for", *, expected: str = _EXPECTED) -> timedelta:
     """``value`` as a timedelta of zero or more.
 
     Text is one or more of ``ms s m h d w`` (or the words, ``2 days``) with their numbers, or ISO 8601 (``PT5M``).
-    ``purpose`` is the verb of the message about a negative one: ``cannot sleep for -5s``.
+    ``purpose`` is the verb of the message about a negative one, ``cannot sleep for -5s``; ``expected`` the beginning of
+    the message about what is none.
 
     Raises:
         ValueError: it is not a duration, or less than zero.
@@ -47,19 +49,21 @@ def parse_duration(value: timedelta | str, purpose: str = "wait for") -> timedel
             raise _negative(purpose, format_duration(value))
         return value
     if not _is_text(value):
-        raise ValueError(f"{_EXPECTED}, got {value!r}")
+        raise ValueError(f"{expected}, got {value!r}")
     text = value.strip()
     if text.startswith("-") and _read(text[1:].strip()) is not None:
         raise _negative(purpose, text)
     duration = _read(text)
     if duration is None:
-        raise ValueError(f"{_EXPECTED}, got {value!r}{_suggestion(text)}")
+        raise ValueError(f"{expected}, got {value!r}{_suggestion(text)}")
     return duration
 
 
 def parse_retention(value: timedelta | str) -> timedelta:
     """How long something is kept, as :func:`parse_duration` reads it; ``"forever"`` is the longest there is."""
-    return FOREVER if value == "forever" else parse_duration(value, "keep anything for")
+    if value == "forever":
+        return FOREVER
+    return parse_duration(value, "keep anything for", expected=_EXPECTED_RETENTION)
 
 
 def format_duration(duration: timedelta) -> str:

@@ -138,7 +138,7 @@ def test_a_run_can_be_kept_for_ever() -> None:
         ({"id": "a/b"}, DefinitionError, "'a/b' cannot be a workflow id; use letters, digits, '.', '_' and '-'"),
         ({"timout": "5s"}, TypeError, "unknown option 'timout'; did you mean 'timeout'?"),
         ({"timeout": "5 minuts"}, ValueError, "expected a duration like '30s', '5m', '24h' or a timedelta"),
-        ({"retention": 5}, ValueError, "expected a duration like '30s', '5m', '24h' or a timedelta, got 5"),
+        ({"retention": 5}, ValueError, "expected 'forever', a duration like '30d' or a timedelta, got 5"),
         ({"retry": 5}, TypeError, "retry= takes a Retry, got 5; write Retry(attempts=...)"),
     ],
 )

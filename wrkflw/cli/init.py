@@ -92,6 +92,7 @@ workflows = ["flows"]  # what wrkflw takes where no TARGET is given
 
 [tool.pytest.ini_options]
 asyncio_mode = "auto"
+asyncio_default_fixture_loop_scope = "function"
 pythonpath = ["."]
 """
 
