@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wrkflw.errors import (
     DefinitionChangedError,
@@ -23,6 +23,7 @@ from wrkflw.world.errors import EventLimitError, WorldError
 from wrkflw.world.storage import Storage
 
 from . import damage, failures
+from .background import GRACE
 from .definition import Definition
 from .fitting import check_fits
 from .interpreter import Interpreter
@@ -37,13 +38,6 @@ from .standing import BailedError, Ended, LeftError, Parked, Standing, StepEnded
 from .stepping import Stepping
 from .tools import Tools
 from .values import NOTHING, Flow, Later, Settled, stored
-
-if TYPE_CHECKING:
-    pass
-
-
-GRACE = timedelta(seconds=10)
-"""How long a body may take to end, once it was told."""
 
 
 class Drive:

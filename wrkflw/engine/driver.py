@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 from collections import Counter
@@ -11,12 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
-from wrkflw.clock import Clock, Timer, sleep_until
+from wrkflw.clock import Clock, sleep_until
 from wrkflw.errors import DefinitionChangedError, NondeterminismError, StoreError, WrkflwError
 from wrkflw.ids import new_token
-from wrkflw.results import RunInfo
 from wrkflw.retries import Retry
 from wrkflw.world import World
 from wrkflw.world import events as e
@@ -24,10 +22,13 @@ from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
 from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Claim, RunFence
 
+from .background import Background, ended
+from .callbacks import call_back, callback_of
 from .chunks import Chunks
 from .damage import pause_if_damaged
 from .definition import Definition
-from .drive import GRACE, Drive
+from .drive import Drive
+from .errands import Errands
 from .executor import Executor
 from .expiry import Expiry
 from .fitting import misfit
@@ -39,7 +40,6 @@ from .observers import Observer
 from .rehearsal import rehearse
 from .services import Services
 from .standing import Ended, Parked, Standing
-from .views import info_of
 from .waiters import Waiters
 from .worker import Worker
 
@@ -51,8 +51,6 @@ _FROM_OUTSIDE = {"run_paused", "run_resumed", "signal_received", "hook_received"
 _PAUSES = {"run_paused": True, "run_resumed": False}
 _MAKES_DUE = _FROM_OUTSIDE | {"run_created", "wait_completed", RUN_DUE}
 _NEWS = e.RUN_ENDS | _MAKES_DUE | {RUN_PARKED}
-
-T = TypeVar("T")
 
 _log = logging.getLogger("wrkflw")
 
@@ -96,8 +94,8 @@ class Driver:
         self._kept = KeptJournals(world.storage)
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[Standing]] = {}
-        self._parked: dict[str, Timer] = {}
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background = Background()
+        self._errands = Errands(self._take, self._background, clock, HOLD)
         self._waiters = Waiters()
         self._readers = Waiters()
         """Who wants to hear of every event and chunk of a run."""
@@ -108,16 +106,13 @@ class Driver:
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
         self._draining = False
-        self._sentinel: asyncio.Task[None] | None = None
         self._delivering: Counter[str] = Counter()
         """Runs to which something is being written here that is to claim them."""
-        self._asked_for: dict[str, Definition] = {}
-        """The open runs that a driver without a worker was asked to drive."""
 
     # --- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._sentinel = self._spawned(_for_ever())
+        self._background.start()
         if self._worker is not None:
             self._end_consuming = self._world.queue.consume(self._receiver, concurrency=self._worker.takes)
             self.spawn(self._worker.work())
@@ -146,17 +141,14 @@ class Driver:
 
     async def close(self) -> None:
         """Stop taking runs, interrupt those that are being driven, and release them."""
-        self._closing = True
-        self._unsubscribe()
-        for timer in self._parked.values():
-            timer.cancel()
+        self._stop_hearing()
         try:
             if self._end_consuming is not None:
                 await self._end_consuming()
-            await _ended(self._background)
+            await self._background.end()
             if undecided := [drive.decision() for drive in self._drives.values() if drive.undecided]:
                 await asyncio.gather(*undecided)
-            await _ended(set(self._tasks.values()))
+            await ended(self._tasks.values())
         finally:
             self._executor.close()
             self._waiters.tell_all()
@@ -167,16 +159,19 @@ class Driver:
 
         For tests; what is returned is still about to end.
         """
-        self._closing = True
-        self._unsubscribe()
-        for timer in self._parked.values():
-            timer.cancel()
+        self._stop_hearing()
         for task in self._tasks.values():
             task.cancel()
         self._executor.close()
         self._waiters.tell_all(error)
         self._readers.tell_all(error)
-        return self._background | set(self._tasks.values())
+        return self._background.tasks | set(self._tasks.values())
+
+    def _stop_hearing(self) -> None:
+        self._closing = True
+        self._unsubscribe()
+        self._errands.close()
+        self._background.hush()
 
     # --- what others ask for -----------------------------------------------------------------------
 
@@ -195,7 +190,7 @@ class Driver:
         self, definition: Definition, run_id: str, created: e.RunCreated, record: Sequence[e.NewEvent]
     ) -> None:
         """Record a new run, with the ``record`` it is born with, for whoever takes it.  Durable when it returns."""
-        await asyncio.shield(self._spawned(self._leave(definition, run_id, created, record)))
+        await asyncio.shield(self._background.begin(self._leave(definition, run_id, created, record)))
 
     async def _leave(
         self, definition: Definition, run_id: str, created: e.RunCreated, record: Sequence[e.NewEvent]
@@ -215,13 +210,13 @@ class Driver:
         if run_id in self._drives:
             return True
         # A task of its own: a claim must not be left without a drive when who asked for it stops waiting.
-        return await asyncio.shield(self._spawned(self._take(run_id, definition)))
+        return await asyncio.shield(self._background.begin(self._take(run_id, definition)))
 
     async def _take(self, run_id: str, definition: Definition) -> bool:
         if self._draining:
             return False
         if self._worker is None:
-            self._asked_for[run_id] = definition
+            self._errands.add(run_id, definition)
         runs = self._services.storage.runs
         try:
             run = await runs.locate(run_id)
@@ -243,7 +238,7 @@ class Driver:
         """
         if resume_id is None and await self._go_on_with(run_id, definition, event):
             return
-        await self._whatever_happens(self._deliver(run_id, definition, event, resume_id))
+        await self._background.finish(self._deliver(run_id, definition, event, resume_id))
 
     async def _go_on_with(self, run_id: str, definition: Definition, event: e.NewEvent) -> bool:
         """Go on from the journal that was kept, as if the event stood in the log behind it.
@@ -359,38 +354,18 @@ class Driver:
     @property
     def leaving(self) -> bool:
         """Whether this process gives its runs up: the driver is closed, or the loop ends and cancels every task."""
-        sentinel = self._sentinel
-        return self._closing or (sentinel is not None and (sentinel.done() or sentinel.cancelling() > 0))
+        return self._closing or self._background.loop_ends
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Do it beside, until the driver is closed."""
-        _ = self._spawned(work)
-
-    def _spawned(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    async def _whatever_happens(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it to its end, also when who asked for it stops waiting; what goes wrong is his to hear."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return await asyncio.shield(task)
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and not self._closing and (error := task.exception()) is not None:
-            _log.error("work beside the runs failed: %s", error, exc_info=error)
+        self._background.spawn(work)
 
     # --- driving -----------------------------------------------------------------------------------
 
     def _launch(self, drive: Drive) -> None:
         if self._worker is None:
-            self._asked_for[drive.run_id] = drive.definition
-        if (timer := self._parked.pop(drive.run_id, None)) is not None:
-            timer.cancel()
+            self._errands.add(drive.run_id, drive.definition)
+        self._errands.taken(drive.run_id)
         self._drives[drive.run_id] = drive
         task = self._tasks[drive.run_id] = drive.start()
         task.add_done_callback(lambda task: self._landed(drive, task))
@@ -410,12 +385,13 @@ class Driver:
                 self._kept.keep(drive.journal, drive.recorder.epoch)
             match task.result():
                 case Ended():
-                    self._asked_for.pop(run_id, None)
-                    self._call_back(drive)
+                    self._errands.drop(run_id)
+                    if (callback := callback_of(drive.definition, drive.journal.status)) is not None:
+                        self.spawn(call_back(callback, run_id, self._services.storage.runs))
                 case Parked() if drive.rung:  # too late for this drive, and too early for the next to have heard it
                     self._look_for_more()
                     if self._worker is None:
-                        self.spawn(self._take_again(run_id, drive.definition))
+                        self._errands.take_now(run_id, drive.definition)
                 case Parked(until=datetime() as until):
                     self._take_at(until, run_id, drive.definition)
                 case Parked():
@@ -430,8 +406,8 @@ class Driver:
         """Without a worker, which looks for what falls due, the runs that were asked for here are woken one by one."""
         if self._worker is not None:
             self._worker.expect(when)
-        elif run_id not in self._parked:
-            self._parked[run_id] = self._clock.call_at(when, lambda: self._again(run_id, definition))
+        else:
+            self._errands.take_at(when, run_id, definition)
 
     def _look_for_more(self) -> None:
         if self._worker is not None:
@@ -441,7 +417,7 @@ class Driver:
         """It did not claim the run; what was told of that meanwhile was told to a drive that is no more."""
         self._look_for_more()
         if self._worker is None:
-            self.spawn(self._take_again(drive.run_id, drive.definition))
+            self._errands.take_now(drive.run_id, drive.definition)
 
     def _lost(self, drive: Drive, error: BaseException) -> None:
         """This process can write no more to the run, for whatever reason; it must not keep it from others."""
@@ -469,33 +445,6 @@ class Driver:
                 _log.warning("run %s could not be released; trying again", run_id)
                 await sleep_until(self._clock, later)
 
-    def _again(self, run_id: str, definition: Definition) -> None:
-        self._parked.pop(run_id, None)
-        self.spawn(self._take_again(run_id, definition))
-
-    async def _take_again(self, run_id: str, definition: Definition) -> None:
-        try:
-            await self._take(run_id, definition)
-        except WrkflwError:
-            _log.exception("run %s could not be taken; trying again", run_id)
-            self._take_at(self._clock.now() + HOLD, run_id, definition)
-
-    def _call_back(self, drive: Drive) -> None:
-        """``on_completed`` or ``on_failed``: after the last event is durable, at most once, and never able to harm."""
-        workflow = drive.definition.workflow
-        callback = {"completed": workflow.on_completed, "failed": workflow.on_failed}.get(drive.journal.status)
-        if callback is not None:
-            self.spawn(self._called_back(callback, drive.run_id))
-
-    async def _called_back(self, callback: Callable[[RunInfo], object], run_id: str) -> None:
-        info = info_of(await self._services.storage.runs.get(run_id, resolve_data="none"))
-        try:
-            given = callback(info)
-            if inspect.isawaitable(given):
-                await given
-        except Exception:  # noqa: BLE001  # it is the user's, and the run has ended
-            _log.exception("a callback of run %s raised; the run is not affected", run_id)
-
     # --- hearing -----------------------------------------------------------------------------------
 
     def _hear(self, run_id: str, event_types: Sequence[str]) -> None:
@@ -510,15 +459,15 @@ class Driver:
             self._expiry.run_ended()
         drive = self._drives.get(run_id)
         if drive is None and not e.RUN_ENDS.isdisjoint(event_types):
-            self._asked_for.pop(run_id, None)
+            self._errands.drop(run_id)
         if drive is None:
             if run_id in self._delivering:
                 return  # who writes it goes on with the run
             if not _MAKES_DUE.isdisjoint(event_types) and "run_started" not in event_types:
                 self._look_for_more()
             self._waiters.tell(run_id)
-            if not _FROM_OUTSIDE.isdisjoint(event_types) and (definition := self._asked_for.get(run_id)) is not None:
-                self.spawn(self._take_again(run_id, definition))
+            if not _FROM_OUTSIDE.isdisjoint(event_types) and (definition := self._errands.get(run_id)) is not None:
+                self._errands.take_now(run_id, definition)
         elif "run_cancelled" in event_types:  # its landing tells
             drive.stop()
         elif not _FROM_OUTSIDE.isdisjoint(event_types):
@@ -534,9 +483,9 @@ class Driver:
         self._look_for_more()
         if self._expiry is not None:
             self._expiry.run_ended()
-        for run_id, definition in self._asked_for.items():
+        for run_id, definition in self._errands:
             if run_id not in self._drives and self._waiters.waits_for(run_id):
-                self.spawn(self._take_again(run_id, definition))
+                self._errands.take_now(run_id, definition)
         self._waiters.tell_all()
         self._readers.tell_all()
         if self._drives:
@@ -555,17 +504,3 @@ class Driver:
             if run is not None and drive is not None:
                 drive.pause(run.paused_at is not None)
                 (drive.stop if run.status == "cancelled" else drive.ring)()
-
-
-async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks, and wait until they have ended; not for ever."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        _, stubborn = await asyncio.wait(tasks, timeout=GRACE.total_seconds())
-        for task in stubborn:
-            _log.error("%s does not end; it is left behind", task.get_name())
-
-
-async def _for_ever() -> None:
-    await asyncio.Event().wait()

@@ -1,0 +1,35 @@
+"""``on_completed`` and ``on_failed``: a workflow is told of the end of its runs, and can do them no harm."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+
+from wrkflw.results import RunInfo
+from wrkflw.world.entities import RunStatus
+from wrkflw.world.storage import Runs
+
+from .definition import Definition
+from .views import info_of
+
+Callback = Callable[[RunInfo], object]
+
+_log = logging.getLogger("wrkflw")
+
+
+def callback_of(definition: Definition, status: RunStatus) -> Callback | None:
+    """What wants to be called when a run has ended with this status."""
+    workflow = definition.workflow
+    return {"completed": workflow.on_completed, "failed": workflow.on_failed}.get(status)
+
+
+async def call_back(callback: Callback, run_id: str, runs: Runs) -> None:
+    """Once the last event of the run is durable, and at most once."""
+    info = info_of(await runs.get(run_id, resolve_data="none"))
+    try:
+        given = callback(info)
+        if inspect.isawaitable(given):
+            await given
+    except Exception:  # noqa: BLE001  # it is the user's, and the run has ended
+        _log.exception("a callback of run %s raised; the run is not affected", run_id)
