@@ -402,8 +402,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
     @property
     def _inbox(self) -> Inbox:
-        runtime = self._runtime
-        return Inbox(runtime.world.storage, runtime.driver, self._definition, runtime.limits)
+        return self._runtime.inbox_of(self._definition)
 
     # --- the rest ----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from .durations import FOREVER, parse_duration
 from .engine.definition import Definition, WorkflowLike
 from .engine.driver import THREADS, Driver
 from .engine.executor import Executor
+from .engine.inbox import Inbox
 from .engine.limits import Limits
 from .errors import DefinitionError, InvalidValueError
 from .ids import new_ulid, system_randomness
@@ -201,6 +202,10 @@ class Runtime:
         elif known.workflow is not workflow:
             raise DefinitionError(f"a workflow {workflow.id!r} is already registered; give one of them another id")
         return known
+
+    def inbox_of(self, definition: Definition) -> Inbox:
+        """Where runs of this workflow are handed what comes from outside."""
+        return Inbox(self._world.storage, self.driver, definition, self._limits)
 
     def _list_schedules(self, workflow: AnyWorkflow) -> None:
         for schedule in workflow.schedules:

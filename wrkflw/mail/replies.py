@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from wrkflw.engine.definition import Definition
-from wrkflw.engine.inbox import Inbox
 from wrkflw.engine.journal import Journal
 from wrkflw.engine.records import Record
 from wrkflw.errors import (
@@ -128,7 +127,7 @@ class Replies:
     async def _hand_in(
         self, definition: Definition, asked: Asked, route: ReplyRoute, data: Any, dedupe_id: str
     ) -> str | None:
-        inbox = Inbox(self._rt.world.storage, self._rt.driver, definition, self._rt.limits)
+        inbox = self._rt.inbox_of(definition)
         if isinstance(route.target, Event):
             await inbox.send(asked.run_id, route.target, data, dedupe_id)
             return None

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wrkflw.engine.definition import AnyStep, Definition
-from wrkflw.engine.inbox import Inbox
 from wrkflw.engine.journal import Journal
 from wrkflw.errors import InvalidValueError, NotSuspendedError
 from wrkflw.run import Run
@@ -87,7 +86,7 @@ class InboxRoutes:
         """Record the event.  Raises as :meth:`Run.send_event` does."""
         event = event_of(definition, name, self._service.events)
         payload = schema_of(event.schema).load(body, f"payload of event {name!r}")
-        await self._inbox(definition).send(run_id, event, payload, dedupe_id)
+        await self._service.rt.inbox_of(definition).send(run_id, event, payload, dedupe_id)
 
     async def call_hook(self, request: Request, token: HookToken, wait: Wait = None) -> Response:
         """Answer the suspension that has this token.  A token that is unknown, used or over is answered alike."""
@@ -105,7 +104,7 @@ class InboxRoutes:
             raise Refusal(404, _NO_HOOK)
         step = step_at(definition, asked[hook.hook_id].key)
         data = schema_of(step.body.resume).load(body, f"answer to step {step.id!r}")
-        await self._inbox(definition).answer(journal, step, data, asked[hook.hook_id].key)
+        await self._service.rt.inbox_of(definition).answer(journal, step, data, asked[hook.hook_id].key)
         return await started(service, request, definition, hook.run_id, wait, may_exist=True)
 
     async def fork_run(self, request: Request, run_id: RunId, wait: Wait = None) -> Response:
@@ -130,11 +129,7 @@ class InboxRoutes:
         if step.kind == "workflow" or step.body.context != "suspend":
             raise NotSuspendedError(run_id, at or step.id, ())
         answer = schema_of(step.body.resume).load_tree(data, f"answer to step {step.id!r}")
-        await self._inbox(definition).answer(Journal(run_id), step, answer, at)
-
-    def _inbox(self, definition: Definition) -> Inbox:
-        rt = self._service.rt
-        return Inbox(rt.world.storage, rt.driver, definition, rt.limits)
+        await self._service.rt.inbox_of(definition).answer(Journal(run_id), step, answer, at)
 
 
 def model_of(model: type[ModelT], body: bytes) -> ModelT:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wrkflw.engine.inbox import Inbox
 from wrkflw.results import Page, RunInfo, RunStatus, Snapshot, WaitingFor
 from wrkflw.world.events import RunPaused, RunResumed
 from wrkflw.world.storage import PageRequest
@@ -98,8 +97,7 @@ class RunRoutes:
 
     async def wake_run(self, run_id: RunId, key: Key = None) -> Response:
         """End one sleep of a run, by its key, or all that are open."""
-        rt, definition = self._service.rt, await self._service.definition_of(run_id)
-        inbox = Inbox(rt.world.storage, rt.driver, definition, rt.limits)
+        inbox = self._service.rt.inbox_of(await self._service.definition_of(run_id))
         return await self._after(run_id, inbox.wake(run_id, key))
 
     async def cancel_run(self, run_id: RunId, reason: Reason = None) -> Response:
