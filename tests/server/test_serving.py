@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -193,18 +194,34 @@ async def test_slow_clients_keep_nobody_else_from_being_answered() -> None:
 
 
 async def test_who_takes_nothing_of_what_it_asked_for_is_cut_off() -> None:
-    async def ask_for_ever(greedy: socket.socket) -> None:
-        asking = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50
+    async def go_on(greedy: socket.socket) -> None:
         while True:
-            await asyncio.get_running_loop().sock_sendall(greedy, asking)
+            await asyncio.get_running_loop().sock_sendall(greedy, b"\r\n")  # which may stand between two requests
+            await asyncio.sleep(0.01)
 
     async with listening(limits=dataclasses.replace(SHORT, requests=1)) as place, place.client() as client:
         with socket.create_connection(("127.0.0.1", place.port)) as greedy:
+            greedy.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
             greedy.setblocking(False)
             with pytest.raises(ConnectionError):
-                await asyncio.wait_for(ask_for_ever(greedy), 30)
+                await asyncio.wait_for(go_on(greedy), 30)
         while (await client.get("/healthz")).status_code == 429:
             pass  # it is known within a turn of the loop or two
+
+
+async def test_who_asks_for_far_more_than_was_answered_is_turned_away() -> None:
+    """Each request that waits for the one before it would take a kilobyte or two."""
+    async with listening() as place, place.client() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+        writer.write((GET + b"\r\n") * 10_000)
+        answers = b""
+        with suppress(ConnectionResetError):  # what it had yet to send is not read any more
+            while part := await asyncio.wait_for(reader.read(65536), 30):
+                answers += part
+        writer.close()
+        assert (await client.get("/healthz")).status_code == 200
+
+    assert answers.count(b"HTTP/1.1 200 ") <= 100
 
 
 # --- the end -----------------------------------------------------------------------------------------------

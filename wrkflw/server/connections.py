@@ -1,8 +1,8 @@
 """Connections of the server: one that is not served in time, in whichever direction, is closed.
 
-uvicorn waits for ever for the rest of a request, reads on in a body that was answered already, and for ever keeps what
-a client does not take; httptools takes headers of any length.  uvicorn also sends the head of an answer and its body
-apart, which here go together.
+uvicorn waits for ever for the rest of a request, reads on in a body that was answered already, for ever keeps what a
+client does not take, and any number of requests that it sends ahead of their answers; httptools takes headers of any
+length.  uvicorn also sends the head of an answer and its body apart, which here go together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from .limits import ServerLimits
 
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _MUCH = 64 * 1024
+_MOST_AHEAD = 100
+"""Requests that a client may send before the first of them is answered."""
 
 
 def connections_with(limits: ServerLimits) -> type[asyncio.Protocol]:
@@ -52,9 +55,14 @@ class _Connection(HttpToolsProtocol):
             self._expect_headers()
 
     def on_headers_complete(self) -> None:
+        if self._is_over:
+            return  # came together with what was too much
         self._in_headers, self._header_bytes = False, 0
         self._forget()
         super().on_headers_complete()
+        if len(self.pipeline) > _MOST_AHEAD:
+            self._end(_TOO_MANY)
+            self._is_over = True
 
     def on_message_complete(self) -> None:
         self._in_headers = True
