@@ -21,6 +21,7 @@ from .names import check_id, check_options
 from .steps import Step, check_retry
 from .workflows import Workflow as Workflow  # noqa: PLC0414 -- what a chain ends in
 from .workflows import WorkflowOptions as WorkflowOptions  # noqa: PLC0414
+from .workflows import check_on_mismatch
 
 # Builder[In, Out, Prev, State]: from In, towards Out, now at Prev.
 InT = TypeVar("InT")
@@ -190,7 +191,7 @@ class WorkflowBuilder(Blocks[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT
     if not TYPE_CHECKING:  # a checker must go on reporting names that do not exist
 
         def __getattr__(self, name: str) -> object:
-            if name != "_draft" and hasattr(Workflow, name):
+            if name == "id" or (name != "_draft" and hasattr(Workflow, name)):
                 workflow_id = self._draft.graph.workflow_id
                 raise AttributeError(f"{workflow_id!r} is still a builder; end the chain with .commit()")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -226,12 +227,13 @@ def create_workflow(
     Schemas are any type pydantic can validate.  ``state_schema`` is a class that can be made with no arguments.
 
     Raises:
-        DefinitionError: the id cannot be one.
+        DefinitionError: the id cannot be one, or ``on_mismatch`` is neither "pause" nor "fail".
         TypeError: an option is unknown.
         ValueError: ``timeout`` or ``retention`` is not a duration.
     """
     check_options(options, WorkflowOptions.__annotations__)
     check_retry(options.get("retry"))
+    check_on_mismatch(options.get("on_mismatch", "pause"))
     parse_duration(options.get("timeout", "0s"))
     parse_retention(options.get("retention", "0s"))
     drawn = Graph(check_id("workflow", id), input_schema, output_schema, state_schema, ())

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+"""The end of time, as far as anybody can write it down."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_CALL = timedelta(minutes=1)
@@ -64,6 +66,14 @@ class _SystemTimer:
         self._handle.cancel()
 
 
+def later(moment: datetime, duration: timedelta) -> datetime:
+    """The moment that is so much later; the end of time where there is none."""
+    try:
+        return min(moment + duration, LATEST)
+    except OverflowError:
+        return LATEST
+
+
 async def sleep_until(clock: Clock, when: datetime) -> None:
     """Wait, on ``clock``, until ``when``."""
     arrived = asyncio.Event()
@@ -79,7 +89,7 @@ async def within(clock: Clock, duration: timedelta) -> AsyncGenerator[None]:
     """Raises TimeoutError when what is done within takes longer, on ``clock``."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
-        timer = clock.call_at(clock.now() + duration, lambda: limit.reschedule(loop.time()))
+        timer = clock.call_at(later(clock.now(), duration), lambda: limit.reschedule(loop.time()))
         try:
             yield
         finally:

@@ -14,7 +14,7 @@ from .durations import parse_duration
 from .engine.forking import Forking, Given
 from .engine.values import stored
 from .errors import InvalidValueError, RunNotFoundError
-from .schemas import plain, schema_of
+from .schemas import plain
 from .steps import ITSELF, check_step
 from .world.errors import WorkflowRunNotFoundError
 
@@ -74,8 +74,8 @@ class Fork(Generic[WInT, WOutT, StateT]):
             LimitError: it is too large.
         """
         check_step("with_output()", step, cure=ITSELF)
-        schema = schema_of(step.stored_output_schema)
-        data = self._stored(schema, value, f"output of step {step.id!r}")
+        known = self._definition.steps.get(step.id, cast("AnyStep", step))
+        data = self._stored(self._definition.stored_by(known), value, f"output of step {step.id!r}")
         outputs = {**self._given.outputs, step.id: (cast("AnyStep", step), data)}
         return self._with(replace(self._given, outputs=outputs))
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from .clock import to_microseconds
+from .clock import from_microseconds, to_microseconds
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID_LENGTH = 26
 _PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+_RUN_ID = re.compile(r"wrun_([0-7][0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{16}")
+_TO_BASE_32 = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
+_OLDEST = timedelta(hours=24)
+_NEWEST = timedelta(minutes=5)
 
 
 class Randomness(Protocol):
@@ -34,6 +39,18 @@ def system_randomness() -> random.Random:
 def new_ulid(now: datetime, randomness: Randomness) -> str:
     """A ULID of this moment: 26 characters, sortable by time to the millisecond."""
     return _crockford((to_microseconds(now) // 1000) << 80 | randomness.getrandbits(80))
+
+
+def made_another_time(run_id: str, now: datetime) -> datetime | None:
+    """When a run id of this form was made, if that is not about now: no new run can have it.
+
+    Ids of the caller's own, such as an order's number, are as old as they like.
+    """
+    found = _RUN_ID.fullmatch(run_id)
+    if found is None:
+        return None
+    made = from_microseconds(int(found[1].translate(_TO_BASE_32), 32) * 1000)
+    return None if now - _OLDEST <= made <= now + _NEWEST else made
 
 
 def new_token(randomness: Randomness) -> str:

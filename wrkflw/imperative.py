@@ -22,7 +22,7 @@ from .names import check_id, check_options, describe, id_of_function
 from .retries import Retry
 from .signatures import plain_function, signature_of
 from .steps import Step, check_retry
-from .workflows import Workflow, WorkflowOptions
+from .workflows import Workflow, WorkflowOptions, check_on_mismatch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -204,12 +204,14 @@ def workflow(
     The id is the function's name with ``-`` for ``_`` unless one is given; the types are the function's annotations.
 
     Raises:
-        DefinitionError: the function cannot be a workflow, or the id cannot be one.
+        DefinitionError: the function cannot be a workflow, the id cannot be one, or ``on_mismatch`` is neither "pause"
+            nor "fail".
         TypeError: an option is unknown.
         ValueError: ``timeout`` or ``retention`` is not a duration.
     """
     check_options(options, WorkflowOptions.__annotations__)
     check_retry(options.get("retry"))
+    check_on_mismatch(options.get("on_mismatch", "pause"))
     parse_duration(options.get("timeout", "0s"))
     parse_retention(options.get("retention", "0s"))
     if id is not None:

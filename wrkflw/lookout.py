@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .clock import later
 from .engine.journal import Journal
 from .engine.outcomes import next_timer, result_of
 from .engine.standing import Ended, Parked
@@ -44,7 +45,7 @@ class Lookout:
         self._runtime = runtime
         self._definition = definition
         self._run_id = run_id
-        self._deadline = None if patience is None else runtime.clock.now() + patience
+        self._deadline = None if patience is None else later(runtime.clock.now(), patience)
         self._for_good = for_good
 
     async def watch(self, begun: Drive | None = None) -> Seen:
@@ -74,13 +75,13 @@ class Lookout:
             if entity.wake_at is not None and entity.wake_at <= self._runtime.clock.now():
                 return None
         journal = await self._runtime.runs.journal(self._run_id)
-        if journal.status == "pending" and journal.paused_by is None and entity.wake_at is not None:
+        if journal.status == "pending" and journal.paused_by is None:
             return self._to_start(journal, entity.wake_at)
         return self._seen(journal)
 
-    def _to_start(self, journal: Journal, when: datetime) -> Seen | None:
-        """The run is to start later."""
-        if self._for_good or self._deadline is None or when <= self._deadline:
+    def _to_start(self, journal: Journal, when: datetime | None) -> Seen | None:
+        """The run is to start later, or once those of its schedule before it have ended."""
+        if self._for_good or self._deadline is None or (when is not None and when <= self._deadline):
             return None
         results = StepReader(journal, self._definition)
         return Seen(Waiting(self._run_id, results, "sleep", when), journal)

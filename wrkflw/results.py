@@ -172,7 +172,10 @@ class Cancelled(_Base):
 
 
 class Waiting(_Base):
-    """Parked until a time (sleep, retry) or an event; ``until`` is UTC."""
+    """Parked until a time (sleep, retry) or an event; ``until`` is UTC.
+
+    A run that is to start later sleeps; one that waits for those of its schedule before it does so without ``until``.
+    """
 
     __match_args__ = ("reason",)
     status: Literal["waiting"] = "waiting"

@@ -75,8 +75,8 @@ def next_delay(retry: Retry, failures: int, random: Randomness) -> timedelta:
     """
     longest = parse_duration(retry.max_delay)
     seconds = min(_backoff(retry, failures), longest).total_seconds()
-    spread = 1 + retry.jitter * (2 * random.random() - 1)
-    return min(timedelta(seconds=seconds * spread), longest)
+    spread = seconds * (1 + retry.jitter * (2 * random.random() - 1))
+    return longest if spread >= longest.total_seconds() else timedelta(seconds=spread)
 
 
 def retries_error(retry: Retry, error: BaseException) -> bool:

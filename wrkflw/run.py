@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
 from typing_extensions import TypeVar
 
+from .clock import later
 from .context import ResultAccess, Results
-from .creation import creation_of
+from .creation import check_attributes, creation_of
 from .durations import parse_duration
 from .engine.inbox import Inbox
 from .engine.journal import Journal
@@ -28,13 +29,14 @@ from .errors import (
 )
 from .events import check_event
 from .forks import Fork
+from .ids import made_another_time
 from .lookout import Lookout
 from .results import RunResult, Snapshot, StreamItem
-from .runs import check_reason
+from .runs import check_reason, check_word, is_text
 from .steps import ITSELF, check_step
 from .streams import Place, bytes_of, stream_of
 from .world.entities import Run as RunEntity
-from .world.errors import EntityConflictError, EventLimitError
+from .world.errors import EntityConflictError, EventLimitError, WorldError
 from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
 
 if TYPE_CHECKING:
@@ -61,27 +63,8 @@ class _Within(ResultAccess):
         return self._read
 
 
-def _check_attributes(attributes: Mapping[Any, Any]) -> None:  # of anything: not all callers are typed
-    for name, value in attributes.items():
-        if not isinstance(name, str):
-            raise InvalidValueError.because(f"attribute {name!r}", "has a name that is no str", cure="give it a str")
-        if name.startswith("$"):
-            cure = "take another name"
-            raise InvalidValueError.because(f"attribute {name!r}", "begins with '$', which is reserved", cure=cure)
-        if not isinstance(value, str):
-            raise InvalidValueError.because(f"attribute {name!r}", f"is {value!r}, which is no str", cure="pass a str")
-
-
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _LONGEST_KEY = 1024
-
-
-def _is_text(value: object) -> bool:
-    """Whether it is a str that can be stored and is not empty: names of files may hold what is no text."""
-    try:
-        return isinstance(value, str) and bool(value.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _shown(value: object) -> str:
@@ -102,6 +85,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         *,
         exists: bool,
         found_by_key: bool = False,
+        joins: bool = True,
         idempotency_key: str | None = None,
         attributes: Mapping[str, str] | None = None,
     ) -> None:
@@ -110,6 +94,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         self._run_id = run_id
         self._exists = exists
         self._found_by_key = found_by_key
+        self._joins = joins
         self._idempotency_key = idempotency_key
         self._attributes = dict(attributes or {})
         self._journal = Journal(run_id)
@@ -127,12 +112,13 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     ) -> Run[Any, Any, Any]:
         """The handle of a run to be, or of the one that holds the key."""
         definition = runtime.define(workflow)
-        _check_attributes(attributes or {})
-        if run_id is not None and not (_is_text(run_id) and _RUN_ID.fullmatch(run_id)):
+        check_attributes(attributes or {})
+        check_word("on_conflict=", [on_conflict], ("use_existing", "fail"))
+        if run_id is not None and not (is_text(run_id) and _RUN_ID.fullmatch(run_id)):
             cure = "use letters, digits, '_' and '-', at most 128"
             raise InvalidValueError.because(_shown(run_id), "cannot be a run id", cure=cure)
         if idempotency_key is not None:
-            if not _is_text(idempotency_key) or len(idempotency_key) > _LONGEST_KEY:
+            if not is_text(idempotency_key) or not 0 < len(idempotency_key) <= _LONGEST_KEY:
                 shown, cure = _shown(idempotency_key), f"give a text of 1 to {_LONGEST_KEY:,} characters"
                 raise InvalidValueError.because(shown, "cannot be an idempotency key", cure=cure)
             holder = await runtime.world.storage.runs.find(workflow.id, idempotency_key)
@@ -147,11 +133,15 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
                     found_by_key=True,
                     idempotency_key=idempotency_key,
                 )
+        if run_id is not None and (made := made_another_time(run_id, runtime.clock.now())) is not None:
+            problem = f"was made at {made:%Y-%m-%d %H:%M:%S}, which is not now"
+            raise InvalidValueError.because(f"run id {run_id!r}", problem, cure="make a new one")
         return cls(
             runtime,
             definition,
             run_id or runtime.new_run_id(),
             exists=False,
+            joins=on_conflict == "use_existing",
             idempotency_key=idempotency_key,
             attributes=attributes,
         )
@@ -204,8 +194,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         but driven or awaited.
 
         Raises InvalidValueError when the input or the state does not fit, and nothing was recorded; RunExistsError
-        when the run was started before; RunConflictError when its key is known with another input; StoreError when
-        nothing could be recorded.
+        when the run was started before, or its key is known and ``on_conflict`` is "fail"; RunConflictError when its
+        key is known with another input; StoreError when nothing could be recorded.
         """
         patience = None if wait is None else parse_duration(wait)
         created = self._created(input_data, initial_state)
@@ -226,7 +216,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             await self._find_by_key(conflict)
             await self._join(created)
             return await self._outcome(patience)
-        except StoreError:
+        except (WorldError, StoreError):
             self._exists = begun is None or begun.refusal is None  # what was not recorded may be started again
             raise
 
@@ -245,8 +235,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
         Durable when it returns.  Raises as :meth:`start` does.
         """
-        later = parse_duration(delay) if delay is not None else None
-        wake_at = None if later is None else self._runtime.clock.now() + later
+        wake_at = None if delay is None else later(self._runtime.clock.now(), parse_duration(delay))
         created = self._created(input_data, initial_state, wake_at)
         if self._exists:
             await self._join(created)
@@ -276,12 +265,18 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         )
 
     async def _find_by_key(self, conflict: EntityConflictError) -> None:
-        """Somebody else was faster: take the run that holds the key.  Raises RunExistsError when there is none."""
+        """Somebody else was faster: take the run that holds the key.
+
+        Raises RunExistsError when there is none, or the handle is to be of a new run.
+        """
         holder = None
         if self._idempotency_key is not None:
             holder = await self._runtime.world.storage.runs.find(self._definition.id, self._idempotency_key)
         if holder is None:
             raise RunExistsError(self._run_id) from conflict
+        if not self._joins:
+            self._exists = holder.run_id == self._run_id
+            raise RunExistsError(holder.run_id) from conflict
         self._run_id, self._exists, self._found_by_key = holder.run_id, True, True
 
     async def _join(self, created: RunCreated) -> None:
@@ -310,7 +305,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         def give_up() -> None:
             waiting.cancel()
 
-        timer = clock.call_at(clock.now() + parse_duration(timeout), give_up)
+        timer = clock.call_at(later(clock.now(), parse_duration(timeout)), give_up)
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
@@ -347,7 +342,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
         Raises InvalidValueError when the answer does not fit, NotSuspendedError, AmbiguousResumeError when ``at`` is
         needed, AlreadyResumedError when somebody was faster, DefinitionChangedError when the code no longer has the
-        step; nothing was changed then.
+        step; nothing was changed then.  LimitError when the log is full, of which a run that only waits has failed
+        then.
         """
         patience = None if wait is None else parse_duration(wait)
         check_step("resume()", step, cure=ITSELF)
@@ -373,7 +369,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         taken once.  Durable when this returns.
 
         Raises InvalidValueError when the payload does not fit, UnknownEventError when the workflow waits for no such
-        event, RunFinishedError; nothing was recorded then.
+        event, RunFinishedError; nothing was recorded then.  LimitError when the log is full, of which a run that only
+        waits has failed then.
         """
         patience = None if wait is None else parse_duration(wait)
         check_event("send_event()", event)
@@ -384,8 +381,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def wake(self, id: str | None = None) -> None:
         """End a sleep early, by its key, or all that are open.  Durable when it returns.
 
-        Raises RunFinishedError, RunNotFoundError when it was never started, and StepNotRunError when the run never came
-        to such a sleep.
+        Raises RunFinishedError, RunNotFoundError when it was never started, StepNotRunError when the run never came
+        to such a sleep, and LimitError when its log is full.
         """
         with self._started():
             await self._inbox.wake(self._run_id, id)
@@ -445,7 +442,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """Start nothing more of the run until it is unpaused; a body that runs is finished and recorded.
 
         Durable when it returns, and over restarts.  Pausing a paused run does nothing.  Raises RunFinishedError,
-        and InvalidValueError for a ``reason`` that is none.
+        InvalidValueError for a ``reason`` that is none, and LimitError as :meth:`send_event` does.
         """
         check_reason(reason)
         with self._started():
@@ -454,7 +451,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def unpause(self) -> None:
         """Let the run go on; what fell due meanwhile happens now.
 
-        Durable when it returns.  On a run that is not paused it does nothing.  Raises RunFinishedError.
+        Durable when it returns.  On a run that is not paused it does nothing.  Raises RunFinishedError, and
+        LimitError as :meth:`send_event` does.
         """
         with self._started():
             await self._runtime.runs.record(self._run_id, RunResumed())
@@ -490,8 +488,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         ``until="parked"`` also when nothing of the run moves by itself: it is suspended, paused, or waits for an event
         or for a time that is not near.  A body that begins again after it had written gives a ``reset``.
 
-        Raises InvalidValueError when ``after`` is no cursor of this run, RunNotFoundError when it was never started.
+        Raises InvalidValueError when ``after`` is no cursor of this run or ``until`` is something else,
+        RunNotFoundError when it was never started.
         """
+        check_word("until=", [until], ("finished", "parked"))
         return stream_of(self._runtime, self._run_id, Place.of(after), until)
 
     def read_stream(self, name: str = "default", start_index: int = 0) -> AsyncIterator[bytes]:

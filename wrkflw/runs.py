@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias, get_args
 
 from .engine.definition import Definition
 from .engine.journal import Journal
+from .engine.overflow import ending_if_full
 from .engine.views import info_of, snapshot_of
 from .errors import InvalidValueError, RunFinishedError, RunNotFoundError
 from .results import Page, RunInfo, RunStatus, Snapshot, WaitingFor
@@ -47,8 +48,8 @@ class Runs:
         An empty ``status`` list matches nothing.  Raises InvalidValueError for a status that no run has, WorldError for
         a cursor that is not of this listing.
         """
-        _check("status=", [status] if isinstance(status, str) else status or (), get_args(RunStatus))
-        _check("waiting_for=", () if waiting_for is None else [waiting_for], get_args(WaitingFor))
+        check_word("status=", [status] if isinstance(status, str) else status or (), get_args(RunStatus))
+        check_word("waiting_for=", () if waiting_for is None else [waiting_for], get_args(WaitingFor))
         where = RunFilter(
             workflow_name=workflow if isinstance(workflow, str) or workflow is None else workflow.id,
             statuses=status,
@@ -84,9 +85,10 @@ class Runs:
         return True
 
     async def record(self, run_id: str, event: RunPaused | RunResumed) -> None:
-        """Append an event that an open run takes.  Raises RunNotFoundError, RunFinishedError."""
+        """Append an event that an open run takes.  Raises RunNotFoundError, RunFinishedError, LimitError."""
         try:
-            await self._storage().events.create(run_id, event, resolve_data="none")
+            async with ending_if_full(self._storage(), run_id):
+                await self._storage().events.create(run_id, event, resolve_data="none")
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
         except EntityConflictError as error:
@@ -141,9 +143,23 @@ def check_reason(reason: object) -> None:
     if reason is not None and (not isinstance(reason, str) or len(reason) > _LONGEST_REASON):
         problem = f"has {len(reason)} characters" if isinstance(reason, str) else f"cannot be {reason!r}"
         raise InvalidValueError.because("reason=", problem, cure=f"give a text of at most {_LONGEST_REASON}")
+    if isinstance(reason, str) and not is_text(reason):  # as the name of a file may be
+        raise InvalidValueError.because("reason=", f"is no Unicode text: {reason[:80]!r}", cure="decode it")
 
 
-def _check(argument: str, given: Sequence[object], known: Sequence[str]) -> None:
+def is_text(value: object) -> bool:
+    """Whether it is a str that can be stored: names of files may hold what is no text."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_word(argument: str, given: Sequence[object], known: Sequence[str]) -> None:
+    """Raises InvalidValueError for the first that is given and not known."""
     for one in given:
         if one not in known:
             cure = f"give {', '.join(map(repr, known[:-1]))} or {known[-1]!r}"

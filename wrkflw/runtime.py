@@ -19,6 +19,7 @@ from .engine.driver import THREADS, Driver
 from .engine.executor import Executor
 from .engine.inbox import Inbox
 from .engine.limits import Limits
+from .engine.turns import until_one_waits
 from .errors import DefinitionError, InvalidValueError
 from .ids import new_ulid, system_randomness
 from .runs import Runs
@@ -231,6 +232,11 @@ class Runtime:
             raise
         driver.spawn(scheduler.work())
 
+    async def _keep_turns(self, driver: Driver) -> None:
+        """Without schedules here: let begin what others have queued, or code that was here before."""
+        await until_one_waits(self._world, self._clock)
+        await self._keep_schedules(driver)
+
     def new_run_id(self) -> str:
         return f"wrun_{new_ulid(self._clock.now(), self._random)}"
 
@@ -255,6 +261,8 @@ class Runtime:
         self._driver.start()
         if self._worker and self._schedules:
             await self._keep_schedules(self._driver)
+        elif self._worker and self._world.capabilities.schedules:
+            self._driver.spawn(self._keep_turns(self._driver))
 
     async def drain(self, patience: timedelta | str = "10s") -> None:
         """Begin nothing more here, and let the steps that run come to their end, which is recorded.

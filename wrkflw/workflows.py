@@ -11,11 +11,13 @@ from typing_extensions import TypedDict, TypeVar
 
 from .context import StepContext, SuspendContext
 from .durations import parse_duration, parse_retention
+from .errors import DefinitionError
 from .graph import Graph
 from .names import describe
 from .portal import sync
 from .retries import Retry
 from .steps import Step
+from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from .events import Event
@@ -70,7 +72,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         self.retention = parse_retention(options["retention"]) if "retention" in options else None
         self.on_completed = options.get("on_completed")
         self.on_failed = options.get("on_failed")
-        self.on_mismatch: Literal["pause", "fail"] = options.get("on_mismatch", "pause")
+        self.on_mismatch: Literal["pause", "fail"] = check_on_mismatch(options.get("on_mismatch", "pause"))
         self.description = options.get("description", "")
         self.metadata: Mapping[str, str] = {}
         self.at_most_once = False
@@ -131,8 +133,10 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         With an idempotency key that is known, the handle is of the run that exists.
 
         Raises:
-            InvalidValueError: ``run_id`` is not 1 to 128 of letters, digits, ``_`` and ``-``, or an attribute no str.
-            RunExistsError: the key is known, and ``on_conflict`` is "fail".
+            InvalidValueError: ``run_id`` is not 1 to 128 of letters, digits, ``_`` and ``-``, or one that was minted at
+                another time; an attribute is no str, too long, or one too many; ``on_conflict`` is no such word.
+            RunExistsError: the key is known, and ``on_conflict`` is "fail"; to start the run raises it too, when
+                somebody was faster.
         """
         from .run import Run  # noqa: PLC0415  # to define a workflow takes no engine: it is loaded with the first run
         from .runtime import current_runtime  # noqa: PLC0415
@@ -297,3 +301,11 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
 
     def __repr__(self) -> str:
         return f"Workflow({self.id!r}, {describe(self.input_schema)} -> {describe(self.output_schema)})"
+
+
+def check_on_mismatch(policy: object) -> Literal["pause", "fail"]:
+    """``policy``, when there is such a one.  Raises DefinitionError."""
+    if policy in ("pause", "fail"):
+        return policy
+    hint = did_you_mean(str(policy), ("pause", "fail"))
+    raise DefinitionError(f"on_mismatch= is one of 'pause', 'fail', got {policy!r}{hint}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 
 import pytest
 
+from wrkflw.world.queue import Defer, Delivery, Invocation, Message
 from wrkflw.worlds.health import revision_of
 from wrkflw.worlds.sql.migrations.upgrade import upgrade
 from wrkflw.worlds.sql.schema import REVISIONS
+from wrkflw.worlds.sqlite import SqliteWorld
 
 from .command import FLOWS, Shell
 
@@ -55,6 +58,52 @@ def test_a_database_is_up_to_date_once_it_was_opened(shell: Shell) -> None:
 
     assert shell("db", "upgrade").err.startswith("wrkflw.db has schema ")
     assert shell("db", "gc", "--json").json == {"runs": 0, "payloads": 0}
+
+
+def test_what_is_done_to_a_database_is_told_as_json(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada")
+
+    upgraded = shell("db", "upgrade", "--json").json
+    copied = shell("db", "backup", "copy.db", "--json").json
+
+    assert (upgraded["database"], upgraded["before"]) == ("wrkflw.db", upgraded["after"])
+    assert copied == {"database": "wrkflw.db", "copy": "copy.db", "bytes": (shell.folder / "copy.db").stat().st_size}
+
+
+async def given_up() -> list[str]:
+    """The ids of two messages that nobody could take."""
+    both, gone = asyncio.Event(), list[str]()
+
+    async def fails(message: Message, delivery: Delivery) -> Defer | None:
+        gone.append(delivery.message_id)
+        if len(gone) == 2:
+            both.set()
+        raise ValueError("no")
+
+    world = SqliteWorld("wrkflw.db", max_deliveries=1)
+    await world.start()
+    for run_id in ("r-1", "r-2"):
+        await world.queue.queue("__wkf_workflow_greet", Invocation(run_id))
+    end = world.queue.consume(fails, concurrency=2)
+    await both.wait()
+    await end()
+    await world.close()
+    return gone
+
+
+def test_what_becomes_of_a_dead_letter_is_told_as_json(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada")
+    message_ids = asyncio.run(given_up())
+
+    done = [
+        shell("dead-letters", what, one, "--json").json
+        for what, one in zip(("drop", "requeue"), message_ids, strict=True)
+    ]
+
+    assert [(one["message_id"], one["status"]) for one in done] == [
+        (message_ids[0], "dropped"),
+        (message_ids[1], "requeued"),
+    ]
 
 
 @pytest.mark.parametrize(

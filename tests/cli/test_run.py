@@ -25,6 +25,32 @@ def send(parcel: Parcel) -> str:
 sending = create_workflow(id="sending", input_schema=Parcel, output_schema=str).then(send).commit()
 """
 
+TREES = """
+from decimal import Decimal
+from enum import StrEnum
+from pydantic import BaseModel
+from wrkflw import create_workflow, step
+
+class Colour(StrEnum):
+    RED = "1"
+
+class Tree(BaseModel):
+    name: str
+    kids: list["Tree"] = []
+    colour: Colour = Colour.RED
+    price: Decimal = Decimal(0)
+    count: int | str = 0
+
+def size(tree: Tree) -> int:
+    return 1 + sum(map(size, tree.kids))
+
+@step
+def tell(tree: Tree) -> str:
+    return f"{tree.name!r} {tree.colour!r} {size(tree)} {tree.price!r} {tree.count!r}"
+
+telling = create_workflow(id="telling", input_schema=Tree, output_schema=str).then(tell).commit()
+"""
+
 
 def test_the_output_alone_is_on_stdout(shell: Shell) -> None:
     ended = shell("run", GREETING, "name=Ada")
@@ -55,6 +81,34 @@ def test_a_field_with_an_alias_is_given_by_its_name(shell: Shell) -> None:
 
     assert shell("run", "parcels.py:sending", "zip_code=01067", "pieces=2", "--quiet").out == "2 to 01067\n"
     assert shell("run", "parcels.py:sending", "zip_code=10115", "pieces=1", "--quiet").out == "1 to 10115\n"
+
+
+def test_a_field_is_read_by_its_type_wherever_that_is_described(shell: Shell) -> None:
+    (shell.folder / "trees.py").write_text(TREES, encoding="utf-8")
+
+    def said(*fields: str) -> str:
+        return shell("run", "trees.py:telling", *fields, "--quiet").out
+
+    assert said("name=123", "colour=1", "count=5") == "'123' <Colour.RED: '1'> 1 Decimal('0') 5\n"
+    assert said("name=a", 'kids=[{"name": "b"}]', "count=x") == "'a' <Colour.RED: '1'> 2 Decimal('0') 'x'\n"
+
+
+def test_a_decimal_keeps_its_digits(shell: Shell) -> None:
+    (shell.folder / "trees.py").write_text(TREES, encoding="utf-8")
+
+    for price in ("12345678901234567890.12", "0.1", "7"):
+        ended = shell("run", "trees.py:telling", "name=a", f"price={price}", "--quiet")
+        assert ended.out == f"'a' <Colour.RED: '1'> 1 Decimal('{price}') 0\n"
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_an_output_does_not_steer_the_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch, tty: bool) -> None:
+    monkeypatch.setattr("wrkflw.cli.screen.sys.stdout.isatty", lambda: tty)
+    hostile = "\x1b]0;owned\x07\x9b31mred\n\tblue"
+
+    shown = shell("run", GREETING, f"name={hostile}", "--quiet").out
+
+    assert shown == ("Hello, \ufffd]0;owned\ufffd\ufffd31mred\n\tblue\n" if tty else f"Hello, {hostile}\n")
 
 
 def test_a_text_needs_no_quotes(shell: Shell) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from wrkflw.builder import Workflow, WorkflowBuilder, create_workflow
 from wrkflw.errors import DefinitionError
 from wrkflw.graph import Into, Map, MapContextual, Then
+from wrkflw.imperative import workflow
 from wrkflw.retries import Retry
 from wrkflw.steps import step
 
@@ -76,10 +77,19 @@ def test_a_committed_workflow_has_no_then() -> None:
     assert not hasattr(builder().then(add_one).commit(), "then")
 
 
-@pytest.mark.parametrize("name", ["create_run", "get_run", "run", "run_sync"])
+@pytest.mark.parametrize("name", ["create_run", "get_run", "run", "run_sync", "id"])
 def test_a_builder_used_before_commit_says_what_is_missing(name: str) -> None:
     with pytest.raises(AttributeError, match=re.escape("'sums' is still a builder; end the chain with .commit()")):
         getattr(builder().then(add_one), name)
+
+
+def test_a_policy_nobody_knows_is_refused() -> None:
+    given: Any = {"on_mismatch": "Pause"}
+    text = re.escape("on_mismatch= is one of 'pause', 'fail', got 'Pause'; did you mean 'pause'?")
+    with pytest.raises(DefinitionError, match=text):
+        create_workflow(id="sums", input_schema=int, output_schema=int, **given)
+    with pytest.raises(DefinitionError, match=text):
+        workflow(**given)
 
 
 def test_a_name_that_nothing_has_is_an_ordinary_attribute_error() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from wrkflw import Run, Suspended, Waiting, create_workflow
+from wrkflw import Run, SuspendContext, Suspended, Waiting, create_workflow, step
 from wrkflw.mail import Mailroom
 from wrkflw.triggers import reply
 
@@ -283,3 +283,24 @@ async def test_headers_that_are_there_twice_prove_nothing(room: Mailroom) -> Non
     delivery = await room.deliver(raw, envelope_to=TO)
 
     assert "has 'subject' twice" in str(delivery.reason)
+
+
+async def test_the_same_reply_again_is_known_when_the_next_question_is_open() -> None:
+    @step(id="ask-again")
+    async def ask_again(before: str, ctx: SuspendContext[Approval, str]) -> str:
+        return f"{before}, {ctx.suspend(before).approved}"
+
+    workflow = create_workflow(id="asking", input_schema=str, output_schema=str).then(ask).then(ask_again).commit()
+    for target in (ask, ask_again):
+        reply(workflow, "approvals@*", target, answer=yes_or_no, senders=FROM_US)
+    async with mailroom(workflow, trust=OUR_SERVER) as room:
+        run, _ = await asked(room)
+        raw = letter(Message_ID="<1@example.org>", **PROVEN).as_bytes()
+        to = [f"approvals+{run.run_id}@acme.test"]
+
+        first = await room.deliver(raw, envelope_to=to)
+        assert isinstance(await run.result(), Suspended)
+        again = await room.deliver(raw, envelope_to=to)
+
+        assert [(one.answered, one.held) for one in (first, again)] == [(run.run_id, None)] * 2
+        assert isinstance(await run.result(), Suspended)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Completed, Failed, Runtime, StepContext, StepNotRunError, step
+from wrkflw import Completed, Failed, Runtime, StepContext, StepNotRunError, SuspendContext, step
 
 from .desk import Desk, chain, open_keys, statuses
 from .lost import kill
@@ -53,6 +53,23 @@ async def test_no_line_after_it_runs(runtime: Runtime) -> None:
 
     assert await chain().then(check).commit().run(1) == 7
     assert lines == []
+
+
+async def test_a_task_of_the_body_bails_too(runtime: Runtime) -> None:
+    @step
+    async def check(data: int, ctx: SuspendContext[int, str]) -> int:
+        async def ask() -> None:
+            ctx.suspend("q")
+
+        async def enough() -> None:
+            ctx.bail(7)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask())
+            group.create_task(enough())
+        return data
+
+    assert await chain().then(check).commit().run(1) == 7
 
 
 async def test_a_sync_body_bails_too(runtime: Runtime) -> None:
@@ -207,7 +224,8 @@ async def test_a_bail_that_was_recorded_before_a_crash_holds(clock: ManualClock,
         await (await flow.create_run(run_id="r-17")).enqueue(1)
         await settle()
         kill(runtime)
+    desk.let("slow")
     async with Runtime(database, clock=clock, workflows=[flow]):
         assert (await (await flow.get_run("r-17")).result()).unwrap() == [7]
 
-    assert desk.calls == ["bail", "slow"]
+    assert desk.calls == ["bail", "slow", "slow"]

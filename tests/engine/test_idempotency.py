@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Run, RunConflictError, RunExistsError, Runtime, Workflow, create_workflow, step
+from wrkflw import InvalidValueError, Run, RunConflictError, RunExistsError, Runtime, Workflow, create_workflow, step
 
 
 class Doubling:
@@ -73,6 +74,41 @@ async def test_on_conflict_fail_refuses_a_known_key(runtime: Runtime) -> None:
     with pytest.raises(RunExistsError) as refused:
         await doubling.workflow.create_run(idempotency_key="user-1", on_conflict="fail")
     assert refused.value.run_id == first.run_id
+
+
+async def exclusive(doubling: Doubling) -> Run[int, int, None]:
+    return await doubling.workflow.create_run(idempotency_key="user-1", on_conflict="fail")
+
+
+@pytest.mark.parametrize("how", ["start", "enqueue"])
+async def test_of_handles_that_must_not_share_a_key_the_second_to_start_is_refused(how: str, runtime: Runtime) -> None:
+    doubling = Doubling()
+    first, second = await exclusive(doubling), await exclusive(doubling)
+    await getattr(first, how)(1)
+
+    for _ in range(2):  # the handle is not taken for one of a run that exists
+        with pytest.raises(RunExistsError) as refused:
+            await getattr(second, how)(1)
+        assert refused.value.run_id == first.run_id
+    await settle()
+    assert doubling.begun == [1]
+
+
+async def test_of_exclusive_starts_at_once_one_is_made(runtime: Runtime) -> None:
+    doubling = Doubling()
+    runs = [await exclusive(doubling) for _ in range(5)]
+    results = await asyncio.gather(*(run.start(7) for run in runs), return_exceptions=True)
+
+    assert sorted(type(result).__name__ for result in results) == ["Completed", *["RunExistsError"] * 4]
+    assert doubling.begun == [7]
+
+
+async def test_on_conflict_is_one_of_two_words(runtime: Runtime) -> None:
+    unknown: Any = "terminate_existing"
+
+    with pytest.raises(InvalidValueError) as refused:
+        await Doubling().workflow.create_run(idempotency_key="user-1", on_conflict=unknown)
+    assert str(refused.value) == "on_conflict= cannot be 'terminate_existing'; give 'use_existing' or 'fail'"
 
 
 async def test_on_conflict_fail_takes_a_new_key(runtime: Runtime) -> None:

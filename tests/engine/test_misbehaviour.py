@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, field_validator
@@ -128,6 +129,48 @@ async def test_a_plain_body_that_calls_sys_exit_fails_and_the_process_goes_on(ru
 
     assert isinstance(result, Failed)
     assert result.error.message == "the body called sys.exit(3); raise an error instead"
+
+
+@pytest.mark.parametrize("rude", [StopIteration, GeneratorExit])
+async def test_a_plain_body_that_raises_what_a_coroutine_cannot_hand_on_fails(
+    runtime: Runtime, rude: type[BaseException]
+) -> None:
+    @step
+    def find(data: int) -> int:
+        raise rude
+
+    run = await create_workflow(id="finding", input_schema=int, output_schema=int).then(find).commit().create_run()
+
+    result = await asyncio.wait_for(run.start(1), 10)
+
+    assert isinstance(result, Failed)
+    assert result.error.message == f"the body raised {rude.__name__}; raise an error of your own instead"
+    assert result.error.cause is not None
+    assert result.error.cause.type == rude.__name__
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_body_that_raises_something_that_is_no_exception_fails(runtime: Runtime, *, plain: bool) -> None:
+    tries: list[int] = []
+
+    class Rude(BaseException):
+        pass
+
+    def body(data: int) -> int:
+        tries.append(data)
+        raise Rude("rude")
+
+    async def slow_body(data: int) -> int:
+        return body(data)
+
+    rude: Any = step(id="rude", retry=Retry(attempts=2, delay="0s"))(body if plain else slow_body)
+    run = await create_workflow(id="rudeness", input_schema=int, output_schema=int).then(rude).commit().create_run()
+
+    result = await run.start(1)
+
+    assert isinstance(result, Failed)
+    assert (result.error.type, result.error.message) == ("Rude", "rude")
+    assert tries == [1]
 
 
 async def test_a_cancelled_run_has_its_result_though_its_body_goes_on(runtime: Runtime, clock: ManualClock) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tests.clocks import ManualClock, settle
 from wrkflw import (
     Cancelled,
+    Completed,
     Failed,
     Limits,
     Paused,
@@ -19,10 +20,12 @@ from wrkflw import (
     Runtime,
     StepContext,
     StepNotRunError,
+    StepTools,
     Suspended,
     UnknownStepError,
     Waiting,
     step,
+    workflow,
 )
 
 from .desk import Desk, chain, open_keys, statuses
@@ -50,6 +53,119 @@ async def test_it_is_a_step_that_gives_its_output(runtime: Runtime, desk: Desk) 
     assert desk.calls == ["first", "inner/a", "inner/b", "last"]
     assert (await run.snapshot()).execution_path == desk.calls
     assert run.get_step_result(inner) == 4
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+class Base(BaseModel):
+    n: int = 0
+
+
+class More(Base):
+    m: int = 0
+
+
+@step
+async def make(data: int) -> More:
+    return More(n=data, m=data)
+
+
+@step
+async def check(data: int, ctx: StepContext) -> More:
+    if data == 0:
+        ctx.bail(Base(n=-1))
+    return More(n=data, m=data)
+
+
+@step
+async def lessen(data: Base) -> Base:
+    return Base(n=data.n - 1)
+
+
+@step
+async def show(data: Base) -> str:
+    return repr(data)
+
+
+@pytest.mark.parametrize("promised", [Base, Base | int, object, Any, Base | None])
+@pytest.mark.parametrize(
+    ("take", "given", "gives"),
+    [
+        (lambda chain, inner: chain.then(inner), 1, More(n=1, m=1)),
+        (lambda chain, inner: chain.then(inner.only_if(lambda data: data > 0)), 1, More(n=1, m=1)),
+        (lambda chain, inner: chain.foreach(inner), [1, 2], [More(n=1, m=1), More(n=2, m=2)]),
+        (lambda chain, inner: chain.foreach(inner, concurrency=2), [1], [More(n=1, m=1)]),
+        (lambda chain, inner: chain.parallel_all([inner]), 1, [More(n=1, m=1)]),
+        (lambda chain, inner: chain.branch().when(lambda data: True, inner).otherwise(make), 1, More(n=1, m=1)),
+    ],
+)
+async def test_what_it_gives_comes_out_as_it_would_of_its_last_step(
+    runtime: Runtime, promised: Any, take: Any, given: Any, gives: object
+) -> None:
+    inner = chain("inner", gives=promised).then(make).commit()
+    seen: list[object] = []
+
+    await take(chain(takes=Any, gives=Any), inner).map(lambda data: seen.append(data)).commit().run(given)
+
+    assert repr(seen) == repr([gives])
+
+
+async def test_what_it_gives_and_what_it_is_ended_with_both_survive_a_restart(
+    clock: ManualClock, database: str, desk: Desk
+) -> None:
+    inner = chain("inner", gives=Base).then(check).commit()
+    wait = desk.asking("wait")
+    flow = chain(takes=list[int], gives=Any).foreach(inner).map(lambda _: 0).then(wait).commit()
+    async with Runtime(database, clock=clock):
+        await (await flow.create_run(run_id="r-17")).start([0, 1])
+    async with Runtime(database, clock=clock):
+        run = await flow.get_run("r-17")
+        assert isinstance(await run.resume(wait, 1), Completed)
+        assert run.get_step_results(inner) == [Base(n=-1), More(n=1, m=1)]
+        assert (await run.snapshot()).status == "completed"
+
+
+async def test_a_whole_number_stays_one_where_a_float_is_promised(runtime: Runtime, desk: Desk) -> None:
+    inner = chain("inner", gives=float).then(desk.quick("a")).commit()
+
+    assert repr(await chain(gives=float).then(inner).commit().run(1)) == "2"
+
+
+async def test_what_flows_in_reaches_its_first_step_as_it_is(runtime: Runtime) -> None:
+    inner = chain("inner", takes=Base, gives=str).sleep("0s").then(show).commit()
+    deeper = chain("deeper", takes=Base, gives=str).then(inner).commit()
+
+    assert await chain(gives=str).then(make).then(show).commit().run(1) == repr(More(n=1, m=1))
+    assert await chain("nested", gives=str).then(make).then(deeper).commit().run(1) == repr(More(n=1, m=1))
+
+
+async def test_what_passes_through_it_stays_what_it_is(runtime: Runtime) -> None:
+    inner = chain("inner", takes=Base, gives=Base).branch().when(lambda _: False, lessen).otherwise_pass().commit()
+    loop = chain("again", takes=Base, gives=Base).then(lessen).commit()
+
+    assert await chain(gives=Base).then(make).then(inner).commit().run(1) == More(n=1, m=1)
+    flow = chain("looping", gives=Base).then(make).do_until(loop, lambda data: data.n <= -1).commit()
+    assert await flow.run(1) == Base(n=-1)
+
+
+async def test_a_fork_puts_another_value_in_place_of_what_it_gave(runtime: Runtime) -> None:
+    inner = chain("inner", gives=Base).then(make).commit()
+    run = await chain(gives=str).then(inner).then(show).commit().create_run()
+    await run.start(1)
+
+    for other in (Base(n=5), More(n=5, m=6)):
+        assert (await run.fork(at=show).with_output(inner, other).start()).unwrap() == repr(other)
+
+
+async def test_a_program_gets_what_its_last_step_gives(runtime: Runtime) -> None:
+    inner = chain("inner", gives=Base).then(make).commit()
+
+    @workflow
+    async def code(tools: StepTools, data: int) -> str:
+        return repr(await tools.run(inner, data))
+
+    assert await code.run(1) == repr(More(n=1, m=1))
 
 
 async def test_its_ids_are_its_own(runtime: Runtime, desk: Desk) -> None:

@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Cancelled, Failed, Limits, Paused, Runtime, StepContext, StepNotRunError, Suspended, Waiting, step
+from wrkflw import (
+    Cancelled,
+    Failed,
+    Limits,
+    Paused,
+    Runtime,
+    StepContext,
+    StepNotRunError,
+    StepTools,
+    Suspended,
+    Waiting,
+    step,
+    workflow,
+)
 
 from .desk import Desk, assert_nothing_moves, called, chain, open_keys, recorded, statuses, total, types
 from .lost import kill
@@ -452,28 +465,106 @@ async def test_a_finished_member_is_durable_while_a_sibling_runs(runtime: Runtim
     await run.result()
 
 
-async def test_members_that_a_crash_left_open_while_the_block_drained_are_closed(
+async def test_of_a_block_that_drained_when_the_process_died_what_ran_is_waited_for_and_what_waited_is_closed(
     clock: ManualClock, database: str
 ) -> None:
     desk = Desk()
     inner = chain("inner").then(desk.asking("deep")).commit()
-    members = [desk.failing("fail"), desk.slow("slow"), desk.asking("ask"), inner]
+    busy = chain("busy").then(desk.slow("half")).then(desk.quick("rest")).commit()
+    members = [desk.failing("fail"), desk.slow("slow"), desk.asking("ask"), inner, busy]
     flow = chain(gives=list[int]).parallel_all(members).commit()
     async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
         await (await flow.create_run(run_id="r-17")).enqueue(0)
         await settle()
         kill(runtime)
-    calls = list(desk.calls)
+    desk.calls.clear()
     async with Runtime(database, clock=clock, workflows=[flow]):
         run = await flow.get_run("r-17")
+        await settle()
+        assert sorted(desk.calls) == ["busy/half", "slow"]
+        desk.let("slow", "busy/half")
         result = await run.result()
         assert await statuses(run) == {
-            "fail": "failed", "slow": "cancelled", "ask": "cancelled", "inner/deep": "cancelled"
+            "fail": "failed", "slow": "completed", "ask": "cancelled", "inner/deep": "cancelled",
+            "busy/half": "completed",
         }  # fmt: skip
 
     assert isinstance(result, Failed)
     assert result.error.key == "fail"
-    assert desk.calls == calls
+    assert sorted(desk.stopped) == ["busy/half", "slow"]
+    assert sorted(desk.calls) == ["busy/half", "slow"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_failure_outranks_a_bail_though_the_process_dies_while_the_block_drains(
+    clock: ManualClock, database: str, *, killed: bool, inside: bool
+) -> None:
+    desk = Desk()
+    slow = desk.slow_to_fail("slow")
+    key = "inner/slow" if inside else "slow"
+    beside = chain("inner", gives=Any).parallel(slow, desk.quick("quick")).commit() if inside else slow
+    flow = chain(gives=Any).parallel(desk.bailing("bail", 5), beside).commit()
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        await (await flow.create_run(run_id="r-17")).enqueue(0)
+        await settle()
+        if killed:
+            kill(runtime)
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        run = await flow.get_run("r-17")
+        await settle()
+        desk.let(key)
+        result = await run.result()
+
+    assert isinstance(result, Failed)
+    assert result.error.message == f"{key} is down"
+    assert desk.counts[key] == 2
+
+
+async def test_a_program_that_was_cut_off_while_its_block_drained_finishes_what_ran(
+    clock: ManualClock, database: str
+) -> None:
+    desk = Desk()
+    slow, next_one = desk.slow("slow"), desk.quick("next")
+
+    @workflow(id="inner")
+    async def inner(tools: StepTools, data: int) -> int:
+        return await tools.run(next_one, await tools.run(slow, data))
+
+    flow = chain(gives=Any).parallel(desk.bailing("bail", 5), inner).commit()
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        await (await flow.create_run(run_id="r-17")).enqueue(0)
+        await settle()
+        kill(runtime)
+    desk.let("inner/slow")
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        run = await flow.get_run("r-17")
+        assert (await run.result()).unwrap() == 5
+        assert await statuses(run) == {"bail": "completed", "inner/slow": "completed"}
+
+
+async def test_an_at_most_once_body_that_died_while_its_block_drained_has_failed(
+    clock: ManualClock, database: str
+) -> None:
+    begun: list[int] = []
+
+    @step(at_most_once=True)
+    async def pay(data: int) -> int:
+        begun.append(data)
+        await asyncio.Event().wait()
+        return data
+
+    flow = chain(gives=Any).parallel(Desk().bailing("bail", 5), pay).commit()
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        await (await flow.create_run(run_id="r-17")).enqueue(1)
+        await settle()
+        kill(runtime)
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        result = await (await flow.get_run("r-17")).result()
+
+    assert isinstance(result, Failed)
+    assert (result.error.type, result.error.key) == ("OutcomeUnknownError", "pay")
+    assert begun == [1]
 
 
 async def test_what_a_bail_leaves_open_after_a_crash_does_not_outlive_its_workflow(
@@ -490,6 +581,7 @@ async def test_what_a_bail_leaves_open_after_a_crash_does_not_outlive_its_workfl
         await settle()
         kill(runtime)
     async with Runtime(database, clock=clock, workflows=[flow]):
+        desk.let("inner/slow")
         run = await flow.get_run("r-17")
         assert open_keys(await run.result()) == ["last"]
         assert (await run.resume(last, 1)).unwrap() == 10

@@ -9,6 +9,7 @@ import pytest
 from tests.clocks import ManualClock, settle
 from wrkflw import (
     Completed,
+    InvalidValueError,
     Paused,
     Retry,
     RunFinishedError,
@@ -116,6 +117,16 @@ async def test_pausing_twice_and_unpausing_what_runs_do_nothing(runtime: Runtime
     await run.pause("second")
 
     assert [event.event_type async for event in run.events()] == ["run_created", "run_paused"]
+
+
+@pytest.mark.parametrize("call", ["pause", "cancel"])
+async def test_a_reason_is_text(call: str, runtime: Runtime) -> None:
+    run = await (await Two().workflow.create_run()).enqueue(1, delay="1h")
+
+    with pytest.raises(InvalidValueError) as refused:
+        await getattr(run, call)("caf\udce9")
+    assert str(refused.value) == r"reason= is no Unicode text: 'caf\udce9'; decode it"
+    assert (await run.snapshot()).status == "pending"
 
 
 async def test_a_run_that_has_ended_is_not_paused(runtime: Runtime) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -183,11 +184,40 @@ async def test_of_a_run_that_another_handle_started_nothing_of_the_kind_is_said(
     [
         ({"tenant": 7}, "attribute 'tenant' is 7, which is no str; pass a str"),
         ({7: "tenant"}, "attribute 7 has a name that is no str; give it a str"),
+        ({"$tenant": "a"}, "attribute '$tenant' begins with '$', which is reserved; take another name"),
+        ({"": "a"}, "attribute '' has a name that cannot be; use 1 to 256 characters of text without NUL"),
+        ({"a\0b": "a"}, "attribute 'a\\x00b' has a name that cannot be; use 1 to 256 characters of text without NUL"),
+        ({"tenant": "a\0b"}, "attribute 'tenant' cannot be 'a\\x00b'; give it Unicode text without NUL"),
+        ({"tenant": "caf\udce9"}, "attribute 'tenant' cannot be 'caf\\udce9'; give it Unicode text without NUL"),
+        ({"tenant": "é" * 129}, "attribute 'tenant' is longer than 256 bytes; keep it in a step's result"),
+        ({f"k{n}": "" for n in range(65)}, "attributes= has 65, a run has at most 64; drop some"),
     ],
 )
-async def test_attributes_are_text(runtime: Runtime, attributes: Any, text: str) -> None:
+async def test_attributes_are_text_and_few_and_short(runtime: Runtime, attributes: Any, text: str) -> None:
     with pytest.raises(InvalidValueError, match=f"^{re.escape(text)}$"):
         await doubling().create_run(attributes=attributes)
+
+
+async def test_a_run_id_that_looks_minted_is_of_now(runtime: Runtime) -> None:
+    with pytest.raises(InvalidValueError) as refused:
+        await doubling().create_run(run_id="wrun_01ARZ3NDEKTSV4RRFFQ69G5FAV")
+
+    made = "was made at 2016-07-30 23:54:10, which is not now; make a new one"
+    assert str(refused.value) == f"run id 'wrun_01ARZ3NDEKTSV4RRFFQ69G5FAV' {made}"
+
+
+async def test_a_start_that_the_world_refuses_may_be_repeated(runtime: Runtime) -> None:
+    run = await doubling().create_run()
+    refusal = WorldError("not today")
+
+    with patch.object(type(runtime.world.storage.events), "create_batch", side_effect=refusal):
+        for _ in range(2):
+            with pytest.raises(WorldError, match="not today"):
+                await run.start(1)
+        with pytest.raises(RunNotFoundError, match="was not started"):
+            await run.result()
+
+    assert (await run.start(1)).unwrap() == 2
 
 
 # --- the collection ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -20,6 +21,7 @@ from wrkflw import (
     StepNotRunError,
     Waiting,
 )
+from wrkflw.world.errors import StoreBusyError
 
 from .desk import Desk, assert_nothing_moves, chain, types
 from .lost import kill
@@ -266,6 +268,15 @@ async def test_waking_what_is_awake_does_nothing(runtime: Runtime, desk: Desk, c
     await run.wake()
 
     assert await types(run) == before
+
+
+async def test_a_sleep_is_not_said_to_be_ended_when_nothing_could_be_recorded(runtime: Runtime, desk: Desk) -> None:
+    run = await napping(desk).create_run()
+    await run.start(1)
+    busy = StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
+
+    with patch.object(runtime.driver, "deliver", side_effect=busy), pytest.raises(StoreBusyError):
+        await run.wake()
 
 
 async def test_what_does_not_sleep_is_not_woken(runtime: Runtime, desk: Desk) -> None:

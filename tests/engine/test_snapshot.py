@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from tests.clocks import START, ManualClock, settle
-from wrkflw import Retry, RunNotFoundError, Runtime, Snapshot, StepContext, create_workflow, step
+from wrkflw import (
+    Retry,
+    RunNotFoundError,
+    Runtime,
+    Snapshot,
+    StepContext,
+    SuspendContext,
+    create_step,
+    create_workflow,
+    step,
+)
 
 
 class Name(BaseModel):
@@ -117,6 +128,70 @@ async def test_a_runtime_that_does_not_know_the_workflow_shows_plain_values(cloc
 
     assert snapshot.result == {"name": "ada"}
     assert snapshot.step_results["name"].output == {"name": "ada"}
+
+
+async def test_what_was_of_another_type_before_a_deploy_is_shown_as_plain_values(
+    clock: ManualClock, database: str
+) -> None:
+    class Ranked(Name):
+        rank: int
+
+    class Texts(BaseModel):
+        n: str = ""
+
+    def naming(form: Any, state: Any) -> Any:
+        async def name(data: Any, ctx: StepContext[Any]) -> Any:
+            ctx.state.n = 1
+            return data
+
+        taking: Any = create_step(id="name", input_schema=form, output_schema=form)
+        return (
+            create_workflow(id="naming", input_schema=form, output_schema=form, state_schema=state)
+            .then(taking(name))
+            .commit()
+        )
+
+    async with Runtime(database, clock=clock):
+        await (await naming(Name, Counters).create_run(run_id="r-17")).start(Name(name="ada"))
+    async with Runtime(database, clock=clock, workflows=[naming(Ranked, Texts)], worker=False) as runtime:
+        snapshot = await runtime.runs.snapshot("r-17")
+
+    assert snapshot.input == snapshot.result == snapshot.step_results["name"].output == {"name": "ada"}
+    assert snapshot.state == {"n": 1}
+
+
+async def test_a_call_that_was_closed_while_it_waited_has_made_as_many_tries_as_before(
+    runtime: Runtime, clock: ManualClock
+) -> None:
+    @step
+    async def ask(data: int, ctx: SuspendContext[int, str]) -> int:
+        return ctx.suspend("q")
+
+    @step(retry=Retry(attempts=2, delay="1h"))
+    async def stumble(data: int) -> int:
+        raise OSError("down")
+
+    @step
+    async def fail(data: int) -> int:
+        await give_up.wait()
+        raise ValueError("enough")
+
+    give_up = asyncio.Event()
+    chain: Any = create_workflow(id="closed", input_schema=int, output_schema=Any)
+    run = await chain.parallel(ask, stumble).commit().create_run()
+    await run.start(1)
+    await run.cancel()
+    failing: Any = create_workflow(id="drained", input_schema=int, output_schema=Any)
+    drained = await failing.parallel(ask, stumble, fail).commit().create_run()
+    starting = asyncio.ensure_future(drained.start(1))
+    await settle()
+    give_up.set()
+    result = await starting
+
+    for each in (run, drained):
+        tries = {key: step.attempt for key, step in (await each.snapshot()).step_results.items()}
+        assert (tries["ask"], tries["stumble"]) == (1, 1)
+    assert [error.attempts for error in result.errors] == [1, 1]
 
 
 async def test_a_snapshot_is_json(runtime: Runtime) -> None:

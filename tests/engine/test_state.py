@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -242,3 +243,41 @@ async def test_state_survives_a_restart(clock: ManualClock, database: str) -> No
         run = await workflow.get_run("r-17")
         assert (await run.result()).unwrap() == 2
         assert run.state == Counters(n=2, names=["a"])
+
+
+def nested(levels: int) -> object:
+    tree: object = 0
+    for _ in range(levels):
+        tree = [tree]
+    return tree
+
+
+class Tree(BaseModel):
+    root: Any = None
+
+
+@pytest.mark.parametrize(("levels", "fits"), [(150, True), (186, True), (187, False), (199, False)])
+async def test_state_that_no_event_can_hold_is_refused_and_never_lost(
+    levels: int, fits: bool, runtime: Runtime
+) -> None:
+    @step
+    async def grow(levels: int, ctx: StepContext[Tree]) -> int:
+        ctx.set_state(Tree(root=nested(levels)))
+        return levels
+
+    chain = create_workflow(id="growing", input_schema=int, output_schema=int, state_schema=Tree)
+    workflow = chain.then(grow).commit()
+    run = await workflow.create_run()
+    result = await run.start(levels)
+    begun = await workflow.create_run(run_id="r-17")
+
+    if fits:
+        assert result.unwrap() == levels
+        assert (await run.snapshot()).state == Tree(root=nested(levels))
+        assert (await begun.start(0, initial_state=Tree(root=nested(levels)))).unwrap() == 0
+        return
+    assert isinstance(result, Failed)
+    assert result.error.message == "state after step 'grow' does not fit Tree: nested deeper than 187 levels"
+    with pytest.raises(InvalidValueError, match=r"^initial state of run r-17 .*: nested deeper than 187 levels$"):
+        await begun.start(0, initial_state=Tree(root=nested(levels)))
+    assert (await begun.start(0)).unwrap() == 0

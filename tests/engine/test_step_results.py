@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -105,6 +106,40 @@ async def test_a_step_does_not_see_itself(runtime: Runtime) -> None:
     workflow = create_workflow(id="mirror", input_schema=int, output_schema=str).then(look_at).commit()
 
     assert await workflow.run(1) == "nothing"
+
+
+@pytest.mark.parametrize(("concurrency", "seen"), [(1, [0, 1, 2]), (3, [None, None, None])])
+async def test_an_item_sees_those_before_it_and_none_beside_it(
+    runtime: Runtime, concurrency: int, seen: list[object]
+) -> None:
+    @step(id="item")
+    async def count(number: int, ctx: StepContext) -> int | None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+        try:
+            return len(ctx.get_step_results(itself))
+        except StepNotRunError:
+            return None
+
+    itself: Any = count
+    chain: Any = create_workflow(id="items", input_schema=list[int], output_schema=list[int | None])
+    workflow = chain.foreach(count, concurrency=concurrency).commit()
+
+    assert await workflow.run([0, 40, 80]) == seen
+
+
+async def test_the_results_of_what_was_skipped_are_asked_for_with_the_guarded_step(runtime: Runtime) -> None:
+    guarded = fetch.only_if(lambda number: number > 1)
+
+    @step
+    async def look(numbers: list[int | None], ctx: StepContext) -> list[int | None]:
+        with pytest.raises(StepNotRunError, match="step 'fetch' was skipped; ask with the guarded step"):
+            ctx.get_step_results(fetch)
+        return ctx.get_step_results(guarded)
+
+    chain: Any = create_workflow(id="skipping", input_schema=list[int], output_schema=list[int | None])
+
+    assert await chain.foreach(guarded).then(look).commit().run([1, 2, 0]) == [None, 3, None]
 
 
 async def test_a_map_sees_only_what_stands_before_it(runtime: Runtime) -> None:

@@ -1091,6 +1091,14 @@ async def test_what_is_no_cursor_is_refused_at_once(runtime: Runtime, cursor: st
     assert str(refused.value) == f"{cursor!r} is no cursor of a stream; pass the cursor of one of its items"
 
 
+async def test_an_end_nobody_knows_is_refused_at_once(runtime: Runtime) -> None:
+    run = await Drafting().workflow.create_run()
+    until: Any = "over"
+
+    with pytest.raises(InvalidValueError, match=r"^until= cannot be 'over'; give 'finished' or 'parked'$"):
+        run.stream(until=until)
+
+
 async def test_a_cursor_from_beyond_the_log_is_refused(runtime: Runtime) -> None:
     run = await flow(once("a")).create_run(run_id="r-17")
     await run.start()

@@ -116,6 +116,50 @@ async def test_a_sync_body_suspends_too(runtime: Runtime) -> None:
     assert (await run.resume(ask, 5)).unwrap() == 6
 
 
+async def test_a_task_of_the_body_suspends_too(runtime: Runtime) -> None:
+    @step
+    async def ask(data: int, ctx: SuspendContext[int, str]) -> int:
+        async def question() -> int:
+            return ctx.suspend("q")
+
+        async with asyncio.TaskGroup() as outer, asyncio.TaskGroup() as inner:
+            first, second = inner.create_task(question()), outer.create_task(question())
+        return data + first.result() + second.result()
+
+    run = await chain().then(ask).commit().create_run()
+
+    assert open_keys(await run.start(1)) == ["ask"]
+    assert open_keys(await run.resume(ask, 10)) == ["ask"]
+    assert (await run.resume(ask, 100)).unwrap() == 111
+
+
+async def test_a_task_that_fails_beside_one_that_suspends_fails_the_body(runtime: Runtime) -> None:
+    tries: list[int] = []
+
+    @step(retry=Retry(attempts=2, delay="0s"))
+    async def ask(data: int, ctx: SuspendContext[int, str]) -> int:
+        tries.append(ctx.attempt)
+
+        async def question() -> int:
+            return ctx.suspend("q")
+
+        async def mistake() -> int:
+            raise OSError("down")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(question())
+            group.create_task(mistake())
+        return data
+
+    result = await (await chain().then(ask).commit().create_run()).start(1)
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "ExceptionGroup"
+    assert result.error.cause is not None
+    assert result.error.cause.message == "down"
+    assert tries == [1, 2]
+
+
 @pytest.mark.parametrize("answer", [False, 0, None, "", []], ids=repr)
 async def test_every_value_is_an_answer(runtime: Runtime, answer: Any) -> None:
     @step

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from datetime import timedelta
+
+import pytest
 
 from tests.clocks import ManualClock, settle
 from wrkflw import Failed, Retry, Runtime, StepContext, Waiting, create_workflow, step
@@ -340,3 +343,25 @@ async def test_a_body_that_fails_of_being_stopped_does_not_hide_the_deadline(
 
     assert isinstance(result, Failed)
     assert result.error.type == "RunTimeoutError"
+
+
+@pytest.mark.parametrize("limit", [timedelta.max, timedelta(days=3_000_000)], ids=["forever", "for-ages"])
+async def test_what_would_end_after_the_end_of_time_goes_on_till_then(runtime: Runtime, limit: timedelta) -> None:
+    @step(timeout=limit, retry=Retry(attempts=2, delay=limit, max_delay=limit, jitter=0))
+    async def charge(data: str, ctx: StepContext) -> str:
+        if data == "down" and ctx.attempt == 1:
+            raise OSError(data)
+        return data
+
+    form = create_workflow(id="ages", input_schema=str, output_schema=str, timeout=limit)
+    workflow = form.then(charge).commit()
+
+    run = await (await workflow.create_run()).enqueue("up")
+    assert (await run.result(timeout=limit)).unwrap() == "up"
+    assert (await (await workflow.create_run()).start("up", wait=limit)).unwrap() == "up"
+    assert isinstance(await (await workflow.create_run()).start("down"), Waiting)
+    late = await (await workflow.create_run(run_id="late")).enqueue("up", delay=limit)
+    await settle()
+    assert (await late.snapshot()).status == "pending"
+    ended = await runtime.world.storage.runs.wait_for_terminal(run.run_id, timeout=limit)
+    assert ended.status == "completed"

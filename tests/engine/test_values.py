@@ -23,6 +23,8 @@ from wrkflw import (
     Limits,
     Retry,
     Runtime,
+    StepContext,
+    SuspendContext,
     create_step,
     create_workflow,
     step,
@@ -368,6 +370,49 @@ async def test_the_input_of_a_run_has_the_same_limit() -> None:
         with pytest.raises(LimitError, match=r"^input of run r-17 has 1,502 bytes, the limit is 1,000; "):
             await run.start("x" * 1500)
         assert (await runtime.runs.list()).data == []
+
+
+async def test_the_state_after_a_step_has_the_same_limit() -> None:
+    class Notes(BaseModel):
+        text: str = ""
+
+    @step
+    async def note(size: int, ctx: StepContext[Notes]) -> int:
+        ctx.state.text = "x" * size
+        return size
+
+    chain: Any = create_workflow(id="noting", input_schema=int, output_schema=int, state_schema=Notes)
+    async with Runtime(":memory:", limits=Limits(value_bytes=1000)):
+        result = await (await chain.then(note).commit().create_run()).start(1500)
+
+    assert isinstance(result, Failed)
+    assert (result.error.type, result.error.key) == ("LimitError", "note")
+    assert result.error.message.startswith("state after step 'note' has 1,511 bytes, the limit is 1,000; ")
+
+
+async def test_the_payload_of_a_suspension_has_the_same_limit_and_the_body_is_told() -> None:
+    @step
+    async def ask(size: int, ctx: SuspendContext[str, str]) -> str:
+        try:
+            return ctx.suspend("x" * size)
+        except LimitError:
+            return ctx.suspend("in short")
+
+    @step(id="fail")
+    async def ask_at_length(text: str, ctx: SuspendContext[str, str]) -> str:
+        return ctx.suspend("x" * 1500)
+
+    chain: Any = create_workflow(id="asking", input_schema=int, output_schema=str)
+    async with Runtime(":memory:", limits=Limits(value_bytes=1000)):
+        run = await chain.then(ask).then(ask_at_length).commit().create_run()
+        parked = await run.start(1500)
+        assert [suspension.payload for suspension in parked.suspensions] == ["in short"]
+        result = await run.resume(ask, "yes")
+
+    assert isinstance(result, Failed)
+    assert (result.error.type, result.error.key) == ("LimitError", "fail")
+    assert result.error.message.startswith("payload of step 'fail' has 1,502 bytes, the limit is 1,000; ")
+    assert result.error.message.endswith("or raise value_bytes")
 
 
 async def test_a_log_over_the_limit_fails_the_run() -> None:

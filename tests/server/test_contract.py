@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -121,3 +121,28 @@ async def test_an_endpoint_is_an_operation_too() -> None:
 
     assert operation["x-access"] == "open"
     assert operation["requestBody"]["content"]["application/json"]["schema"]["required"] == ["name"]
+
+
+async def test_what_tells_kinds_of_a_value_apart_leads_to_the_components() -> None:
+    class Cat(BaseModel):
+        kind: Literal["cat"]
+
+    class Dog(BaseModel):
+        kind: Literal["dog"]
+
+    class Pet(BaseModel):
+        pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+    @step
+    async def feed(pet: Pet) -> Pet:
+        return pet
+
+    workflow = create_workflow(id="feeding", input_schema=Pet, output_schema=Pet).then(feed).commit()
+    async with served([workflow]) as desk:
+        told = await document(desk)
+
+    assert "#/$defs" not in str(told)
+    assert told["components"]["schemas"]["feeding.input"]["properties"]["pet"]["discriminator"]["mapping"] == {
+        "cat": "#/components/schemas/feeding.input.Cat",
+        "dog": "#/components/schemas/feeding.input.Dog",
+    }

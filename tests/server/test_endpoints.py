@@ -310,5 +310,45 @@ async def test_two_workflows_cannot_have_the_same_endpoint() -> None:
         http(workflow, "POST /signup")
 
     async with Runtime(":memory:", workflows=[first, second]) as rt:
-        with pytest.raises(DefinitionError, match="'POST /signup' is of workflow 'signup' and of 'other'"):
+        with pytest.raises(
+            DefinitionError, match="'POST /signup' of workflow 'signup' and 'POST /signup' of 'other' are"
+        ):
             app(rt)
+
+
+async def test_the_name_of_a_part_of_a_path_makes_no_other_endpoint() -> None:
+    first, second = signup(), signup().with_id("other")
+    http(first, "PUT /orders/{id}")
+    http(second, "PUT /orders/{order_id}")
+
+    with pytest.raises(DefinitionError, match=r"workflow 'signup' already has an endpoint 'PUT /orders/\{id\}'; give"):
+        http(first, "PUT /orders/{number}")
+    async with Runtime(":memory:", workflows=[first, second]) as rt:
+        with pytest.raises(DefinitionError, match=r"'PUT /orders/\{order_id\}' of 'other' are the same; give one"):
+            app(rt)
+
+
+async def test_a_literal_path_goes_before_one_that_takes_it_for_a_name() -> None:
+    one, latest = signup(), signup().with_id("latest")
+    http(one, "PUT /orders/{id}")
+    http(latest, "PUT /orders/latest")
+
+    async with served([one, latest]) as desk:
+        answers = [await desk.client.put(path, json=ADA) for path in ("/orders/latest", "/orders/1")]
+
+    assert [answer.json()["workflow_id"] for answer in answers] == ["latest", "signup"]
+
+
+async def test_a_function_that_raises_what_cancels_a_task_refuses_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    def cancelled(*_: object) -> Any:
+        raise asyncio.CancelledError
+
+    workflow = signup()
+    http(workflow, "POST /made", input=cancelled)
+    http(workflow, "POST /signed", verify=cancelled)
+
+    async with at(workflow) as desk:
+        answers = [await desk.client.post(path, json=ADA) for path in ("/made", "/signed")]
+
+        assert [answer.status_code for answer in answers] == [422, 401]
+        assert await names(desk) == []

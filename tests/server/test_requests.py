@@ -294,6 +294,13 @@ async def test_a_method_that_a_path_does_not_have_is_refused(desk: Desk) -> None
     assert answer.json()["detail"] == "'/api/runs' takes GET only; GET /openapi.json lists them"
 
 
+async def test_all_methods_that_a_path_has_are_told(desk: Desk) -> None:
+    answer = await desk.client.put("/api/runs/x", json={})
+
+    assert answer.headers["allow"] == "DELETE, GET"
+    assert answer.json()["detail"] == "'/api/runs/x' takes DELETE, GET only; GET /openapi.json lists them"
+
+
 @pytest.mark.parametrize("path", ["/api/run", "/api//runs", "/api/runs/", "/API/runs", "/docs"])
 async def test_a_path_that_there_is_not_is_refused(desk: Desk, path: str) -> None:
     answer = await desk.client.get(path)

@@ -6,15 +6,18 @@ import asyncio
 import json
 import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, settle
 from wrkflw import Event, Runtime, StepTools, workflow
+from wrkflw.server import app
+from wrkflw.worlds.sqlite import SqliteWorld
 
-from .desk import ADA, Desk
+from .desk import ADA, Desk, client_of
 from .sockets import listening
 
 JSON = "Content-Type: application/json"
@@ -216,3 +219,19 @@ async def test_runs_are_listed_by_type_and_status(desk: Desk) -> None:
         "sleeping": ["c"],
         "deciding": ["d"],
     }
+
+
+async def test_a_short_sleep_in_another_process_is_listed_as_such(tmp_path: Path) -> None:
+    clock, file = ManualClock(), tmp_path / "shared.db"
+    async with (
+        Runtime(world=SqliteWorld(file, clock=clock), clock=clock, workflows=[plan]) as worker,
+        Runtime(world=SqliteWorld(file, clock=clock), clock=clock, workflows=[plan], worker=False) as rt,
+        client_of(app(rt)) as client,
+    ):
+        await client.post("/workflows", json={"type": "test", "id": "x", "payload": {"name": "Ada"}})
+        while not (await worker.runs.journal("x")).waits:
+            await settle()
+        told = (await client.get("/workflows?type=test")).json()["instances"]
+        asked = (await client.get("/workflows?type=test&status=sleeping")).json()["instances"]
+
+        assert [[one["status"] for one in listed] for listed in (told, asked)] == [["sleeping"], ["sleeping"]]

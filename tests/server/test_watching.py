@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from tests.clocks import settle
 from wrkflw import Runtime, create_workflow
 from wrkflw.errors import StoreError
 from wrkflw.server import app, lifespan
 from wrkflw.triggers import http
 
-from .desk import ADA, Desk, Greeting, Person, client_of, greet, greeting
+from .desk import ADA, Desk, Greeting, Person, client_of, greet, greeting, served, talk
 
 
 async def test_a_server_is_ready_while_its_database_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,10 +101,12 @@ async def test_a_mounted_application_lives_with_the_one_around_it() -> None:
             started = await client.post("/flows/api/workflows/signup/runs?wait=10s", json=ADA)
             by_endpoint = await client.post("/flows/signup", json=ADA)
             refused = await client.get("/flows/nowhere")
+            contract = (await client.get("/flows/openapi.json")).json()
         closed = await client.get("/flows/api/runs")
 
     assert started.json()["output"] == {"text": "Hello, Ada"}
     assert by_endpoint.status_code == 202
+    assert contract["servers"] == [{"url": "/flows"}]
     assert refused.headers["content-type"] == "application/problem+json"
     assert (closed.status_code, rt.is_open) == (503, False)
 
@@ -122,3 +125,17 @@ async def test_what_is_mounted_is_larger_than_a_body_where_it_is_mounted() -> No
 
     async with Runtime(":memory:") as rt, client_of(site_over(rt, mounts={"/mail": takes})) as client:
         assert (await client.post("/flows/mail", content=b"x" * 2_000_000)).status_code == 204
+
+
+@pytest.mark.parametrize("what", ["stream", "streams/default"])
+async def test_a_run_that_was_kept_long_enough_has_no_streams(what: str) -> None:
+    talk_once = create_workflow(id="talking", input_schema=Person, output_schema=Greeting, retention="1h")
+    async with served([talk_once.then(talk).commit()]) as desk:
+        run_id = await desk.start("talking")
+        desk.clock.turn("1h")
+        while (await desk.rt.runs.get(run_id)).expired_at is None:
+            await settle()
+
+        answer = await desk.client.get(f"/api/runs/{run_id}/{what}")
+
+        assert (answer.status_code, answer.json()["error"]) == (410, "RunExpiredError")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -206,6 +207,25 @@ async def test_an_instant_whose_input_cannot_be_made_is_remembered_and_can_be_ru
         assert "schedule 'noting' makes no run at 2026-03-01 13:00:00+00:00" in caplog.text
         assert await outputs(runtime) == ["01 14:00 UTC", "01 13:00 UTC"]
         assert (await runtime.schedules.get("noting")).missed == ()
+
+
+async def test_an_input_function_that_raises_what_cancels_a_task_stops_no_other_schedule(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def cancelled(fire: Fire) -> str:
+        raise asyncio.CancelledError
+
+    broken, workflow = noting("broken"), noting()
+    broken.on_cron("@hourly", input=cancelled)
+    workflow.on_cron("@hourly", input=moment_of)
+
+    async with TestRuntime(workflows=[broken, workflow]) as runtime:
+        await runtime.advance("2h")
+
+        assert await outputs(runtime) == ["01 13:00 UTC", "01 14:00 UTC"]
+        assert [one.reason for one in (await runtime.schedules.get("broken")).missed] == [
+            "its input could not be made: CancelledError"
+        ] * 2
 
 
 async def test_an_input_that_does_not_fit_is_remembered(caplog: pytest.LogCaptureFixture) -> None:

@@ -100,8 +100,12 @@ def test_an_unknown_timezone_is_refused_with_a_guess() -> None:
 def test_distances_and_moments_are_checked() -> None:
     with pytest.raises(DefinitionError, match="a schedule cannot come every 500ms; give it a second"):
         every("500ms")
+    with pytest.raises(DefinitionError, match="a schedule cannot come every 36526 days; give it 100 years"):
+        every("36526d")
     with pytest.raises(ValueError, match="expected a duration"):
         every("often")
+    with pytest.raises(DefinitionError, match=r"at\('9999-12-31T23:59:00-12:00'\) is no moment in UTC; give one in"):
+        at(datetime(9999, 12, 31, 23, 59, tzinfo=timezone(timedelta(hours=-12))))
     with pytest.raises(DefinitionError, match=r"at\('2026-03-01T12:00:00'\) has no timezone; add tzinfo="):
         at(datetime(2026, 3, 1, 12))  # noqa: DTZ001
     text: Any = "2026-03-01"

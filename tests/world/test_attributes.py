@@ -51,6 +51,12 @@ async def test_a_change_is_made_once(world: SqliteWorld) -> None:
     ("event", "text"),
     [
         (change(team="é" * 129), "attribute 'team' is longer than 256 bytes; keep it in a step's result"),
+        (
+            change(team="caf\udce9"),
+            r"attribute 'team' is no Unicode text: 'caf.udce9'; decode it before you pass it on",
+        ),
+        (change(team="a\0b"), "attribute 'team' holds a NUL, by which no run is found; leave it out"),
+        (change(None, **{"a\0b": "a"}), r"attribute name 'a.x00b' must have 1 to 256 characters, none of them NUL"),
         (change(None, **{"$team": "a"}), "attribute '\\$team' begins with '\\$', which is reserved; take another name"),
         (change(None, **{f"k{n}": "" for n in range(65)}), "a run has at most 64 attributes, this makes 65; drop some"),
         (change(None, **{f"{n:02}": "x" * 256 for n in range(32)}), "a change of attributes is longer than 8192 bytes"),
@@ -118,3 +124,14 @@ async def test_a_batch_that_creates_a_run_sets_its_attributes(world: SqliteWorld
     await world.storage.events.create_batch(run_id, [creation, e.RunStarted()], claim=Claim(world.owner))
 
     assert (await world.storage.runs.get(run_id)).attributes == {"team": "a"}
+
+
+@pytest.mark.parametrize("attributes", [{"team": "caf\udce9"}, {"caf\udce9": "a"}, {"team": "a\0b"}, {"a\0b": "a"}])
+async def test_no_run_is_created_with_a_label_that_cannot_be_found(
+    attributes: dict[str, str], world: SqliteWorld
+) -> None:
+    with pytest.raises(WorldError) as refused:
+        await new_run(world, **attributes)
+
+    assert refused.value.status == 400
+    assert (await world.storage.runs.list()).data == []

@@ -76,7 +76,7 @@ EVERY_FIELD: list[e.NewEvent] = [
     e.HookDisposed(correlation_id="hook_1", token="invoice-17 \x00é"),
     e.AttrSet(
         correlation_id="attr_1",
-        changes=[e.AttributeChange(key="$team", value=None), e.AttributeChange(key="b", value="\x00")],
+        changes=[e.AttributeChange(key="$team", value=None), e.AttributeChange(key="b", value="\x01")],
         writer="operator",
         allow_reserved_attributes=True,
     ),
@@ -282,6 +282,36 @@ async def test_small_json_is_kept_if_it_can_be_read_back(depth: int, world: Sqli
             await world.storage.events.create(run_id, context)
         with pytest.raises(WorldError, match="was not found"):
             await world.storage.runs.get(run_id)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        e.RunPaused(reason="caf\udce9"),
+        e.RunPaused(detail={"caf\udce9": 1}),
+        e.RunCreated(workflow_name="greet", idempotency_key="caf\udce9"),
+        e.RunCreated(workflow_name="greet", definition_hash="caf\udce9"),
+    ],
+    ids=["reason", "detail", "key", "hash"],
+)
+async def test_what_is_no_text_is_said_to_be_none(event: e.NewEvent, world: SqliteWorld, clock: ManualClock) -> None:
+    run_id = new_run_id(clock.now())
+    if isinstance(event, e.RunPaused):
+        await world.storage.events.create(run_id, e.RunCreated(workflow_name="greet"))
+
+    with pytest.raises(WorldError, match=r"is no Unicode text.*; decode it before you pass it on$") as refused:
+        await world.storage.events.create(run_id, event)
+    assert refused.value.status == 400
+
+
+async def test_no_run_is_claimed_by_what_is_no_text(world: SqliteWorld, clock: ManualClock) -> None:
+    run_id = new_run_id(clock.now())
+    await world.storage.events.create(run_id, e.RunCreated(workflow_name="greet"))
+
+    with pytest.raises(WorldError, match="the owner of a run is no Unicode text"):
+        await world.storage.runs.claim(run_id, owner="caf\udce9")
+    with pytest.raises(WorldError, match="the name of a stream is no Unicode text"):
+        await world.streamer.get_chunks(run_id, "caf\udce9")
 
 
 async def test_brackets_in_a_text_are_no_nesting(world: SqliteWorld) -> None:

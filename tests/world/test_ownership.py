@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.clocks import ManualClock
@@ -13,6 +15,7 @@ from wrkflw.worlds.sqlite import SqliteWorld
 
 from .looks import log_of, new_run_id
 
+CREATED = e.RunCreated(workflow_name="greet")
 STEP_CREATED = e.StepCreated(correlation_id="step_1", step_name="charge", key="charge")
 STEP_STARTED = e.StepStarted(correlation_id="step_1")
 STEP_COMPLETED = e.StepCompleted(correlation_id="step_1", result=b"1")
@@ -52,6 +55,22 @@ async def test_neither_a_paused_nor_an_ended_nor_an_unknown_run_can_be_claimed(w
 
     with pytest.raises(NotFoundError, match="run 'wrun_1' was not found"):
         await world.storage.runs.claim("wrun_1", owner=world.owner)
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [({"expect_slot": 5}, 412), ({"fence": RunFence(3)}, 409), ({"fence": StepFence("s", 4)}, 400)],
+)
+@pytest.mark.parametrize("event", [CREATED, e.RunStarted(creation=CREATED)], ids=["created", "started"])
+async def test_what_is_said_of_a_run_that_is_yet_to_be_is_checked(
+    event: e.NewEvent, condition: dict[str, Any], status: int, world: SqliteWorld
+) -> None:
+    with pytest.raises(WorldError) as refused:
+        await world.storage.events.create("r-17", event, **condition)
+
+    assert refused.value.status == status
+    assert await world.storage.runs.get_many(["r-17"]) == [None]
+    assert (await world.storage.events.create("r-17", event, expect_slot=0)).event is not None
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 3])

@@ -177,6 +177,9 @@ async def test_paused_is_no_status_that_is_stored(world: SqliteWorld) -> None:
         ({"status": "cancelled", "cancel_reason": "x" * 513}, "'cancel_reason' of 'run_cancelled' does not fit: "),
         ({"status": "running", "attributes": {}}, "'attributes' is nothing that a run is given with status 'running'"),
         ({"attributes": {"a": "b", "": "c"}}, "'changes.1.key' of 'attr_set' does not fit: "),
+        ({"attributes": None}, "None is no status that a run can be given"),
+        ({"attributes": ["a"]}, "None is no status that a run can be given"),
+        ({"status": ["running"]}, r"\['running'\] is no status that a run can be given"),
     ],
 )
 async def test_an_update_that_is_none_writes_nothing(update: dict[str, object], said: str, world: SqliteWorld) -> None:
@@ -286,3 +289,14 @@ async def test_too_many_are_not_cancelled_at_once(run_ids: list[str], world: Sql
         await world.storage.runs.cancel_many(run_ids)
 
     assert refused.value.status == 400
+
+
+async def test_an_id_that_is_given_is_not_made_up(world: SqliteWorld) -> None:
+    run = await world.storage.runs.create(EMAILS)
+
+    with pytest.raises(WorldError, match="'correlation_id' of 'step_created' does not fit: "):
+        await world.storage.steps.create(run.run_id, {**SEND, "step_id": ""})
+    with pytest.raises(WorldError, match="'correlation_id' of 'hook_created' does not fit: "):
+        await world.storage.hooks.create(run.run_id, {"hook_id": ""})
+    with pytest.raises(WorldError, match=r"^'caf.udce9' is no Unicode text; decode it before you pass it on$"):
+        await world.storage.hooks.create(run.run_id, {"token": "caf\udce9"})

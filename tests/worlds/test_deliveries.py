@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 
 from tests.clocks import ManualClock, settle
 from wrkflw.errors import StoreError
+from wrkflw.world import events as e
 from wrkflw.world.errors import StoreRefusedError, WorldError
 from wrkflw.world.queue import Defer, Delivery, Invocation, Message, NotDeliveredError
 from wrkflw.world.storage import Stamp
@@ -163,6 +165,23 @@ async def test_a_deferred_message_comes_again_after_its_time_and_has_not_failed(
         await settle(20)
     await end()
     assert (await world.queue.dead_letters()).data == []
+
+
+async def test_a_failure_in_words_that_are_no_text_is_a_failure_like_any_other(
+    world: SqliteWorld, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "wrkflw")  # xdist cannot hand on what is no text
+    desk = answering(ValueError("no file caf\udce9"))
+    await world.storage.events.create("r", e.RunCreated(workflow_name="greet"))
+    await queued(world)
+    world.queue.consume(desk)
+    for failures in (1, 2, 3):
+        await settle()
+        clock.turn(backoff(failures))
+
+    (letter,) = (await world.queue.dead_letters()).data
+    assert (desk.attempts, letter.reason) == ([1, 2, 3], "ValueError: no file caf\\udce9")
+    assert (await world.storage.runs.get("r")).error_code == "MAX_DELIVERIES_EXCEEDED"
 
 
 async def test_a_failed_message_comes_again_later_each_time(world: SqliteWorld, clock: ManualClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,25 @@ async def test_chunks_are_numbered_in_their_stream_and_in_their_run(world: Sqlit
     ]
     assert [chunk.number for chunk in await stored(world, run_id, "log")] == [2]
     assert await world.streamer.list(run_id) == ["log", "out"]
+
+
+@pytest.mark.parametrize("given", ["tëxt", b"t\xc3\xabxt", bytearray(b"t\xc3\xabxt"), memoryview(b"t\xc3\xabxt")])
+async def test_a_chunk_is_kept_as_bytes(given: Any, world: SqliteWorld, run_id: str) -> None:
+    await world.streamer.write(run_id, "out", given, fence=OWNED)
+    await world.streamer.write_many(run_id, [NewChunk("out", given)], fence=OWNED)
+
+    assert [chunk.data for chunk in await stored(world, run_id)] == ["tëxt".encode()] * 2
+
+
+@pytest.mark.parametrize("given", [5, None, [1, 2]])
+async def test_what_is_neither_text_nor_bytes_is_no_chunk(given: Any, world: SqliteWorld, run_id: str) -> None:
+    no_chunk = f"^a chunk is bytes or a str, not {type(given).__name__}; encode it before you write it$"
+
+    with pytest.raises(WorldError, match=no_chunk):
+        await world.streamer.write(run_id, "out", given, fence=OWNED)
+    with pytest.raises(WorldError, match=no_chunk):
+        await world.streamer.write_many(run_id, [NewChunk("out", given)], fence=OWNED)
+    assert await stored(world, run_id) == []
 
 
 async def test_empty_chunks_are_left_out(world: SqliteWorld, run_id: str) -> None:

@@ -10,29 +10,32 @@ import typer
 from .parameters import AsJson, Database
 
 
-def upgrade(db: Database = None) -> None:
+def upgrade(db: Database = None, as_json: AsJson = False) -> None:
     """Bring the tables up to date.
 
     To what this version of wrkflw needs; all of it or nothing."""
     from .opening import perform
 
-    perform(_upgrade(db))
+    perform(_upgrade(db, as_json=as_json))
 
 
-async def _upgrade(db: str | None) -> None:
+async def _upgrade(db: str | None, *, as_json: bool) -> None:
     from .opening import check_schema, file_of, new_runtime
-    from .screen import say
+    from .screen import say, show_json
 
     path = file_of(db)
     before = check_schema(path, may_be_old=True)
     async with new_runtime(db, worker=False):
         pass
     after = check_schema(path)
+    if as_json:
+        return show_json({"database": str(path), "before": before, "after": after})
     say(
         f"{path} has schema {after} already"
         if before == after
         else f"{path} was brought from schema {before} to {after}"
     )
+    return None
 
 
 def back_up(
@@ -40,6 +43,7 @@ def back_up(
         Path, typer.Argument(metavar="FILE", help="The copy, which must not be there yet.", show_default=False)
     ],
     db: Database = None,
+    as_json: AsJson = False,
 ) -> None:
     """Copy the database while it is in use.
 
@@ -49,12 +53,15 @@ def back_up(
     from wrkflw.worlds.backup import back_up as copied
 
     from .opening import check_schema, file_of
-    from .screen import say
+    from .screen import say, show_json
 
     path = file_of(db)
     check_schema(path, may_be_old=True)
     size = copied(path, to)
+    if as_json:
+        return show_json({"database": str(path), "copy": str(to), "bytes": size})
     say(f"{to} is a copy of {path}, {size:,} bytes")
+    return None
 
 
 def collect(db: Database = None, as_json: AsJson = False) -> None:

@@ -42,25 +42,28 @@ async def _list(limit: int, db: str | None, *, as_json: bool) -> None:
     return None
 
 
-def requeue(message_id: MessageId, db: Database = None) -> None:
+def requeue(message_id: MessageId, db: Database = None, as_json: AsJson = False) -> None:
     """Deliver a message again, with no failures counted."""
     from .opening import perform
 
-    perform(_do("requeue", message_id, db))
+    perform(_do("requeue", message_id, db, as_json=as_json))
 
 
-def drop(message_id: MessageId, db: Database = None) -> None:
+def drop(message_id: MessageId, db: Database = None, as_json: AsJson = False) -> None:
     """Delete a message that was given up."""
     from .opening import perform
 
-    perform(_do("drop", message_id, db))
+    perform(_do("drop", message_id, db, as_json=as_json))
 
 
-async def _do(what: str, message_id: str, db: str | None) -> None:
+async def _do(what: str, message_id: str, db: str | None, *, as_json: bool) -> None:
     from .opening import opened
-    from .screen import say
+    from .screen import say, show_json
 
     async with opened(db) as runtime:
         queue = runtime.world.queue
         await (queue.requeue if what == "requeue" else queue.drop)(message_id)
+    if as_json:
+        return show_json({"message_id": message_id, "status": "requeued" if what == "requeue" else "dropped"})
     say(f"message {message_id} {'is delivered again' if what == 'requeue' else 'is gone'}")
+    return None

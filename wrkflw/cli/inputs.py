@@ -6,8 +6,9 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from pydantic_core import to_json
 
@@ -15,6 +16,9 @@ from wrkflw.schemas import Schema
 
 from .failures import MisuseError
 
+Described: TypeAlias = Mapping[str, Any]
+"""A type as JSON Schema."""
+_TEXT = {"string", "null"}
 _PAIR = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 
 
@@ -43,30 +47,39 @@ def pairs_of(given: Sequence[str] | None, option: str) -> dict[str, str]:
 
 
 def _data(given: Sequence[str], schema: Schema) -> bytes:
+    described = schema.described()
     match given:
         case []:
             return b"null"
-        case [one] if not (_PAIR.fullmatch(one) and _takes_fields(schema)):
+        case [one] if _is_text(described, described) or not _PAIR.fullmatch(one):
             text = _read(one)
-            if _is_text(schema.described()) and not text.lstrip().startswith('"'):
+            if _is_text(described, described) and not text.lstrip().startswith('"'):
                 return to_json(text)
             return to_json(_parsed(text, one))
         case pairs:
-            return to_json(dict(_field(pair, _properties(schema)) for pair in pairs))
+            properties = _resolved(described, described).get("properties", {})
+            return to_json(dict(_field(pair, properties, described) for pair in pairs))
 
 
-def _field(pair: str, properties: Mapping[str, Any]) -> tuple[str, object]:
+def _field(pair: str, properties: Described, whole: Described) -> tuple[str, object]:
     """A field is text where its type is, else JSON where it can be read as that."""
     found = _PAIR.fullmatch(pair)
     if found is None:
         raise MisuseError(f"{pair[:80]!r} is no key=value; give all fields so, or one JSON value")
     name, text = found.groups()
-    if _is_text(properties.get(name, {})):
+    described = properties.get(name, {})
+    if _is_text(described, whole):
         return name, text
     try:
-        return name, json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return name, text
+    return name, text if "string" in _types(described, whole) and _is_rounded(value, text) else value
+
+
+def _is_rounded(value: object, text: str) -> bool:
+    """Whether a number has more digits than are left of it: where a text may stand as well, that is a Decimal."""
+    return isinstance(value, float) and Decimal(repr(value)) != Decimal(text.strip())
 
 
 def _read(text: str) -> str:
@@ -88,17 +101,21 @@ def _parsed(text: str, shown: str) -> object:
         raise MisuseError(f"{shown[:80]!r} is not JSON: {error}; quote texts, or give key=value") from error
 
 
-def _properties(schema: Schema) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", schema.described().get("properties", {}))
-
-
-def _takes_fields(schema: Schema) -> bool:
-    return not _is_text(schema.described())
-
-
-def _is_text(described: Mapping[str, Any]) -> bool:
+def _is_text(described: Described, whole: Described) -> bool:
     """Whether a value is a text; of a choice, whether nothing in it but null is anything else."""
-    choice = cast("list[Mapping[str, Any]] | None", described.get("anyOf"))
-    if choice is None:
-        return described.get("type") == "string"
-    return all(one.get("type") in ("string", "null") for one in choice)
+    types = _types(described, whole)
+    return "string" in types and types <= _TEXT
+
+
+def _types(described: Described, whole: Described) -> set[str]:
+    """The types that a value may have, as JSON Schema calls them."""
+    found = _resolved(described, whole)
+    choice = cast("list[Described]", found.get("anyOf", [found]))
+    return {str(_resolved(one, whole).get("type")) for one in choice}
+
+
+def _resolved(described: Described, whole: Described) -> Described:
+    """What is described elsewhere in the whole, as a model is that refers to itself."""
+    while isinstance(where := described.get("$ref"), str):
+        described = whole["$defs"][where.removeprefix("#/$defs/")]
+    return described

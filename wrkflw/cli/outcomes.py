@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from wrkflw.results import Cancelled, Completed, Failed, Paused, RunResult, Suspended, Waiting
 
 from .failures import FAILED, PARKED
-from .screen import brief, clean, json_text, say, show, show_json, since
+from .screen import brief, clean, json_text, say, show_json, show_value, since
 from .targets import listed_here
 
 
@@ -28,7 +28,7 @@ def tell(
     of_code = "" if listed_here() else "".join(f" {join(['--target', target])}" for target in targets or ())
     match result:
         case Completed(output=output):
-            show(output if isinstance(output, str) else json_text(output, indent=2))
+            show_value(output if isinstance(output, str) else json_text(output, indent=2))
         case Failed(error=error):
             where = f" at step {error.key!r}" if error.key else ""
             tries = f" (attempt {error.attempts})" if error.attempts > 1 else ""

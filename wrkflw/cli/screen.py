@@ -47,6 +47,11 @@ def show(text: str) -> None:
     print(text, flush=True)
 
 
+def show_value(text: str) -> None:
+    """What was recorded, on stdout: as it is, but for what could steer a terminal that it is shown on."""
+    show(clean(text) if sys.stdout.isatty() else text)
+
+
 def json_text(value: object, *, indent: int | None = None) -> str:
     """JSON that any reader takes: what is not a number there is null."""
     return to_json(value, inf_nan_mode="null", bytes_mode="base64", indent=indent, fallback=str).decode()
@@ -54,7 +59,7 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 def show_json(value: object) -> None:
     """One JSON value, readable on a terminal and a line elsewhere."""
-    show(json_text(value, indent=2 if sys.stdout.isatty() else None))
+    show_value(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def show_table(

@@ -1,7 +1,8 @@
 """Blocks: the members of a parallel, the items of a foreach.
 
 When one member fails or bails the block is decided: no other is begun, those whose body runs are waited for and
-recorded, and those that are parked are closed.
+recorded, and those that are parked are closed.  A body that a crash cut off runs, as far as that goes: it is begun
+again and waited for, so that a crash changes nothing of how the block ends.
 """
 
 from __future__ import annotations
@@ -118,7 +119,12 @@ async def _together(
                 todo.append(number)
             else:
                 branches.park(number, waits)
-    await branches.run(todo, limit)
+    if branches.decided:
+        inside.lane.drain()
+        cut_off = drive.journal.interrupted(inside.prefix)
+        await branches.run((), limit, again=[number for number in todo if keys[number] in cut_off])
+    else:
+        await branches.run(todo, limit)
     if branches.gave_up:
         await drive.recorder.commit()  # of those that were under way
     elif branches.decided:

@@ -95,20 +95,26 @@ class Branches:
     def running(self) -> bool:
         return bool(self._running)
 
-    async def run(self, numbers: Iterable[int], limit: int | None) -> None:
+    async def run(self, numbers: Iterable[int], limit: int | None, again: Iterable[int] = ()) -> None:
         """Advance these branches, up to ``limit`` unfinished at a time, until all have ended.
 
-        When one fails or bails, no other is begun; those under way are waited for.  Raises LeftError when all that are
-        left are parked.
+        When one fails or bails, no other is begun; those under way are waited for, which are those of ``again`` from
+        the beginning.  Raises LeftError when all that are left are parked.
         """
         todo = deque(numbers)
         with self.listening():
             try:
+                self.begin_again(again)
                 while await self.advance(todo, limit):
                     pass
             except BaseException:
                 await self.abandon()
                 raise
+
+    def begin_again(self, numbers: Iterable[int]) -> None:
+        """Go on with what a crash cut off: that is under way, and waited for however all of it is decided."""
+        for number in numbers:
+            self._start(number)
 
     @contextmanager
     def listening(self) -> Generator[None]:
@@ -157,8 +163,6 @@ class Branches:
         return len(self._running) < _UNDER_WAY and (limit is None or unfinished < limit)
 
     def _start(self, number: int) -> None:
-        if self._lane.stopping:
-            return
         task = asyncio.get_running_loop().create_task(self._begin(number))
         self._running[task] = number
         self._drive.recorder.branches += 1

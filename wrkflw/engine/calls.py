@@ -6,13 +6,14 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Never
 
-from wrkflw.errors import InvalidValueError, WaitTimeoutError
+from wrkflw.errors import InvalidValueError, LimitError, WaitTimeoutError
 from wrkflw.schemas import plain, schema_of
 
 from .definition import AnyStep
 from .records import Record
 from .scopes import Scope
 from .states import difference
+from .values import check_depth, stored
 from .views import StepReader, state_value
 
 if TYPE_CHECKING:
@@ -142,11 +143,11 @@ class StepCall:
         what = f"payload of step {self.step_id!r}"
         schema = schema_of(self._step.body.suspend)
         try:
-            data, _ = schema.store(schema.validate(payload, what), what)
-        except InvalidValueError:
+            asked = stored(schema, schema.validate(payload, what), what, self._drive.services.limits.value_bytes)
+        except (InvalidValueError, LimitError):
             self._asked = number
             raise
-        self.suspended = Suspend(data, timeout)
+        self.suspended = Suspend(asked.data or b"null", timeout)
         raise self.suspended
 
     def _answer(self, data: bytes) -> object:
@@ -165,11 +166,13 @@ class StepCall:
         self._state, self._state_was_read = state, True
 
     def state_change(self) -> dict[str, Any] | None:
-        """The fields that differ from the copy that was handed out.  Raises InvalidValueError."""
+        """The fields that differ from the copy that was handed out.  Raises InvalidValueError, LimitError."""
         schema = self._scope.definition.state_schema
         if not self._state_was_read or schema is None:
             return None
-        data, _ = schema.store(self._state, f"state after step {self.key!r}")
+        what = f"state after step {self.key!r}"
+        data = stored(schema, self._state, what, self._drive.services.limits.value_bytes).data or b"null"
+        check_depth(schema, data, what)
         return difference(self._state_before, plain(data))
 
     def _reader(self) -> StepReader:

@@ -12,7 +12,7 @@ from typing_extensions import is_typeddict
 
 from wrkflw.errors import DefinitionError
 from wrkflw.flows import given_by
-from wrkflw.forms import is_protocol_form
+from wrkflw.forms import is_protocol_form, union_of
 from wrkflw.graph import AnyStep, Code, Foreach, Graph, Loop, Node, Sleep, SleepUntil, WaitForEvent, steps_of
 from wrkflw.names import describe
 from wrkflw.schemas import Schema, schema_of
@@ -67,9 +67,12 @@ class Plan:
 
 
 class Definition:
-    """Built once per workflow and runtime; holds nothing of any run."""
+    """Built once per workflow and runtime; holds nothing of any run.
 
-    def __init__(self, workflow: WorkflowLike) -> None:
+    ``takes`` is what flows into a workflow that stands as a step in another: it may be more precise than what it asks.
+    """
+
+    def __init__(self, workflow: WorkflowLike, takes: object | None = None) -> None:
         self.workflow = workflow
         self.id = workflow.id
         self.graph = workflow.graph
@@ -82,6 +85,8 @@ class Definition:
         self.input_schema = schema_of(self.graph.input_schema)
         self._plans: dict[tuple[str, bool], Plan] = {}
         self._nested: dict[str, Definition] = {}
+        self._forms = [self.graph.input_schema if takes is None else takes]
+        """What flows into each node, and out of the last, as far as somebody asked."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,6 +109,19 @@ class Definition:
         return self.output_schema if is_protocol_form(form) else schema_of(form)
 
     @cached_property
+    def given(self) -> object:
+        """The form by which another workflow, in which it is a step, stores its output.
+
+        Its last node says what that is; where a step ended it early, it is what the workflow promises.
+        """
+        form, promised = self.produced(len(self.nodes)), self.graph.output_schema
+        if form is None or form == promised:
+            return promised
+        if is_protocol_form(promised):
+            return form
+        return union_of(form, object if promised is Any else promised)
+
+    @cached_property
     def events(self) -> dict[str, Schema]:
         """The events it waits for, those of its nested workflows too."""
         names = {node.event.name: schema_of(node.event.schema) for node in self.nodes if isinstance(node, WaitForEvent)}
@@ -123,8 +141,12 @@ class Definition:
         """The definition of a workflow that stands as a step in this one."""
         found = self._nested.get(step.id)
         if found is None or found.graph is not cast("WorkflowLike", step).graph:  # a program may name two the same
-            found = self._nested[step.id] = Definition(cast("WorkflowLike", step))
+            found = self._nested[step.id] = Definition(cast("WorkflowLike", step), self._taken_by(step))
         return found
+
+    def stored_by(self, step: AnyStep) -> Schema:
+        """The schema by which what a step of this workflow gives is stored."""
+        return schema_of(self._given_by(step))
 
     def within(self, prefix: str) -> Definition | None:
         """The definition of the scope whose keys begin with ``prefix``; None where only a program knows it."""
@@ -147,24 +169,36 @@ class Definition:
             body = None if step.kind == "workflow" else step.body
             takes = body is None or body.arity
             stored = self._stored_input(step, position, form, again=again) if takes else None
-            output = schema_of(step.stored_output_schema)
-            plan = Plan(step, body, position, form, _class_of(form), stored, output)
+            plan = Plan(step, body, position, form, _class_of(form), stored, self.stored_by(step))
             self._plans[step.id, again] = plan
         return plan
 
     def produced(self, position: int) -> object | None:
         """The form that flows into the node at ``position``; None when a function before it does not say."""
+        while len(self._forms) <= position:
+            node, flows = self.nodes[len(self._forms) - 1], self._forms[-1]
+            code = isinstance(node, Code)
+            self._forms.append(self.graph.output_schema if code else given_by(node, flows, self._given_by))
         form = self._forms[position]
         return None if _says_nothing(form) else form
 
-    @cached_property
-    def _forms(self) -> list[object]:
-        """What flows into each node, and out of the last."""
-        forms = [self.graph.input_schema]
-        for node in self.nodes:
-            code = isinstance(node, Code)
-            forms.append(self.graph.output_schema if code else given_by(node, forms[-1], _stored_form))
-        return forms
+    def _given_by(self, step: AnyStep) -> object:
+        if step.kind != "workflow":
+            return step.stored_output_schema
+        form = self.nested(step).given
+        return form if step.guard is None else union_of(form, None)
+
+    def _taken_by(self, step: AnyStep) -> object | None:
+        """What flows into a nested workflow; None where that is not known better than by what it asks for."""
+        position = self.positions.get(step.id)
+        if position is None:
+            return None
+        form, node = self.produced(position), self.nodes[position]
+        if form is not None and isinstance(node, Foreach):
+            return _item_of(form)
+        if form is not None and isinstance(node, Loop):
+            return union_of(form, Definition(cast("WorkflowLike", step)).given)  # its own output, too
+        return form
 
     def passed(self, plan: Plan, flow: Flow) -> object:
         """A stored input as the body gets it: as it is, when it is an instance of what the body takes.
@@ -182,7 +216,7 @@ class Definition:
 
     def _stored_input(self, step: AnyStep, position: int, form: object, *, again: bool) -> Schema:
         """The schema of what flows into the step, where that is declared; that of the step otherwise."""
-        flows = step.stored_output_schema if again else self.produced(position)
+        flows = self._given_by(step) if again else self.produced(position)
         if not again and isinstance(self.nodes[position], Foreach):
             flows = _item_of(flows)
         form = form if flows is None else flows
@@ -209,10 +243,6 @@ def counts(node: Node) -> Literal["items", "iterations"] | None:
     if isinstance(node, Foreach):
         return "items"
     return "iterations" if isinstance(node, Loop) else None
-
-
-def _stored_form(step: AnyStep) -> object:
-    return step.stored_output_schema
 
 
 def _item_of(flows: object) -> object | None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
+from wrkflw.clock import later
 from wrkflw.errors import (
     DefinitionChangedError,
     InvalidValueError,
@@ -99,11 +100,14 @@ class Drive:
         """Whether the task is to end: because the run was cancelled, its time is up, or this process leaves it."""
         return self.stopping or self.services.leaving()
 
-    def go_on(self, lane: Lane | None = None) -> None:
-        """Something is about to begin.  Raises LeftError when nothing may: it is paused, its block or all drain."""
+    def go_on(self, lane: Lane | None = None, *, again: bool = False) -> None:
+        """Something is about to begin.  Raises LeftError when nothing may: it is paused, its block or all drain.
+
+        ``again``: it had begun before, which a block that drains waits for.
+        """
         if self.journal.paused_by is not None:
             raise LeftError(Parked(paused=True))
-        if lane is not None and (lane.stopping or self.services.draining()):
+        if lane is not None and ((lane.stopping and not again) or self.services.draining()):
             raise LeftError(Parked())
 
     def load(self, schema: Schema, data: bytes, key: str, what: str) -> object:
@@ -471,8 +475,10 @@ class Drive:
     def _deadline(self) -> datetime | None:
         if self.definition.timeout is None:
             return None
-        begins = self.journal.due_at or self.journal.created_at or self.services.clock.now()
-        return begins + self.definition.timeout
+        journal, now = self.journal, self.services.clock.now()
+        begins_now = journal.of_instant and journal.status == "pending"
+        begins = now if begins_now else journal.due_at or journal.created_at or now
+        return later(begins, self.definition.timeout)
 
     def _expire(self) -> None:
         if not self.stopping and not self.sleeps_over(self._expire):

@@ -20,6 +20,7 @@ from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
+from wrkflw.world.schedules import waits_in_line
 from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Claim, RunFence
 
 from .background import Background, ended
@@ -37,6 +38,7 @@ from .kept import KeptJournals
 from .limits import Limits
 from .messages import Receiver
 from .observers import Observer
+from .overflow import ending_if_full
 from .rehearsal import rehearse
 from .services import Services
 from .standing import Ended, Parked, Standing
@@ -220,6 +222,8 @@ class Driver:
         runs = self._services.storage.runs
         try:
             run = await runs.locate(run_id)
+            if waits_in_line(run):
+                return False
             if run.owner is None and run.wake_at is not None and run.wake_at > self._clock.now():
                 self._take_at(run.wake_at, run_id, definition)
                 return False
@@ -234,11 +238,12 @@ class Driver:
     ) -> None:
         """Record what comes from outside, and drive the run here if nobody does.  Durable when it returns.
 
-        Raises what the World refuses it with.
+        Raises what the World refuses it with, LimitError when the log is full.
         """
         if resume_id is None and await self._go_on_with(run_id, definition, event):
             return
-        await self._background.finish(self._deliver(run_id, definition, event, resume_id))
+        async with ending_if_full(self._services.storage, run_id):
+            await self._background.finish(self._deliver(run_id, definition, event, resume_id))
 
     async def _go_on_with(self, run_id: str, definition: Definition, event: e.NewEvent) -> bool:
         """Go on from the journal that was kept, as if the event stood in the log behind it.

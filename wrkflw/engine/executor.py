@@ -14,7 +14,7 @@ from datetime import timedelta
 from types import coroutine
 from typing import Protocol, cast
 
-from wrkflw.clock import Clock
+from wrkflw.clock import Clock, later
 from wrkflw.context import Call, StepContext, SuspendContext
 from wrkflw.errors import StepTimeoutError
 from wrkflw.logs import trying
@@ -104,6 +104,8 @@ def _in_its_thread(function: Callable[..., object], *given: object) -> object:
         return function(*given)
     except SystemExit as error:
         raise RuntimeError(f"the body called sys.exit({error.code!r}); raise an error instead") from error
+    except (StopIteration, GeneratorExit) as error:  # to the coroutine that waits for it, these say something else
+        raise RuntimeError(f"the body raised {type(error).__name__}; raise an error of your own instead") from error
 
 
 @coroutine
@@ -132,7 +134,7 @@ class _Limit:
         self._clock = clock
         self._timeout = timeout
         self._call = call
-        self._until = None if timeout is None else clock.now() + timeout
+        self._until = None if timeout is None else later(clock.now(), timeout)
 
     async def on(self, running: Awaitable[object]) -> object:
         """What ``running`` gives.  Raises StepTimeoutError when it is cancelled, or gives it, too late."""

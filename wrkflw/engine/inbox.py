@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from .limits import Limits
 
 
+_OVER = frozenset({404, 409})
+"""How the World refuses to end a sleep that is over already, or whose run is."""
+
+
 class Inbox:
     """Of the runs of one workflow."""
 
@@ -54,7 +58,7 @@ class Inbox:
         ``dedupe_id`` names what the answer came with, see :meth:`was_answered_by`.
 
         Raises InvalidValueError, NotSuspendedError, AlreadyResumedError, AmbiguousResumeError, DefinitionChangedError,
-        RunNotFoundError; nothing is recorded then.
+        RunNotFoundError, LimitError; nothing is recorded then.
         """
         try:
             record, asked = _open(seen, step, at)
@@ -108,7 +112,8 @@ class Inbox:
     async def send(self, run_id: str, event: AnyEvent, payload: object, dedupe_id: str | None) -> None:
         """Hand in an event; which wait takes it is decided by the log.
 
-        Raises InvalidValueError, UnknownEventError, RunFinishedError, RunNotFoundError; nothing is recorded then.
+        Raises InvalidValueError, UnknownEventError, RunFinishedError, RunNotFoundError, LimitError; nothing is recorded
+        then.
         """
         definition = self._definition
         if event.name not in definition.events and not definition.has_code:
@@ -125,7 +130,10 @@ class Inbox:
             raise RunFinishedError(run_id, error.run_status, "events are taken by open runs only") from error
 
     async def wake(self, run_id: str, key: str | None) -> None:
-        """End one sleep, or all of them, now.  Raises RunFinishedError, RunNotFoundError, StepNotRunError."""
+        """End one sleep, or all of them, now.
+
+        Raises RunFinishedError, RunNotFoundError, StepNotRunError, LimitError.
+        """
         journal = await self._read(run_id)
         if journal.ended:
             raise RunFinishedError(run_id, journal.status)
@@ -138,8 +146,9 @@ class Inbox:
                     await self._driver.deliver(
                         run_id, self._definition, e.WaitCompleted(correlation_id=wait.wait_id, cause="woken")
                     )
-                except (EntityConflictError, WorldError):
-                    continue  # it is over already
+                except WorldError as refusal:
+                    if refusal.status not in _OVER:
+                        raise
 
     async def _read(self, run_id: str) -> Journal:
         try:

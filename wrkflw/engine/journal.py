@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from wrkflw.world import events as e
 from wrkflw.world.errors import DamagedPayloadError
+from wrkflw.world.schedules import is_of_instant
 
 from . import failures
 from .keys import id_of, scope_of
@@ -54,7 +55,9 @@ class Journal:
     """What an observer has left with it when it was created."""
     created_at: datetime | None = None
     due_at: datetime | None = None
-    """When it was to begin, where it was created with a delay."""
+    """When it was to begin, where it was created with a delay or had to wait for its turn."""
+    of_instant: bool = False
+    """Whether a schedule created it, so that it may have to wait for its turn."""
     updated_at: datetime | None = None
     _by_id: dict[str, Record] = field(default_factory=dict)
     _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(default_factory=dict)
@@ -77,6 +80,11 @@ class Journal:
         """The uses of a step or wait in one scope, in order."""
         scope = self.scopes.get(prefix)
         return [] if scope is None else scope.by_id.get(id, [])
+
+    def interrupted(self, prefix: str) -> set[str]:
+        """The keys of what was begun in one scope and is, or holds, a call that was cut off."""
+        cut_off = [key for key, record in self.records.items() if record.interrupted and key.startswith(prefix)]
+        return {prefix + key.removeprefix(prefix).partition("/")[0] for key in cut_off}
 
     def answered_at(self, hook_id: str) -> datetime | None:
         """When a suspension was answered, if it was."""
@@ -168,9 +176,9 @@ class Journal:
             case e.StepFailed():
                 record = self._by_id[event.correlation_id]
                 cancelled = event.meta is not None and "cancelled" in event.meta
+                record.failures += record.status != "retrying"  # who gives up between two tries makes no other
                 self._end(record, "cancelled" if cancelled else "failed", at, event.meta)
                 record.error = event.error
-                record.failures += 1
             case e.StepRetrying():
                 self._retry(self._by_id[event.correlation_id], event)
             case e.WaitCreated() | e.WaitCompleted() | e.SignalReceived():
@@ -298,10 +306,12 @@ class Journal:
                 self.input, self.created_at = event.input, at
                 self.initial_state, self.began_at = context.get("state"), _moment(context.get("at"))
                 self.due_at = _moment(context.get("due"))
+                self.of_instant = is_of_instant(event.idempotency_key)
                 self.seed = str(context.get("seed", self.run_id))
                 self.trace = _texts(context.get("trace"))
             case e.RunStarted():
                 self.status = "running"
+                self.due_at = at if self.of_instant else self.due_at
                 is_fork = self.seed != self.run_id  # its code began when that of the other did
                 if at is not None and self.created_at is not None and at > self.created_at and not is_fork:
                     self.began_at = at  # it was left for a worker
@@ -323,6 +333,7 @@ class Journal:
             self.paused_by = None
             for record in self.records.values():
                 if record.status in ("pending", "retrying", "waiting"):
+                    record.failures += record.status == "waiting"  # its try has ended
                     record.status, record.retry_after = "cancelled", None
 
 

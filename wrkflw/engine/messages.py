@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
+from wrkflw.errors import LimitError
 from wrkflw.world import events as e
 from wrkflw.world.errors import WorkflowRunNotFoundError, WorldError
 from wrkflw.world.queue import Defer, Delivery, HealthCheck, Invocation, Message, QueueName
@@ -15,6 +16,8 @@ from .definition import Definition
 
 UNKNOWN_WORKFLOW = Defer(5)
 """Another process may know the workflow, or the next version of this one."""
+NO_ROOM = Defer(60)
+"""The log of the run is full: by then it has failed of that, or come to its end."""
 _LATER = frozenset({425, 429})  # statuses of what may be accepted another time
 
 _log = logging.getLogger("wrkflw")
@@ -44,6 +47,9 @@ class Receiver:
             return UNKNOWN_WORKFLOW
         try:
             return await self._act_upon(message, delivery.message_id)
+        except LimitError as refusal:
+            _log.info("message %s was not taken: %s", delivery.message_id, refusal)
+            return NO_ROOM
         except WorldError as refusal:
             if refusal.status in _LATER or refusal.status >= 500:
                 raise

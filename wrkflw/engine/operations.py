@@ -16,7 +16,7 @@ from wrkflw.schemas import Schema, schema_of
 from wrkflw.steps import Body
 
 from .arguments import Doing
-from .definition import Plan
+from .definition import Definition, Plan
 from .records import Record, WaitRecord
 from .values import NOTHING, Flow, Settled, stored
 
@@ -123,9 +123,14 @@ def called(
 
 
 def planned(
-    drive: Drive, step: AnyStep, data: object, retry: Retry | None, timeout: timedelta | None
+    drive: Drive,
+    definition: Definition,
+    step: AnyStep,
+    data: object,
+    retry: Retry | None,
+    timeout: timedelta | None,
 ) -> tuple[Plan, Flow]:
-    """How ``step.run`` is executed, and with what.
+    """How ``step.run`` of the code of a workflow is executed, and with what.
 
     Raises InvalidValueError or LimitError when ``data`` does not fit.
     """
@@ -133,7 +138,7 @@ def planned(
         step = copy.copy(step)
         step.retry, step.timeout = retry or step.retry, step.timeout if timeout is None else timeout
     body = None if step.kind == "workflow" else step.body
-    form, output = step.input_schema, schema_of(step.stored_output_schema)
+    form, output = step.input_schema, definition.stored_by(step)
     if body is not None and not body.arity:
         return Plan(step, body, 0, form, None, None, output), NOTHING
     schema = schema_of(form)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wrkflw.clock import LATEST
 from wrkflw.errors import FatalError, ForeignAwaitError, NondeterminismError, StepFailedError, WaitTimeoutError
 from wrkflw.world import events as e
 
@@ -28,7 +29,7 @@ from .records import Record, WaitRecord
 from .scopes import Scope
 from .standing import BailedError, LeftError, Parked, StepEndedError
 from .values import NOTHING, Flow, Settled
-from .waiting import LATEST, begin_sleep, sleep_on
+from .waiting import begin_sleep, sleep_on
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
@@ -148,6 +149,8 @@ class Program:
 
     async def _wait(self) -> bool:
         """Let the operations go on until one has ended; False when there are none."""
+        if self.scope.lane.stopping:
+            self._branches.begin_again(self._cut_off())
         try:
             going = await self._branches.advance(self._todo, None)
         except LeftError as left:
@@ -159,6 +162,14 @@ class Program:
             await self._drain()
             self._branches.verdict()
         return going
+
+    def _cut_off(self) -> list[int]:
+        """What ran when a process died, and is to begin here though nothing else does."""
+        keys = self.drive.journal.interrupted(self.scope.prefix)
+        found = [number for number in self._todo if self._numbered[number].key in keys]
+        for number in found:
+            self._todo.remove(number)
+        return found
 
     async def _drain(self) -> None:
         """Nothing more begins; what runs is waited for."""

@@ -70,6 +70,11 @@ class Record:
         return self.failures + (self.status in ("running", "completed", "waiting"))
 
     @property
+    def interrupted(self) -> bool:
+        """Whether its body was begun, and no process that is known of has seen its end."""
+        return self.status == "running" or (self.status == "retrying" and self.retry_after is None)
+
+    @property
     def succeeded(self) -> bool:
         """Whether it has a result of its own."""
         return (self.status == "completed" and not self.bailed) or self.status == "skipped"

@@ -147,7 +147,7 @@ class Stepping:
 
     async def _take_up(self, scope: Scope, record: Record, plan: Plan) -> None:
         """Go on with a call that has begun.  Raises LeftError while it waits for its next try, or for an answer."""
-        now = self._services.clock.now()
+        now, again = self._services.clock.now(), record.interrupted
         if record.status == "running":
             interruptions = record.interruptions + 1
             if plan.step.at_most_once:
@@ -161,7 +161,7 @@ class Stepping:
             self._recorder.note(e.HookDisposed(correlation_id=suspension.hook_id))
         elif record.retry_after is not None and record.retry_after > now:
             raise LeftError(Parked(record.retry_after))
-        self._drive.go_on(scope.lane)
+        self._drive.go_on(scope.lane, again=again)
         self._recorder.note(e.StepStarted(correlation_id=record.correlation_id))
 
     # --- the body ----------------------------------------------------------------------------------
@@ -183,6 +183,11 @@ class Stepping:
                     result = await self._services.executor.run(body, value, call, timeout)
                 else:
                     result = await self._run_in_lane(scope.lane, body, value, call, timeout)
+            except BaseExceptionGroup as group:
+                if (out := _way_out(group)) is group:
+                    raise
+                call.suspended = None  # nobody swallowed it
+                raise out from None
             finally:
                 if self._drive.chunks.leave(call):
                     await self._drive.chunks.settled(call)  # before anything is noted of how the try ended
@@ -201,7 +206,9 @@ class Stepping:
             self._bail(scope, key, call, bail)
         except DefinitionChangedError:  # it asked for a result that the code can no longer read
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a body raises is its failure
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):  # the process ends, or the loop
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever a body raises is its failure
             if call.suspended:
                 self._fail(self._record(key), SuspendSwallowedError(plan.step.id))
             await self._retry_or_fail(scope, key, plan, error)
@@ -277,7 +284,7 @@ class Stepping:
             self._fail(record, error)
         try:
             delay = error.delay if isinstance(error, RetryAfter) else next_delay(retry, failed, self._services.random)
-            due = self._services.clock.now() + delay
+            due = after(self._drive, delay)
         except Exception:  # noqa: BLE001  # the backoff is the user's: what it raises makes the failure final
             _log.exception("the backoff of step %r of run %s raised; it is not retried", key, self._drive.run_id)
             self._fail(record, error)
@@ -297,6 +304,17 @@ class Stepping:
 
     def _record(self, key: str) -> Record:
         return self._drive.journal.records[key]
+
+
+def _way_out(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """How a body was left whose tasks ended so: by what failed in it, else by a bail, else by a suspension."""
+    leaving, failed = group.split((Bail, Suspend))
+    if leaving is None or failed is not None:
+        return failed or group
+    out: BaseException = leaving.subgroup(Bail) or leaving
+    while isinstance(out, BaseExceptionGroup):
+        out = cast("BaseExceptionGroup[BaseException]", out).exceptions[0]
+    return out
 
 
 def _forget_cancellation() -> None:

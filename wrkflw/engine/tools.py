@@ -72,7 +72,7 @@ class Tools:
     def run(
         self, step: AnyStep, data: object, name: str, retry: Retry | None, timeout: timedelta | None, /
     ) -> Coroutine[Any, Any, object]:
-        return self._step(name, *planned(self._drive, step, data, retry, timeout))
+        return self._step(name, *planned(self._drive, self._program.scope.definition, step, data, retry, timeout))
 
     def _step(self, name: str, plan: Plan, flow: Flow) -> Coroutine[Any, Any, object]:
         program = self._program

@@ -6,8 +6,12 @@ import copy
 from collections.abc import Callable
 from typing import TypeAlias
 
-from wrkflw.errors import LimitError
+from wrkflw.errors import InvalidValueError, LimitError
 from wrkflw.schemas import Schema
+from wrkflw.world.nesting import DEEPEST, is_too_deep
+
+_AROUND_STATE = 3
+"""Objects in which state stands in an event, at most."""
 
 
 class Settled:
@@ -82,3 +86,9 @@ def stored(schema: Schema, value: object, what: str, limit: int) -> Settled:
             got=len(data),
         )
     return Settled(loaded, data, schema)
+
+
+def check_depth(schema: Schema, state: bytes, what: str) -> None:
+    """Raises InvalidValueError when stored state nests deeper than an event may hold it."""
+    if is_too_deep(state.decode(), within=_AROUND_STATE):
+        raise InvalidValueError(what, schema.name, [f"nested deeper than {DEEPEST - _AROUND_STATE} levels"])

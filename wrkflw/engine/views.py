@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from wrkflw.errors import DefinitionChangedError, InvalidValueError, StepNotRunError, UnknownStepError
-from wrkflw.graph import Parallel
+from wrkflw.graph import Foreach, Loop, Parallel
 from wrkflw.results import RunInfo, Snapshot, StepResult
-from wrkflw.schemas import plain, schema_of
+from wrkflw.schemas import Schema, plain, schema_of
 from wrkflw.steps import ITSELF, check_step
 from wrkflw.world.entities import Run as RunEntity
 
@@ -61,7 +62,10 @@ class StepReader:
     def results_of(self, step: Any, /) -> list[object]:
         check_step("get_step_results()", step, cure=ITSELF)
         self._check_visible(step)
-        return [self._read(step, record) for record in self._calls(step) if record.succeeded]
+        found = [record for record in self._calls(step) if record.succeeded]
+        if step.guard is None and any(record.status == "skipped" for record in found):
+            raise StepNotRunError.skipped(step.id, guarded=True)
+        return [self._read(step, record) for record in found]
 
     # --- what is seen ------------------------------------------------------------------------------
 
@@ -75,9 +79,11 @@ class StepReader:
         if self._position is None or place < self._position:
             return
         if place == self._position and self._asking is not None:
-            if step.id == self._asking.id:
-                return  # the iterations of a loop see those before them
-            if isinstance(definition.nodes[place], Parallel):
+            node = definition.nodes[place]
+            one_by_one = isinstance(node, Loop) or (isinstance(node, Foreach) and node.concurrency == 1)
+            if step.id == self._asking.id and one_by_one:
+                return  # each sees those before it
+            if isinstance(node, Parallel) and step.id != self._asking.id:
                 raise StepNotRunError.beside(step.id, self._asking.id)
         raise StepNotRunError(step.id, self._finished())
 
@@ -107,13 +113,17 @@ class StepReader:
     def _read(self, step: AnyStep, record: Record) -> object:
         if record.output is None:
             return None
-        known = self._definition.steps.get(step.id) if self._definition is not None else None
-        form = (known or step).stored_output_schema
+        schema = self._schema_of(step)
         try:
-            return damage.read(schema_of(form), record.output, f"output of step {record.key!r}", self._journal.run_id)
+            return damage.read(schema, record.output, f"output of step {record.key!r}", self._journal.run_id)
         except InvalidValueError as error:
             definition = self._definition.id if self._definition is not None else self._journal.workflow_name
             raise DefinitionChangedError.unreadable(self._journal.run_id, record.key, definition, error) from error
+
+    def _schema_of(self, step: AnyStep) -> Schema:
+        if self._definition is None:
+            return schema_of(step.stored_output_schema)
+        return self._definition.stored_by(self._definition.steps.get(step.id, step))
 
 
 def info_of(run: RunEntity) -> RunInfo:
@@ -130,7 +140,7 @@ def info_of(run: RunEntity) -> RunInfo:
 
 
 def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None) -> Snapshot:
-    """The run as its log adds it up.  Without its definition, values are plain JSON."""
+    """The run as its log adds it up.  What its definition cannot read, or all without one, is plain JSON."""
     steps = {key: record for key, record in journal.records.items() if record.kind == "step"}
     return Snapshot(
         run_id=run.run_id,
@@ -141,11 +151,11 @@ def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None)
         created_at=run.created_at,
         updated_at=run.updated_at,
         expired_at=run.expired_at,
-        input=_value(journal.input, definition.graph.input_schema if definition else None),
+        input=_value(journal.input, definition.input_schema if definition else None),
         execution_path=list(steps),
         step_results={key: _step_result(record, definition) for key, record in steps.items()},
-        state=state_at(journal, definition),
-        result=output_of(journal, definition),
+        state=_state(journal, definition),
+        result=_value(journal.output, None if definition is None else _output_schema(journal, definition)),
         error=failures.of_run(journal.error, journal.error_code) if journal.status == "failed" else None,
     )
 
@@ -154,14 +164,31 @@ def output_of(journal: Journal, definition: Definition | None) -> object:
     """The run's output, as its workflow's own type."""
     if journal.output is None or definition is None:
         return _value(journal.output, None)
-    schema = definition.bail_schema if journal.bailed else definition.output_schema
+    schema = _output_schema(journal, definition)
     return damage.read(schema, journal.output, f"output of run {journal.run_id}", journal.run_id)
+
+
+def _output_schema(journal: Journal, definition: Definition) -> Schema:
+    return definition.bail_schema if journal.bailed else definition.output_schema
 
 
 def state_at(journal: Journal, definition: Definition | None) -> object:
     """All state of a run that is committed, as the workflow's own type, or as JSON where that is not known."""
+    return state_value(_state_tree(journal, definition), definition)
+
+
+def _state(journal: Journal, definition: Definition | None) -> object:
+    """The same; as JSON, too, where it was of another type when it was recorded."""
+    tree = _state_tree(journal, definition)
+    try:
+        return state_value(tree, definition)
+    except InvalidValueError:
+        return tree
+
+
+def _state_tree(journal: Journal, definition: Definition | None) -> object:
     if definition is not None:
-        return state_value(state_of(definition.graph, journal), definition)
+        return state_of(definition.graph, journal)
     state = journal.initial_state
     ended = [record for record in journal.records.values() if record.delta is not None and "/" not in record.key]
     for record in sorted(ended, key=lambda record: record.ended or 0):
@@ -192,10 +219,14 @@ def _output(definition: Definition | None, record: Record) -> object:
         return None
     inner = definition.within(scope_of(record.key)) if definition is not None else None
     step = inner.steps.get(record.name) if inner is not None else None
-    return _value(record.output, step.stored_output_schema if step is not None else None)
+    return _value(record.output, inner.stored_by(step) if inner is not None and step is not None else None)
 
 
-def _value(data: bytes | None, form: object | None) -> object:
+def _value(data: bytes | None, schema: Schema | None) -> object:
+    """What was recorded; plain JSON where its type is not known, or was another when it was recorded."""
     if data is None:
         return None
-    return plain(data) if form is None else schema_of(form).load(data, "a recorded value")
+    if schema is not None:
+        with suppress(InvalidValueError):
+            return schema.load(data, "a recorded value")
+    return plain(data)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from wrkflw.clock import LATEST, later
 from wrkflw.errors import WaitTimeoutError
 from wrkflw.graph import MISSING, AnyEvent, Sleep, SleepUntil
 from wrkflw.ids import correlation_id
@@ -18,8 +19,6 @@ from .values import Flow, Settled
 
 if TYPE_CHECKING:
     from .drive import Drive
-
-LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 async def sleep(drive: Drive, scope: Scope, node: Sleep | SleepUntil, due: Callable[[], datetime | None]) -> None:
@@ -87,8 +86,5 @@ async def wait_on(drive: Drive, key: str, event: AnyEvent, timeout: timedelta | 
 
 
 def after(drive: Drive, duration: timedelta) -> datetime:
-    """The moment that is so much later; the end of time where there is none."""
-    try:
-        return min(drive.services.clock.now() + duration, LATEST)
-    except OverflowError:
-        return LATEST
+    """The moment that is so much later than now."""
+    return later(drive.services.clock.now(), duration)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+from asyncio import CancelledError
 from base64 import b64encode
 from datetime import datetime, timedelta
 
@@ -99,7 +100,7 @@ class MailHook:
     def _check(self, request: HttpRequest, now: datetime) -> None:
         try:
             self._verify(request, now)
-        except Exception as error:  # a function of the user's: whatever it is, nothing is let in  # noqa: BLE001
+        except (Exception, CancelledError) as error:  # of the user's: whatever it is, it lets nothing in  # noqa: BLE001
             _log.warning("a mail by a webhook was turned away: %s", error)
             raise Answer(401, "the request is not signed as it should be") from None
 

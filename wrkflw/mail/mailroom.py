@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import CancelledError
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from email.utils import getaddresses
@@ -207,7 +208,7 @@ class Mailroom:
         mail = mail.model_copy(update={"envelope_to": tuple(recipients)})
         try:
             given = mail if route.input is None else route.input(mail)
-        except Exception as error:  # a function of the user's  # noqa: BLE001
+        except (Exception, CancelledError) as error:  # a function of the user's  # noqa: BLE001
             _log.warning("a mail to %s makes no input", route.address, exc_info=error)
             what = f"workflow {route.workflow.id!r}: {type(error).__name__}: {str(error)[:200]}"
             return None, False, f"it makes no input of {what}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -109,12 +110,14 @@ class Replies:
         ``trusted`` when a person has said that the sender may.
         """
         definition = self._rt.definitions[asked.routes[0].workflow.id]
+        if await self._was_taken(definition, asked, dedupe_id):
+            return None
         route = await self._route_that_waits(asked)
         if not trusted and (problem := _refusal(asked, route, mail)) is not None:
             return problem
         try:
             data = route.answer(mail)
-        except Exception as error:  # a function of the user's  # noqa: BLE001
+        except (Exception, CancelledError) as error:  # a function of the user's  # noqa: BLE001
             _log.warning("a reply to run %s makes no answer", asked.run_id, exc_info=error)
             return f"it makes no answer to {name_of(route.target)!r}: {type(error).__name__}: {str(error)[:200]}"
         try:
@@ -123,6 +126,16 @@ class Replies:
             return str(error)[:500]
         except EntityConflictError:
             return "another mail of its Message-ID was taken before"
+
+    async def _was_taken(self, definition: Definition, asked: Asked, dedupe_id: str) -> bool:
+        """Whether one of several steps was answered by the mail before: what waits now is another."""
+        inbox = self._rt.inbox_of(definition)
+        for route in asked.routes if len(asked.routes) > 1 else ():
+            if isinstance(route.target, Event):
+                continue
+            if await inbox.was_answered_by(asked.run_id, route.target, dedupe_id):
+                return True
+        return False
 
     async def _hand_in(
         self, definition: Definition, asked: Asked, route: ReplyRoute, data: Any, dedupe_id: str

@@ -8,7 +8,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from wrkflw.asgi import AsgiApp, Message, Receive, Scope, Send, mounted_at
 from wrkflw.events import Event
@@ -96,7 +98,7 @@ class Application:
             lifespan=lifespan(rt), openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
         )
         self.routes = Routes(self.api, self.service)
-        self._contract: tuple[list[str], bytes] | None = None
+        self._contract: tuple[tuple[str, list[str]], bytes] | None = None
         self._mounts = mounts
         self._add_routes()
         for path in mounts:
@@ -149,19 +151,27 @@ class Application:
             group.add_to(self.routes)
         self.routes.add("read", "GET /openapi.json", self.get_contract, Answer(200, "this document"))
 
-    async def get_contract(self) -> Response:
+    async def get_contract(self, request: Request) -> Response:
         """The OpenAPI document of this server."""
-        known = list(self.service.rt.definitions)
+        mounted_at = request.scope.get("root_path", "")
+        known = mounted_at, list(self.service.rt.definitions)
         if self._contract is None or self._contract[0] != known:  # a workflow may come along later
-            self._contract = known, json_of(document_of(self.api, self.service))
+            self._contract = known, json_of(document_of(self.api, self.service, mounted_at))
         return json_answer(self._contract[1])
 
     def _problem(self, error: Exception, scope: Scope) -> Problem:
         if isinstance(error, HTTPException):  # of the framework: no such route, no such method
             headers, path = dict(error.headers or {}), scope["path"][:128]
+            if "Allow" in headers:
+                headers["Allow"] = ", ".join(self._methods_at(scope))
             known = f"takes {headers['Allow']} only" if "Allow" in headers else "is none of the paths here"
             return Problem(error.status_code, f"{path!r} {known}; GET /openapi.json lists them", headers=headers)
         return problem_of(error, self.service.rt.clock.now())
+
+    def _methods_at(self, scope: Scope) -> list[str]:
+        """All that the path takes; the framework knows of those of one route."""
+        routes = [one for one in self.api.routes if isinstance(one, Route) and one.matches(scope)[0] is not Match.NONE]
+        return sorted({method for one in routes for method in one.methods or ()})
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})

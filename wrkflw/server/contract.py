@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -30,9 +30,15 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def document_of(api: FastAPI, service: Service) -> dict[str, Any]:
-    """The whole of it.  Slow (tens of milliseconds): ask once."""
-    document = get_openapi(title="wrkflw", version="1", routes=api.routes, description="Workflows and their runs.")
+def document_of(api: FastAPI, service: Service, root_path: str) -> dict[str, Any]:
+    """The whole of it, as it is mounted at ``root_path``.  Slow (tens of milliseconds): ask once."""
+    document = get_openapi(
+        title="wrkflw",
+        version="1",
+        routes=api.routes,
+        description="Workflows and their runs.",
+        servers=[{"url": root_path}] if root_path else None,
+    )
     components = document.setdefault("components", {})
     schemas: dict[str, Any] = components.setdefault("schemas", {})
     schemas[PROBLEM] = _PROBLEM
@@ -75,12 +81,20 @@ def _referring(node: Any, name: str) -> Any:
     """With references that lead to the components."""
     match node:
         case dict():
-            pairs = cast("dict[str, Any]", node).items()
+            tree = cast("dict[str, Any]", node)
+            if _is_discriminator(tree):
+                return {**tree, "mapping": {kind: _reference(value, name) for kind, value in tree["mapping"].items()}}
+            pairs = tree.items()
             return {key: _reference(value, name) if key == "$ref" else _referring(value, name) for key, value in pairs}
         case list():
             return [_referring(one, name) for one in cast("Sequence[Any]", node)]
         case _:
             return node
+
+
+def _is_discriminator(tree: Mapping[str, Any]) -> bool:
+    """Whether it says by which property the types of a choice are told apart."""
+    return isinstance(tree.get("propertyName"), str) and isinstance(tree.get("mapping"), dict)
 
 
 def _reference(value: Any, name: str) -> Any:

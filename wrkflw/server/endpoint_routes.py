@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from typing import cast
 
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from wrkflw.asgi import headers_of
 from wrkflw.engine.definition import Definition
 from wrkflw.errors import DefinitionError, WrkflwError
 from wrkflw.run import Run
-from wrkflw.triggers.endpoints import Endpoint, HttpRequest
+from wrkflw.triggers.endpoints import ANY, Endpoint, HttpRequest
 
 from .bodies import check_content_type, check_json, read_body
 from .parameters import IdempotencyKey
@@ -25,15 +26,18 @@ _log = logging.getLogger("wrkflw")
 
 
 def endpoint_routes(service: Service) -> list[EndpointRoute]:
-    """One for each endpoint of the workflows.  Raises DefinitionError when two of them have the same."""
-    found: dict[str, EndpointRoute] = {}
+    """One for each endpoint of the workflows, those with literal paths before those that take them for a name.
+
+    Raises DefinitionError when two of them have the same, whatever the names in it.
+    """
+    found: dict[tuple[str, ...], EndpointRoute] = {}
     for definition in service.rt.definitions.values():
         for endpoint in service.workflow_of(definition).endpoints:
-            other = found.setdefault(str(endpoint), EndpointRoute(service, definition, endpoint)).endpoint.workflow
-            if other is not endpoint.workflow:
-                both = f"endpoint {str(endpoint)!r} is of workflow {other.id!r} and of {endpoint.workflow.id!r}"
-                raise DefinitionError(f"{both}; give one of them another path")
-    return list(found.values())
+            other = found.setdefault(endpoint.shape, EndpointRoute(service, definition, endpoint)).endpoint
+            if other is not endpoint:
+                both = f"{str(other)!r} of workflow {other.workflow.id!r} and {str(endpoint)!r} of {definition.id!r}"
+                raise DefinitionError(f"endpoints {both} are the same; give one of them another path")
+    return [found[shape] for shape in sorted(found, key=lambda shape: [part == ANY for part in shape])]
 
 
 class EndpointRoute:
@@ -97,7 +101,7 @@ class EndpointRoute:
             if found is None or (isinstance(found, str) and found):
                 return found
             raise TypeError(f"verify= is to give an id or None, or to raise, and gave {found!r}")
-        except Exception as error:  # a function of the user's: whatever it is, the request is not let in  # noqa: BLE001
+        except (Exception, CancelledError) as error:  # of the user's: whatever it is, it lets nothing in  # noqa: BLE001
             _log.warning("a request to %s was turned away: %s", self.endpoint, error)
             raise Refusal(401, "the request is not signed as it should be") from None
 
@@ -113,6 +117,6 @@ class EndpointRoute:
             return make(request)
         except WrkflwError:
             raise
-        except Exception as error:  # noqa: BLE001  # of the user's, too
+        except (Exception, CancelledError) as error:  # noqa: BLE001  # of the user's, too
             _log.warning("a request to %s makes no input: %r", self.endpoint, error, exc_info=error)
             raise Refusal(422, f"the request makes no input of workflow {self._definition.id!r}") from None

@@ -17,10 +17,11 @@ from starlette.responses import Response
 from wrkflw.engine import failures
 from wrkflw.engine.journal import Journal
 from wrkflw.engine.records import Record, WaitRecord
-from wrkflw.errors import RunFinishedError
+from wrkflw.errors import RunFinishedError, RunNotFoundError
 from wrkflw.results import RunInfo, RunStatus
 from wrkflw.run import Run
 from wrkflw.schemas import plain
+from wrkflw.world.errors import DamagedPayloadError
 from wrkflw.world.events import RunPaused, RunResumed
 
 from .answers import json_of
@@ -40,6 +41,8 @@ _OPEN: Mapping[str, ShortStatus] = {
 _STATUSES: Mapping[ShortStatus, list[RunStatus]] = {short: [status] for status, short in _ENDS.items()}
 _STEPS = {"skipped": "completed", "cancelled": "failed", "retrying": "failed"}
 _DONE = Answer(200, "done", None)
+_MOST_READ = 100
+"""Logs that one listing of a workflow reads."""
 
 
 class NewRun(BaseModel):
@@ -146,15 +149,32 @@ class ShortRoutes:
 
     async def _instances(self, type: str, status: ShortStatus | None, limit: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
+        unread = _MOST_READ
         async for info in self._infos(type, status):
             drive = self._service.rt.driver.drive_of(info.run_id)
-            short = _short(info, None if drive is None else drive.journal)
+            journal = None if drive is None else drive.journal
+            if drive is None and unread and (journal := await self._held_elsewhere(info)) is not None:
+                unread -= 1
+            short = _short(info, journal)
             if status in (None, short):
                 times = {"createdAt": _milliseconds(info.created_at), "updatedAt": _milliseconds(info.updated_at)}
                 found.append({"id": info.run_id, "status": short, **times})
                 if len(found) == limit:
                     break
         return found
+
+    async def _held_elsewhere(self, info: RunInfo) -> Journal | None:
+        """The journal of a run that another process has in memory, where it may wait for something short."""
+        if info.status != "running" or info.waiting_for is not None:
+            return None
+        try:
+            run = await self._runs.located(info.run_id)
+            return None if run.owner is None else await self._runs.journal(info.run_id)
+        except (
+            RunNotFoundError,
+            DamagedPayloadError,
+        ):  # what is gone meanwhile, or cannot be read, is listed as it was
+            return None
 
     async def _infos(self, type: str, status: ShortStatus | None) -> AsyncIterator[RunInfo]:
         """Those that may have the status."""

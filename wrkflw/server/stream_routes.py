@@ -11,6 +11,8 @@ from starlette.responses import Response, StreamingResponse
 from wrkflw.asgi import Receive, Scope, Send
 from wrkflw.errors import InvalidValueError
 from wrkflw.streams import Place, bytes_of, stream_of
+from wrkflw.world.entities import Run
+from wrkflw.world.errors import RunExpiredError
 
 from .answers import item_of_stream, json_of
 from .live import SILENT, live
@@ -48,7 +50,7 @@ class StreamRoutes:
         The id of each is its cursor: who comes again with it, as `Last-Event-ID` or `after`, goes on behind it.
         """
         place = Place.of(last_event_id or after)
-        run = await self._service.rt.runs.entity(run_id)
+        run = await self._kept(run_id)
         if place.slot > run.last_slot:
             problem = f"is no cursor of run {run_id!r}"
             raise InvalidValueError.because(f"{place.cursor!r}", problem, cure="pass the cursor of one of its items")
@@ -58,8 +60,15 @@ class StreamRoutes:
         self, run_id: RunId, name: Name, start_index: Annotated[int, Query(ge=-(2**31), lt=2**31)] = 0
     ) -> Response:
         """The chunks of one stream of a run, from an index on, until it is closed or the run has ended."""
-        await self._service.rt.runs.located(run_id)
+        await self._kept(run_id)
         return self._open(self._chunks(run_id, name, start_index), _BYTES)
+
+    async def _kept(self, run_id: str) -> Run:
+        """Raises RunNotFoundError, and RunExpiredError: once an answer has begun, it can be no refusal."""
+        run = await self._service.rt.runs.entity(run_id)
+        if run.expired_at is not None:
+            raise RunExpiredError.purged(run_id, run.status, run.expired_at)
+        return run
 
     def _open(self, content: AsyncGenerator[bytes], media: str) -> Response:
         """Raises Refusal when too many are open."""

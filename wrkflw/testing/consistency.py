@@ -14,7 +14,7 @@ from wrkflw.errors import StoreError
 from wrkflw.world import World
 from wrkflw.world.entities import Hook, Run, Step
 from wrkflw.world.errors import HookNotFoundError, RunExpiredError, WorkflowRunNotFoundError, WorldError
-from wrkflw.world.schedules import waits_in_line
+from wrkflw.world.schedules import is_of_instant, waits_in_line
 from wrkflw.world.storage import Page, PageRequest
 
 from .folding import Fault, Folded, FoldedHook, FoldedRun, FoldedStep, fold_log
@@ -147,6 +147,8 @@ def _check_standing(folded: Folded, run: Run, hooks: list[Hook]) -> Iterator[Fau
         return
     if run.owner is not None or run.paused_at is not None:
         return
+    if waits_in_line(run) and is_of_instant(run.idempotency_key):
+        return
     if run.wake_at is None and folded.latest_from_outside > run.seen_slot:
         slot = folded.latest_from_outside
         yield Fault("I2", f"what came from outside at slot {slot} was not looked at, and nothing will wake it")
@@ -155,7 +157,7 @@ def _check_standing(folded: Folded, run: Run, hooks: list[Hook]) -> Iterator[Fau
     due = min((when for when in sleeps if when is not None), default=None)
     if due is not None and (run.wake_at is None or run.wake_at > due):
         yield Fault("I14", f"it sleeps until {due}, and nothing will wake it by then; it is due at {run.wake_at}")
-    elif run.wake_at is None and not _waits_for_somebody(folded) and not waits_in_line(run):
+    elif run.wake_at is None and not _waits_for_somebody(folded):
         yield Fault("I1", "it is open, and nothing will ever wake it")
 
 

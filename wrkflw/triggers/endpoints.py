@@ -25,6 +25,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PATH = re.compile(r"(/([A-Za-z0-9._~-]+|\{[a-z_][a-z0-9_]*\}))+")
 _OURS = frozenset({"api", "hooks", "workflows", "healthz", "readyz", "metrics", "openapi.json"})
 """What the paths of the server's own routes begin with."""
+ANY = "{}"
+"""A part of a path that has a name, whatever that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,11 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """Method and parts of the path, with one word for all names: of two that are the same, one is never called."""
+        return self.method, *(ANY if part.startswith("{") else part for part in self.path.split("/"))
+
 
 def http(
     workflow: Workflow[InputT, object, Any],
@@ -120,17 +127,16 @@ def endpoint_of(
     """Give the workflow the endpoint, once it is checked."""
     check_options(options, EndpointOptions.__annotations__)
     method, path = _read(request)
-    if any((other.method, other.path) == (method, path) for other in workflow.endpoints):
-        raise DefinitionError(f"workflow {workflow.id!r} already has an endpoint {request!r}; give it another path")
+    endpoint = Endpoint(workflow, method, path, input, options.get("verify"), options.get("public", False))
+    if (other := next((one for one in workflow.endpoints if one.shape == endpoint.shape), None)) is not None:
+        raise DefinitionError(f"workflow {workflow.id!r} already has an endpoint {str(other)!r}; give it another path")
     if input is not None:
         check_input(f"endpoint {request!r}", workflow, input, "an HttpRequest")
     elif method == "GET" and workflow.input_schema not in (None, type(None)):
         needs = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
         raise DefinitionError(f"endpoint {request!r} has no body to be an input, and {needs}; pass input=")
-    verify = options.get("verify")
-    if verify is not None:
-        _check_verify(request, verify)
-    endpoint = Endpoint(workflow, method, path, input, verify, options.get("public", False))
+    if endpoint.verify is not None:
+        _check_verify(request, endpoint.verify)
     workflow.endpoints = (*workflow.endpoints, endpoint)
     return endpoint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
@@ -46,7 +47,7 @@ class Firing:
         """The instant, with its run; when there can be none, with the reason, which is logged."""
         try:
             return self.run_at(schedule, moment, key_of(schedule.id, moment))
-        except Exception as error:  # what a function of the user's may raise  # noqa: BLE001
+        except (Exception, CancelledError) as error:  # what a function of the user's may raise  # noqa: BLE001
             _log.exception("schedule %r makes no run at %s: its input could not be made", schedule.id, moment)
             what = str(error) if isinstance(error, WrkflwError) else exception(type(error).__name__, str(error))
             return Instant(moment, failure=f"its input could not be made: {what}"[:_LONGEST_REASON])

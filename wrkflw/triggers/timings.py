@@ -15,6 +15,8 @@ from wrkflw.suggestions import did_you_mean
 from .expressions import read_expression
 
 _SHORTEST = timedelta(seconds=1)
+_LONGEST = timedelta(days=36_525)
+"""A hundred years: counted from 1970, the next instant is one that can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class Every:
     period: timedelta
 
     def __post_init__(self) -> None:
-        if self.period < _SHORTEST:
-            raise DefinitionError(f"a schedule cannot come every {format_duration(self.period)}; give it a second")
+        if not _SHORTEST <= self.period <= _LONGEST:
+            cure = "give it a second" if self.period < _SHORTEST else "give it 100 years"
+            raise DefinitionError(f"a schedule cannot come every {format_duration(self.period)}; {cure}")
 
     def __str__(self) -> str:
         return f"every {format_duration(self.period)}"
@@ -61,7 +64,11 @@ class At:
             raise DefinitionError(f"at() takes a datetime, got {self.moment!r}; write at(datetime(..., tzinfo=UTC))")
         if self.moment.tzinfo is None:
             raise DefinitionError(f"at({self.moment.isoformat()!r}) has no timezone; add tzinfo=")
-        object.__setattr__(self, "moment", self.moment.astimezone(UTC))
+        try:
+            object.__setattr__(self, "moment", self.moment.astimezone(UTC))
+        except OverflowError:
+            cure = "give one in the years from 1 to 9999 there"
+            raise DefinitionError(f"at({self.moment.isoformat()!r}) is no moment in UTC; {cure}") from None
 
     def __str__(self) -> str:
         return f"at {self.moment.isoformat()}"
@@ -76,7 +83,7 @@ def every(period: timedelta | str, /) -> Every:
     They are counted from the first of January 1970, UTC, and not from when a process began.
 
     Raises:
-        DefinitionError: it is less than a second.
+        DefinitionError: it is less than a second, or more than 100 years.
         ValueError: it is not a duration.
     """
     return Every(parse_duration(period, "come every"))
@@ -88,7 +95,7 @@ def at(moment: datetime, /) -> At:
     A moment that has passed when the schedule is first known to a database starts nothing.
 
     Raises:
-        DefinitionError: it is no datetime, or has no timezone.
+        DefinitionError: it is no datetime, has no timezone, or is not one of the years that UTC has here.
     """
     return At(moment)
 

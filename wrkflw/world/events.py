@@ -19,6 +19,10 @@ Token: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=102
 ResumeDigest: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 """What the caller took its request for the same by, when that is not the payload."""
 Meta: TypeAlias = dict[str, JsonValue]
+MOST_ATTRIBUTES = 64
+"""Of one run."""
+LONGEST_ATTRIBUTE = 256
+"""A name in characters, a value in bytes as UTF-8."""
 
 Subject: TypeAlias = Literal["run", "step", "hook", "wait", "attribute"]
 
@@ -118,7 +122,7 @@ class AttributeChange(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    key: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    key: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ATTRIBUTE)]
     value: str | None
 
 

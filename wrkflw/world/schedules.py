@@ -36,9 +36,14 @@ def key_of(schedule_id: str, instant: datetime) -> str:
     return f"{_KEY}{schedule_id}:{instant.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
 
 
+def is_of_instant(key: str | None) -> bool:
+    """Whether a run of this idempotency key is that of an instant."""
+    return key is not None and key.startswith(_KEY)
+
+
 def waits_in_line(run: Run) -> bool:
-    """Whether the run may be one that begins when those of its schedule before it have ended."""
-    return run.status == "pending" and (run.idempotency_key or "").startswith(_KEY)
+    """Whether the run begins when those of its schedule before it have ended: nobody ever had it, and it is not due."""
+    return run.status == "pending" and run.epoch == 0 and run.wake_at is None
 
 
 class NewSchedule(NamedTuple):
@@ -145,7 +150,7 @@ class Schedules(Protocol):
         ...
 
     async def next_turn(self, schedule_id: str) -> str | None:
-        """Let the next run that waits begin, if none of those before it is open.
+        """Let the next run that waits begin, if none of those before it is open; nothing else makes it due.
 
         The open run that others wait for still; None when none waits.
         """

@@ -292,7 +292,7 @@ class Runs(RunWriters, Protocol):
     async def wake(self, run_id: str) -> bool:
         """Make a run that waits due now.  False when there is nothing to wake: it is owned, paused, ended or unknown.
 
-        A run that is to start later starts then.
+        A run that is to start later starts then, and one that waits for its turn when that comes.
         """
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Required, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Required, TypeAlias, TypedDict, cast
 
 from pydantic import ValidationError
 
@@ -129,8 +129,9 @@ class RunWriters(Protocol):
         Raises WorldError (400) for any other status or field, and what the event raises.
         """
         event: e.NewEvent
-        if "attributes" in data and len(data) == 1:
-            changes = [{"key": key, "value": value} for key, value in data["attributes"].items()]
+        changed: object = data.get("attributes")
+        if len(data) == 1 and isinstance(changed, Mapping):
+            changes = [{"key": key, "value": value} for key, value in cast("Mapping[Any, object]", changed).items()]
             event = _event(e.AttrSet, {"changes": changes, "writer": "operator"})
         else:
             event = _update("run", _OF_RUNS, data, {})
@@ -180,7 +181,7 @@ class StepWriters(Protocol):
         """``step_created``.  Raises EntityConflictError when there is a step of this id."""
         values: dict[str, Any] = {**data}
         key = values.setdefault("key", values.get("step_name", ""))
-        step_id = values.pop("step_id", None) or correlation_id("step", run_id, key)
+        step_id = _given(values.pop("step_id", None), "step", run_id, key)
         return await self._write(run_id, _event(e.StepCreated, {"correlation_id": step_id, **values}), resolve_data)
 
     async def update(self, run_id: str, step_id: str, data: StepUpdate, *, resolve_data: Resolve = "all") -> Step:
@@ -214,7 +215,7 @@ class HookWriters(Protocol):
         """
         values: dict[str, Any] = {**(data or {})}
         token = values.setdefault("token", secrets.token_urlsafe(32))
-        hook_id = values.pop("hook_id", None) or correlation_id("hook", run_id, token)
+        hook_id = _given(values.pop("hook_id", None), "hook", run_id, token)
         event = _event(e.HookCreated, {"correlation_id": hook_id, **values})
         result = await self._events.create(run_id, event, resolve_data=resolve_data)
         if result.event is not None and isinstance(result.event.event, e.HookConflict):
@@ -232,11 +233,21 @@ class HookWriters(Protocol):
         return hook
 
 
+def _given(id: str | None, kind: str, run_id: str, key: str) -> str:
+    """The id that was given, whatever it is; without one it is made of the key.  Raises WorldError (400)."""
+    if id is not None:
+        return id
+    try:
+        return correlation_id(kind, run_id, key)
+    except UnicodeEncodeError as error:
+        raise WorldError(f"{key[:80]!r} is no Unicode text; decode it before you pass it on") from error
+
+
 def _update(what: str, known: Mapping[str, _Update], data: Mapping[str, Any], about: Mapping[str, object]) -> Any:
     """The event that an update stands for.  Raises WorldError (400)."""
     values = {**data}
     status = values.pop("status", None)
-    if status not in known:
+    if not isinstance(status, str) or status not in known:
         words = ", ".join(map(repr, known))
         raise WorldError(f"{status!r} is no status that a {what} can be given; use one of {words}")
     update = known[status]

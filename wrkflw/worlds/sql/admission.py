@@ -17,11 +17,13 @@ from wrkflw.world.errors import (
     WorkflowRunNotFoundError,
     WorldError,
 )
+from wrkflw.world.schedules import waits_in_line
 from wrkflw.world.storage import RunFence, Stamp, StepFence
 from wrkflw.world.transitions import OWNER_ONLY
 
 from . import compiled as sql
 from . import rows
+from .arguments import utf8
 from .attributes import check_attributes, check_changes
 from .database import Connection
 from .identifiers import check_run_id
@@ -60,6 +62,7 @@ class Admission:
         if run is None:
             if request.types.isdisjoint(_CREATE_THE_RUN):
                 raise WorkflowRunNotFoundError(request.run_id)
+            _check_unclaimed(request, opened)
             return
         if isinstance(request.fence, StepFence):
             _check_step_fence(opened, request.fence, request.events)
@@ -78,9 +81,9 @@ class Admission:
 
     def may_claim(self, connection: Connection, run: Run, opened: Opened) -> bool:
         """Whether who has written to the run from outside may go on with it."""
-        if run.paused_at is not None or (
-            run.status == "pending" and run.wake_at is not None and run.wake_at > opened.now
-        ):
+        if run.paused_at is not None or (opened.found_slot and waits_in_line(run)):  # a new run is its creator's
+            return False
+        if run.status == "pending" and run.wake_at is not None and run.wake_at > opened.now:
             return False
         return run.owner is None or not self._owner_is_live(connection, run.owner)
 
@@ -125,7 +128,10 @@ class Admission:
         check_attributes(event.attributes or {}, reserved=event.allow_reserved_attributes)
         for name, most in _LENGTHS:
             text = event.__dict__[name]
-            if text is not None and not 0 < len(text) <= most:
+            if text is None:
+                continue
+            utf8(name, text)
+            if not 0 < len(text) <= most:
                 raise WorldError(f"{name} has 1 to {most:,} characters, not {len(text):,}; leave it out, or shorten it")
         for name in ("parent_run_id", "replayed_from"):
             if event.__dict__[name] is not None:
@@ -198,6 +204,16 @@ def _asks_for_the_same(event: e.HookReceived | e.SignalReceived, before: e.NewEv
     if None in (event.resume_digest, before.resume_digest):
         return event.payload_data == before.payload_data
     return event.resume_digest == before.resume_digest
+
+
+def _check_unclaimed(request: Append, opened: Opened) -> None:
+    """What says of a run that is yet to be where it stands, and whose it is, is right only about nothing and nobody."""
+    if isinstance(request.fence, StepFence):
+        _check_step_fence(opened, request.fence, request.events)
+    elif request.fence is not None and request.fence.epoch != 0:
+        raise FencedError(request.run_id, f"epoch {request.fence.epoch}", "epoch 0")
+    if request.expect_slot:
+        raise PreconditionFailedError(request.run_id, request.expect_slot, 0)
 
 
 def _check_step_fence(opened: Opened, fence: StepFence, events: Sequence[e.NewEvent]) -> None:

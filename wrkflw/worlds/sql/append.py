@@ -14,6 +14,7 @@ from wrkflw.world import events as e
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import EntityConflictError, EventLimitError, PayloadTooLargeError, WorldError
 from wrkflw.world.fold import Image, apply
+from wrkflw.world.schedules import waits_in_line
 from wrkflw.world.storage import BatchItem, RunFence
 from wrkflw.world.transitions import judge
 
@@ -208,9 +209,8 @@ class Appender:
             return True
         elif "run_created" in opened.types:
             run.wake_at = max(request.wake_at or opened.now, opened.now)
-        elif not isinstance(request.fence, RunFence) and (run.status != "pending" or run.wake_at is None):
-            # Whatever comes from outside gives the run's owner, or the next one, something to look at; but a run that
-            # is to start later starts then.
+        elif not isinstance(request.fence, RunFence) and not _starts_later(run):
+            # Whatever comes from outside gives the run's owner, or the next one, something to look at.
             run.wake_at = opened.now
         return False
 
@@ -279,6 +279,11 @@ _SUBJECTS: dict[str, Callable[[Opened, Any, int], _Subject]] = {
     **dict.fromkeys(("wait_created", "wait_completed"), _wait),
     **dict.fromkeys(("run_created", "attr_set"), _attributes),
 }
+
+
+def _starts_later(run: Run) -> bool:
+    """Whether it starts when that is due, or when it is its turn, whatever comes meanwhile."""
+    return run.status == "pending" and (run.wake_at is not None or waits_in_line(run))
 
 
 def _always_fits(image: Image, event: e.NewEvent) -> bool:

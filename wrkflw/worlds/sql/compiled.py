@@ -543,9 +543,9 @@ ANYTHING_OF_RUNS = Statement(
     {},
 )
 RUN_WAKE = Statement(
-    'UPDATE runs SET wake_at=min(coalesce(runs.wake_at, ?), ?) WHERE runs.run_id = ? AND runs.namespace = ? AND runs.ended_slot IS NULL AND runs.paused_at IS NULL AND runs.owner IS NULL AND (runs.status != ? OR runs.wake_at IS NULL)',
-    ('now', 'now', 'id', 'namespace', 'status_1'),
-    {'status_1': 'pending'},
+    'UPDATE runs SET wake_at=min(coalesce(runs.wake_at, ?), ?) WHERE runs.run_id = ? AND runs.namespace = ? AND runs.ended_slot IS NULL AND runs.paused_at IS NULL AND runs.owner IS NULL AND (runs.status != ? OR runs.wake_at IS NULL AND runs.epoch > ?)',
+    ('now', 'now', 'id', 'namespace', 'status_1', 'epoch_1'),
+    {'status_1': 'pending', 'epoch_1': 0},
 )
 CRASHES_COUNT = Statement(
     'INSERT INTO crashes (run_no, times) SELECT runs.run_no, 1 FROM runs WHERE runs.owner = ? AND runs.namespace = ? ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + ?)',
@@ -658,18 +658,23 @@ SCHEDULED_FORGET = Statement(
     {},
 )
 SCHEDULED_OPEN = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.status = ? AND runs.wake_at IS NULL AND runs.owner IS NULL AS anon_1 FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND scheduled_runs.schedule_id = ? AND runs.ended_slot IS NULL ORDER BY runs.run_no',
-    ('status_1', 'here', 'id'),
-    {'status_1': 'pending'},
+    'SELECT runs.run_no, runs.run_id, runs.status = ? AND runs.wake_at IS NULL AND runs.epoch = ? AS anon_1 FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND scheduled_runs.schedule_id = ? AND runs.ended_slot IS NULL ORDER BY runs.run_no',
+    ('status_1', 'epoch_1', 'here', 'id'),
+    {'status_1': 'pending', 'epoch_1': 0},
 )
 SCHEDULES_WAITING = Statement(
-    'SELECT DISTINCT scheduled_runs.schedule_id FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND runs.ended_slot IS NULL AND runs.status = ? AND runs.wake_at IS NULL AND runs.owner IS NULL',
-    ('namespace', 'status_1'),
-    {'status_1': 'pending'},
+    'SELECT DISTINCT scheduled_runs.schedule_id FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND runs.ended_slot IS NULL AND runs.status = ? AND runs.wake_at IS NULL AND runs.epoch = ?',
+    ('namespace', 'status_1', 'epoch_1'),
+    {'status_1': 'pending', 'epoch_1': 0},
 )
 SCHEDULED_HOLD = Statement(
     'UPDATE runs SET wake_at=NULL WHERE runs.run_no = ?',
     ('no',),
+    {},
+)
+SCHEDULED_BEGIN = Statement(
+    'UPDATE runs SET wake_at=? WHERE runs.run_no = ?',
+    ('now', 'no'),
     {},
 )
 MISSED_WRITE = Statement(

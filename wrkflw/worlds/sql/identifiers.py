@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from wrkflw.clock import from_microseconds
+from wrkflw.ids import made_another_time
 from wrkflw.world.errors import WorldError
 from wrkflw.world.events import event_id
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CURE = "use letters, digits, '_' and '-', at most 128"
-_MINTED = re.compile(r"wrun_([0-7][0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{16}")
-_TO_BASE_32 = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
-_OLDEST = timedelta(hours=24)
-_NEWEST = timedelta(minutes=5)
 
 
 def check_new_run_id(run_id: str, now: datetime) -> None:
-    """Raises WorldError (400) for what cannot be an id, and for a minted one that was not made about now.
-
-    Ids of the caller's own, such as an order's number, are as old as they like.
-    """
+    """Raises WorldError (400) for what cannot be an id, and for a minted one that was not made about now."""
     check_run_id(run_id)
-    found = _MINTED.fullmatch(run_id)
-    if found is None:
-        return
-    made = from_microseconds(int(found[1].translate(_TO_BASE_32), 32) * 1000)
-    if not now - _OLDEST <= made <= now + _NEWEST:
+    if (made := made_another_time(run_id, now)) is not None:
         raise WorldError(f"run id {run_id!r} was made at {made:%Y-%m-%d %H:%M:%S}, which is not now; make a new one")
 
 

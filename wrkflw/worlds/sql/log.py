@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias, cast, get_args
@@ -18,6 +17,7 @@ from pydantic_core import from_json, to_json
 from wrkflw.clock import from_microseconds
 from wrkflw.world import events as e
 from wrkflw.world.errors import DamagedPayloadError, WorldError
+from wrkflw.world.nesting import DEEPEST, is_too_deep
 from wrkflw.world.streamer import Chunk, Item
 
 from . import compiled as sql
@@ -26,8 +26,6 @@ from .rows import instant
 from .sealing import Reading, Sealed
 
 _Values: TypeAlias = dict[str, object]
-_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
-"""Texts, which may hold brackets of their own, and the brackets that count."""
 
 
 class _Kind(NamedTuple):
@@ -54,8 +52,6 @@ def _kind(cls: type[Any]) -> _Kind:
 
 _KINDS = {cls.model_fields["event_type"].default: _kind(cls) for cls in get_args(get_args(e.NewEvent)[0])}
 _VALUES = ("execution_context", "meta")
-_DEEPEST = 190
-"""How deep small JSON may nest.  Whoever reads the log gives up at 200, and then it cannot be read at all."""
 _NOT_WRITTEN_HERE = (LookupError, TypeError, ValueError, OverflowError)
 """What comes of reading a row that is not what was written."""
 _NOT_PLAIN_JSON = frozenset({"retry_after", "resume_at", "token_retention_until", "changes"})
@@ -63,7 +59,7 @@ _NOT_PLAIN_JSON = frozenset({"retry_after", "resume_at", "token_retention_until"
 
 
 def event_columns(event: e.NewEvent) -> tuple[str | None, bytes | None]:
-    """``data`` and ``payload`` of an event.  Raises WorldError (400) for what is nested too deep to be read back."""
+    """``data`` and ``payload`` of an event.  Raises WorldError (400) for what could not be read back."""
     _, payload_field, columns, others, *_ = _KINDS[event.event_type]
     values = event.__dict__
     payload = values[payload_field] if payload_field is not None else None
@@ -85,20 +81,14 @@ def without_values(data: str) -> str | None:
 def _text_of(event: e.NewEvent, data: _Values) -> str:
     try:
         text = to_json(data).decode()
-    except ValueError:  # deeper than even the writer goes
-        text = ""
-    if not text or (len(text) > _DEEPEST and text.count("[") + text.count("{") > _DEEPEST and _depth(text) > _DEEPEST):
-        raise WorldError(f"what {event.event_type!r} holds is nested more than {_DEEPEST} deep; put it into a payload")
+    except ValueError as error:
+        if "surrogates not allowed" in str(error):
+            what = f"what {event.event_type!r} holds is no Unicode text"
+            raise WorldError(f"{what}; decode it before you pass it on") from error
+        text = ""  # deeper than even the writer goes
+    if not text or is_too_deep(text):
+        raise WorldError(f"what {event.event_type!r} holds is nested more than {DEEPEST} deep; put it into a payload")
     return text
-
-
-def _depth(text: str) -> int:
-    """How many lists and objects of JSON stand in one another at most."""
-    depth = deepest = 0
-    for mark in _MARKS.findall(text):
-        depth += 1 if mark in "[{" else -1 if mark in "]}" else 0
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def event_from(run_id: str, row: Row, reading: Reading) -> e.StoredEvent:

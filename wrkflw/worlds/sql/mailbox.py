@@ -221,7 +221,7 @@ class Mailbox:
         return True
 
     def _fail(self, connection: Connection, row: MessageRow, reason: str) -> None:
-        failures, reason = row.failures + 1, reason[:LONGEST_REASON]
+        failures, reason = row.failures + 1, _storable(reason)
         if failures < self._max_deliveries:
             self._give_back(connection, row, backoff(failures), row.attempt, failures, reason)
             return
@@ -333,6 +333,11 @@ def _nobody(_connection: Connection, _run_id: str, _reason: str) -> None:
 def _tell(connection: Connection, *run_ids: str | None) -> None:
     """Listeners hear of it with the runs; a message that concerns none is told as one that may concern all."""
     connection.notices += [(run_id, [MESSAGE_QUEUED]) for run_id in {run_id or "" for run_id in run_ids}]
+
+
+def _storable(text: str) -> str:
+    """The beginning of the text; what in it is no Unicode text, as the name of a file may be, is escaped."""
+    return text[:LONGEST_REASON].encode(errors="backslashreplace").decode()[:LONGEST_REASON]
 
 
 def backoff(failures: int) -> timedelta:

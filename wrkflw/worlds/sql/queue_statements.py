@@ -121,7 +121,7 @@ STATEMENTS: dict[str, Clause] = {
         runs.c.ended_slot.is_(None),
         runs.c.paused_at.is_(None),
         runs.c.owner.is_(None),
-        or_(runs.c.status != "pending", runs.c.wake_at.is_(None)),
+        or_(runs.c.status != "pending", and_(runs.c.wake_at.is_(None), runs.c.epoch > 0)),  # none out of its turn
     )
     .values(wake_at=func.min(func.coalesce(runs.c.wake_at, _at("now")), _at("now"))),
     "CRASHES_COUNT": _counted.from_select(["run_no", "times"], _owned).on_conflict_do_update(

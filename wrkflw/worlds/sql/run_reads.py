@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import get_args
 
-from wrkflw.clock import Clock, to_microseconds
+from wrkflw.clock import Clock, later, to_microseconds
 from wrkflw.world import events as e
 from wrkflw.world.entities import Detail, Run, RunStatus
 from wrkflw.world.errors import RunExpiredError, WorkflowRunNotFoundError, WorldError
@@ -143,7 +143,7 @@ class RunReads:
     async def wait_for_terminal(self, run_id: str, *, timeout: timedelta) -> Run:
         news = asyncio.Event()
         end = self._subscribe(lambda told, _: news.set() if told in (run_id, "") else None)
-        deadline = self._clock.now() + timeout
+        deadline = later(self._clock.now(), timeout)
         timer = self._clock.call_at(deadline, news.set)
         try:
             while not (run := self.located(run_id)[1]).ended and self._clock.now() < deadline:

@@ -18,6 +18,7 @@ from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
 from . import rows
+from .arguments import utf8
 from .database import Connection, Reads
 from .images import Images
 from .mailbox import Mailbox
@@ -52,6 +53,7 @@ class SqlRuns(RunReads, RunWriters):
     async def claim(self, run_id: str, *, owner: str) -> Run:
         if not owner:
             raise WorldError("a run is claimed by somebody; give owner=, such as world.owner")
+        utf8("the owner of a run", owner)
 
         def work(connection: Connection) -> Run:
             run_no, run = self.located(run_id, connection)

@@ -34,8 +34,8 @@ _newest = (
     .limit(at("row_limit"))
     .scalar_subquery()
 )
-# As it was created: nobody has it, and it is not due.
-_waits = and_(runs.c.status == "pending", runs.c.wake_at.is_(None), runs.c.owner.is_(None))
+# As it was created: nobody ever had it, and it is not due.
+_waits = and_(runs.c.status == "pending", runs.c.wake_at.is_(None), runs.c.epoch == 0)
 
 SCHEDULE_STATEMENTS: dict[str, Clause] = {
     "SCHEDULE_BY_ID": select(schedules).where(_of(schedules)),
@@ -68,6 +68,7 @@ SCHEDULE_STATEMENTS: dict[str, Clause] = {
     .where(scheduled.c.namespace == at("namespace"), runs.c.ended_slot.is_(None), _waits)
     .distinct(),
     "SCHEDULED_HOLD": update(runs).where(runs.c.run_no == at("no")).values(wake_at=null()),
+    "SCHEDULED_BEGIN": update(runs).where(runs.c.run_no == at("no")).values(wake_at=at("now")),  # a paused one too
     # --- instants without a run
     "MISSED_WRITE": _missed.on_conflict_do_update(
         index_elements=["namespace", "schedule_id", "instant"], set_={"reason": _missed.excluded.reason}

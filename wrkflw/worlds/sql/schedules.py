@@ -171,9 +171,8 @@ class SqlSchedules:
                 return None
             if line.ahead is not None:
                 return line.ahead
-            (_, run_id), *behind = line.waiting
-            now = to_microseconds(self._clock.now())
-            connection.run(sql.RUN_WAKE, id=run_id, namespace=self._namespace, now=now)
+            (run_no, run_id), *behind = line.waiting
+            connection.run(sql.SCHEDULED_BEGIN, no=run_no, now=to_microseconds(self._clock.now()))
             connection.notices.append((run_id, [RUN_DUE]))
             return run_id if behind else None
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import cast
+
+from typing_extensions import Buffer
 
 from wrkflw.clock import Clock, to_microseconds
 from wrkflw.world.entities import Run, Step
@@ -59,7 +62,7 @@ class SqlStreamer:
 
     async def write(self, run_id: str, name: str, chunk: bytes | str, *, fence: Fence | None = None) -> int:
         _check_name(name)
-        data = utf8("a chunk", chunk) if isinstance(chunk, str) else bytes(chunk)
+        data = _bytes_of(chunk)
         self._payloads.check_size(run_id, "chunk", data)
 
         def work(connection: Connection) -> int:
@@ -71,6 +74,7 @@ class SqlStreamer:
     async def write_many(self, run_id: str, chunks: Sequence[NewChunk], *, fence: Fence | None = None) -> int:
         for name in {chunk.stream for chunk in chunks}:
             _check_name(name)
+        chunks = [chunk._replace(data=_bytes_of(chunk.data)) for chunk in chunks]
         for chunk in chunks:
             self._payloads.check_size(run_id, "chunk", chunk.data)
         return await self._writer.submit(lambda connection: self._append(connection, run_id, chunks, fence)[0])
@@ -150,7 +154,7 @@ class SqlStreamer:
         run_no, run = self._runs.located(run_id)
         most = limit_of(PageRequest(limit))
         length, done = self._standing(run_no, run, name)
-        listing = f"chunks of {name.encode().hex()} of {run_no}"
+        listing = f"chunks of {utf8('the name of a stream', name).hex()} of {run_no}"
         if cursor is not None:
             index = _index_of(cursor, listing)
         else:
@@ -189,6 +193,17 @@ class SqlStreamer:
         self._runs.check_kept(run_id, run_no)
         reading = await self._payloads.read_ahead(run_id, found)
         return items_from(run_id, run_no, found, self._read, reading)
+
+
+def _bytes_of(chunk: object) -> bytes:  # of anything: not all callers are typed
+    """The chunk as it is stored: text as UTF-8.  Raises WorldError (400) for what is neither text nor bytes."""
+    if isinstance(chunk, bytes):
+        return chunk
+    if isinstance(chunk, str):
+        return utf8("a chunk", chunk)
+    if isinstance(chunk, bytearray | memoryview):
+        return bytes(cast("Buffer", chunk))
+    raise WorldError(f"a chunk is bytes or a str, not {type(chunk).__name__}; encode it before you write it")
 
 
 def _check_name(stream: str) -> None:
