@@ -170,10 +170,7 @@ class ShortRoutes:
         try:
             run = await self._runs.located(info.run_id)
             return None if run.owner is None else await self._runs.journal(info.run_id)
-        except (
-            RunNotFoundError,
-            DamagedPayloadError,
-        ):  # what is gone meanwhile, or cannot be read, is listed as it was
+        except (RunNotFoundError, DamagedPayloadError):  # gone meanwhile, or unreadable: it is listed as it was
             return None
 
     async def _infos(self, type: str, status: ShortStatus | None) -> AsyncIterator[RunInfo]:
