@@ -227,6 +227,22 @@ def test_a_deploy_that_would_break_a_run_is_told_beforehand(shell: Shell) -> Non
     assert [(one["run_id"], one["verdict"], one["key"]) for one in breaks.json] == [("r1", "breaks", "fetch")]
 
 
+def test_a_deploy_that_drops_a_workflow_with_open_runs_is_told_beforehand(shell: Shell) -> None:
+    code = "from wrkflw import create_workflow, step\n@step\ndef first(n: int) -> int:\n    return n\n"
+    flow = '{0} = create_workflow(id="{0}", input_schema=int, output_schema=int).then(first).sleep("7d").commit()\n'
+    (shell.folder / "pyproject.toml").write_text('[tool.wrkflw]\nworkflows = ["kept.py"]\n', encoding="utf-8")
+    (shell.folder / "old.py").write_text(code + flow.format("dropped"), encoding="utf-8")
+    (shell.folder / "kept.py").write_text(code + flow.format("kept"), encoding="utf-8")
+    for target in ("old.py:dropped", "kept.py:kept"):
+        shell("run", target, "--input", "1", "--id", target.partition(":")[2], "-q")
+
+    of_all, of_one = shell("check", "--json"), shell("check", "kept.py")
+
+    assert of_all.code == 1
+    assert [(one["run_id"], one["verdict"]) for one in of_all.json] == [("kept", "fits"), ("dropped", "unknown")]
+    assert (of_one.code, of_one.err) == (0, "1 of 1 open runs fit the code\n")
+
+
 def test_tokens_are_made_listed_and_removed(shell: Shell) -> None:
     made = shell("tokens", "add", "ci", "-p", "read", "-p", "start")
 

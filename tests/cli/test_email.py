@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,19 @@ def test_a_mail_starts_a_run_that_a_worker_takes(shell: Shell, deliver: Callable
     shown = shell("runs", "show", ended.out.strip(), "--json").json
     assert (shown["workflow_id"], shown["status"]) == ("inbox", "pending")
     assert shown["input"]["subject"] == "May"
+
+
+def test_a_mail_that_is_recorded_is_not_refused_because_nobody_reads_of_it(shell: Shell) -> None:
+    (shell.folder / "flow.py").write_text(FLOW, encoding="utf-8")
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "wrkflw", "email", "deliver", "flow.py", "--db", "wrkflw.db"]
+
+    ended = subprocess.run(command, cwd=shell.folder, input=MAIL, stdout=write, timeout=60, check=False)
+    os.close(write)
+
+    assert ended.returncode == 0
+    assert [run["workflow_id"] for run in shell("runs", "list", "--json").json["data"]] == ["inbox"]
 
 
 def test_a_mail_that_comes_again_starts_nothing(deliver: Callable[..., Ended]) -> None:

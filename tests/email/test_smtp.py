@@ -109,6 +109,21 @@ async def test_a_mail_that_is_too_large_is_refused(announced: bool) -> None:
         assert await desk.runs() == []
 
 
+async def test_a_line_that_does_not_end_is_not_kept_for_ever() -> None:
+    """aiosmtpd drops what is too much only where a line ends."""
+    async with served(limits=MailLimits(size=2_000)) as desk:
+        reader, writer = await asyncio.open_connection("127.0.0.1", desk.port)
+        writer.write(b"EHLO a\r\n" + MAIL + RCPT + b"DATA\r\n")
+        while not (await reader.readline()).startswith(b"354"):
+            pass
+        writer.write(b"a" * 2_100)
+
+        assert await reader.readline() == b"552 5.3.4 the mail is too large\r\n"
+        assert await reader.read() == b""
+        writer.close()
+        assert await desk.runs() == []
+
+
 async def test_too_many_recipients_are_sent_by_themselves() -> None:
     async with served(limits=MailLimits(recipients=1)) as desk:
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=desk.port, start_tls=False) as client:

@@ -14,24 +14,28 @@ if TYPE_CHECKING:
 def check(targets: Targets = None, db: Database = None, as_json: AsJson = False) -> None:
     """Tell which open runs the code would break.
 
-    Of these workflows, as the code is now.  Nothing is written to them.
-    Exit code 1 when one cannot.
+    Of these workflows, as the code is now; without a TARGET, of all, those that the code has no more among them.
+    Nothing is written to them.  Exit code 1 when one cannot go on.
     """
     from .opening import perform
     from .targets import workflows_of
 
-    perform(_check(workflows_of(targets), db, as_json=as_json))
+    perform(_check(workflows_of(targets), db, all_of_them=not targets, as_json=as_json))
 
 
-async def _check(workflows: list[AnyWorkflow], db: str | None, *, as_json: bool) -> int:
+async def _check(workflows: list[AnyWorkflow], db: str | None, *, all_of_them: bool, as_json: bool) -> int:
     from wrkflw.deploys import check_runs
+    from wrkflw.mail.quarantine import QUARANTINE
 
     from .opening import opened
     from .screen import say, show_json, show_table
 
     async with opened(db) as runtime:
         checks = await check_runs(runtime, workflows)
-    broken = [one for one in checks if one.verdict == "breaks"]
+        if all_of_them:
+            known = {QUARANTINE.id, *(workflow.id for workflow in workflows)}
+            checks += [one for one in await check_runs(runtime) if one.workflow_id not in known]
+    broken = [one for one in checks if one.verdict != "fits"]
     if as_json:
         show_json([asdict(one) for one in checks])
         return 1 if broken else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,12 @@ def deliver(
         raise
     except Exception as error:  # whatever it is, the sender is to keep the mail
         raise NotTakenError from error
-    _tell(delivery, as_json=as_json)
+    try:
+        _tell(delivery, as_json=as_json)
+    except OSError:  # nobody can be told, but it is recorded, and not to be sent back
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
 
 
 async def _deliver(

@@ -87,6 +87,9 @@ dependencies = ["wrkflw[server]"]
 [project.optional-dependencies]
 dev = ["pytest>=9", "pytest-asyncio>=1.5"]
 
+[tool.setuptools]
+py-modules = ["flows"]
+
 [tool.wrkflw]
 workflows = ["flows"]  # what wrkflw takes where no TARGET is given
 

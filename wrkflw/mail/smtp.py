@@ -37,6 +37,7 @@ _TAKEN = "250 2.0.0 taken"
 _UNKNOWN = "550 5.1.1 no workflow takes mail to this address"
 _LATER = "451 4.3.0 the mail cannot be recorded now; send it again later"
 _TOO_MANY = "452 4.5.3 too many recipients; send the mail to the others by itself"
+_TOO_LARGE = "552 5.3.4 the mail is too large"
 _BUSY = b"421 4.3.2 too many connections; come back later\r\n"
 
 _log = logging.getLogger("wrkflw")
@@ -179,7 +180,7 @@ class _Desk:
                 content, envelope_from=envelope.mail_from or "", envelope_to=[str(one) for one in envelope.rcpt_tos]
             )
         except MailTooLargeError:
-            return "552 5.3.4 the mail is too large"
+            return _TOO_LARGE
         except NoRecipientError:
             return _UNKNOWN
         except Exception:  # noqa: BLE001  # whatever it is, the mail is not durable, and the sender still has it
@@ -218,6 +219,9 @@ class _Session(smtp.SMTP):
         self._most = most
         # What comes slowly, or is no mail, would keep others out; a mail that it cuts off is sent again, and known.
         self._over = loop.call_later(longest, self.end)
+        self._unended = 0
+        """Bytes since a line ended, which aiosmtpd keeps until it does."""
+        self._may_end = False
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         """Most addresses at once: the general grammar takes a tenth of the time that a mail takes."""
@@ -231,6 +235,19 @@ class _Session(smtp.SMTP):
         if len(self._sessions) > self._most and isinstance(transport, asyncio.WriteTransport):
             transport.write(_BUSY)
             transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if (ended := data.rfind(b"\r\n")) >= 0 or (self._may_end and data.startswith(b"\n")):
+            self._unended = len(data) - (ended + 2 if ended >= 0 else 1)
+        else:
+            self._unended += len(data)
+        self._may_end = data.endswith(b"\r")
+        if self.data_size_limit is not None and self._unended > self.data_size_limit:
+            if isinstance(self.transport, asyncio.WriteTransport):
+                self.transport.write(f"{_TOO_LARGE}\r\n".encode())
+                self.transport.close()
+            return
+        super().data_received(data)
 
     def end(self) -> asyncio.Task[None] | None:
         """Close the connection; the task that ends with it."""
