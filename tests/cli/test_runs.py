@@ -141,6 +141,41 @@ def test_runs_are_cancelled_with_an_outcome_for_each(shell: Shell) -> None:
     assert ended.code == 1
 
 
+def test_an_output_for_a_fork_is_of_the_type_that_it_names_or_that_the_step_promises(shell: Shell) -> None:
+    (shell.folder / "nested.py").write_text(
+        """
+from pydantic import BaseModel
+from wrkflw import create_workflow, step
+
+class Animal(BaseModel):
+    name: str
+
+class Cat(Animal):
+    lives: int
+
+@step
+def find(name: str) -> Cat:
+    return Cat(name=name, lives=9)
+
+@step
+def show(found: Animal) -> str:
+    return repr(found)
+
+finding = create_workflow(id="finding", input_schema=str, output_schema=Animal).then(find).commit()
+showing = create_workflow(id="showing", input_schema=str, output_schema=str).then(finding).then(show).commit()
+""",
+        encoding="utf-8",
+    )
+    shell("run", "nested.py:showing", "--input", '"Tom"', "--id", "r1", "-q")
+
+    def forked(output: str) -> str:
+        ended = shell("runs", "fork", "r1", "--at", "show", "--output", f"finding={output}", "-t", "nested.py:showing")
+        return str(ended.out)
+
+    assert forked('{"$type": "Cat", "value": {"name": "Ada", "lives": 7}}') == "Cat(name='Ada', lives=7)\n"
+    assert forked('{"name": "Ada"}') == "Animal(name='Ada')\n"
+
+
 def test_a_fork_takes_over_what_was_recorded_before(shell: Shell) -> None:
     shell.run("asking", "name=Ada", "--id", "r1")
     shell("runs", "resume", "r1", "ask", "approved=true", *CODE)

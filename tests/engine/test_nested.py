@@ -460,3 +460,30 @@ async def test_what_flows_in_is_validated_into_what_it_takes(runtime: Runtime) -
     flow = chain(takes=str, gives=str).map(lambda name: {"name": name}).then(inner).commit()
 
     assert await flow.run("ada") == "hello ada"
+
+
+async def test_what_may_be_anything_flows_on(runtime: Runtime) -> None:
+    @step
+    async def give(data: int) -> int:
+        return data
+
+    @step
+    async def see(data: Any) -> str:
+        return repr(data)
+
+    anything = chain("anything", int, Any).then(give).commit()
+    taking = chain("taking", Any, str).then(see).commit()
+    plain = chain("plain", int, str).then(give).then(see).commit()
+    nested = chain("nested", int, str).then(anything).then(see).commit()
+    within = chain("within", int, str).then(taking).commit()
+
+    assert [await one.run(1) for one in (plain, nested, within)] == ["1", "1", "1"]
+
+
+async def test_loops_within_loops_are_defined_in_no_time(runtime: Runtime) -> None:
+    """Each would ask twice for what the one inside gives: 2 to the power of 24 definitions, and it never began."""
+    loop = chain("loop-0").map(lambda data: data + 1).commit()
+    for depth in range(1, 25):
+        loop = chain(f"loop-{depth}").do_until(loop, lambda _: True).commit()
+
+    assert await loop.run(1) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -23,6 +24,7 @@ from wrkflw import (
     RunNotFinishedError,
     RunNotFoundError,
     Runtime,
+    StepContext,
     StepTools,
     SuspendContext,
     Suspended,
@@ -158,6 +160,32 @@ async def test_a_task_that_fails_beside_one_that_suspends_fails_the_body(runtime
     assert result.error.cause is not None
     assert result.error.cause.message == "down"
     assert tries == [1, 2]
+
+
+async def test_a_group_of_errors_without_a_suspension_is_what_it_is(runtime: Runtime) -> None:
+    class Trouble(ExceptionGroup[Exception]):
+        pass
+
+    tries: list[int] = []
+
+    @step(retry=Retry(attempts=2, delay="0s", on=Trouble))
+    async def stumble(data: int, ctx: StepContext) -> int:
+        tries.append(ctx.attempt)
+        raise Trouble("both", [OSError("down"), ValueError("odd")])
+
+    @step
+    async def swallow(data: int, ctx: SuspendContext[int, str]) -> int:
+        with suppress(BaseException):
+            ctx.suspend("q")
+        raise ExceptionGroup("both", [OSError("down")])
+
+    stumbled = await (await chain().then(stumble).commit().create_run()).start(1)
+    swallowed = await (await chain("swallowing").then(swallow).commit().create_run()).start(1)
+
+    assert isinstance(stumbled, Failed)
+    assert (stumbled.error.type, tries) == ("Trouble", [1, 2])
+    assert isinstance(swallowed, Failed)
+    assert swallowed.error.type == "SuspendSwallowedError"
 
 
 @pytest.mark.parametrize("answer", [False, 0, None, "", []], ids=repr)

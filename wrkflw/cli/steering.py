@@ -272,8 +272,7 @@ async def _fork(
     *,
     as_json: bool,
 ) -> int:
-    from wrkflw.schemas import schema_of
-    from wrkflw.server.mentions import step_at
+    from wrkflw.server.mentions import output_from, step_at
 
     from .inputs import tree_of
 
@@ -282,8 +281,8 @@ async def _fork(
         draft = run.fork(step, key=None if step is None or at == step.id else at)
         for id, text in outputs.items():
             before = step_at(definition, id)
-            schema = schema_of(before.stored_output_schema)
-            draft = draft.with_output(before, schema.load_tree(tree_of(text), f"output of step {id!r}"))
+            value = output_from(definition, before, tree_of(text), f"output of step {id!r}")
+            draft = draft.with_output(before, value)
         if given is not None:
             draft = draft.with_input(definition.input_schema.load_tree(tree_of(given), "input of the fork"))
         if state is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from typing_extensions import is_typeddict
 
@@ -197,7 +198,7 @@ class Definition:
         if form is not None and isinstance(node, Foreach):
             return _item_of(form)
         if form is not None and isinstance(node, Loop):
-            return union_of(form, Definition(cast("WorkflowLike", step)).given)  # its own output, too
+            return union_of(form, _given_alone(cast("WorkflowLike", step)))  # its own output, too
         return form
 
     def passed(self, plan: Plan, flow: Flow) -> object:
@@ -206,9 +207,11 @@ class Definition:
         Raises InvalidValueError.
         """
         form, value = plan.input_form, flow.value
-        if plan.input is None or form is plan.input.form or form is object or form == plan.input.form:
+        if plan.input is None or form is plan.input.form or form == plan.input.form:
             return value
-        if is_protocol_form(form) or (plan.input_class is not None and isinstance(value, plan.input_class)):
+        if form is object or form is Any or is_protocol_form(form):
+            return value
+        if plan.input_class is not None and isinstance(value, plan.input_class):
             return value
         return schema_of(form).validate(
             value, f"input of step {plan.step.id!r}", f"put a .map() or .into({describe(form)}) before it"
@@ -226,6 +229,17 @@ class Definition:
                 "give the .map() before it a function with a return annotation"
             )
         return schema_of(form)
+
+
+_alone: WeakKeyDictionary[WorkflowLike, object] = WeakKeyDictionary()
+
+
+def _given_alone(workflow: WorkflowLike) -> object:
+    """What a workflow gives, whatever flows in.  Kept: of loops in loops, each would ask for it twice."""
+    form = _alone.get(workflow)
+    if form is None:
+        form = _alone[workflow] = Definition(workflow).given
+    return form
 
 
 def _recorded_ids(nodes: tuple[Node, ...]) -> list[tuple[str, int]]:
@@ -256,6 +270,6 @@ def _says_nothing(form: object) -> bool:
 
 
 def _class_of(form: object) -> type[object] | None:
-    if get_origin(form) is not None or is_typeddict(form) or not isinstance(form, type):
+    if form is Any or get_origin(form) is not None or is_typeddict(form) or not isinstance(form, type):
         return None
     return cast("type[object]", form)

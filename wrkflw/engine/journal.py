@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from operator import attrgetter
@@ -83,8 +83,15 @@ class Journal:
 
     def interrupted(self, prefix: str) -> set[str]:
         """The keys of what was begun in one scope and is, or holds, a call that was cut off."""
-        cut_off = [key for key, record in self.records.items() if record.interrupted and key.startswith(prefix)]
-        return {prefix + key.removeprefix(prefix).partition("/")[0] for key in cut_off}
+        return {record.key for record in self._calls_in(prefix) if self._is_cut_off(record)}
+
+    def _is_cut_off(self, record: Record) -> bool:
+        return record.interrupted or any(self._is_cut_off(inner) for inner in self._calls_in(f"{record.key}/"))
+
+    def _calls_in(self, prefix: str) -> Iterator[Record]:
+        scope = self.scopes.get(prefix)
+        for found in () if scope is None else scope.by_id.values():
+            yield from (record for record in found if isinstance(record, Record))
 
     def answered_at(self, hook_id: str) -> datetime | None:
         """When a suspension was answered, if it was."""

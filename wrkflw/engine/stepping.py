@@ -309,8 +309,10 @@ class Stepping:
 def _way_out(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """How a body was left whose tasks ended so: by what failed in it, else by a bail, else by a suspension."""
     leaving, failed = group.split((Bail, Suspend))
-    if leaving is None or failed is not None:
-        return failed or group
+    if leaving is None:
+        return group
+    if failed is not None:
+        return failed
     out: BaseException = leaving.subgroup(Bail) or leaving
     while isinstance(out, BaseExceptionGroup):
         out = cast("BaseExceptionGroup[BaseException]", out).exceptions[0]

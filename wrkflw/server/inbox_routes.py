@@ -16,7 +16,7 @@ from wrkflw.schemas import problems, schema_of
 from wrkflw.world.errors import HookNotFoundError
 
 from .answers import Standing
-from .mentions import event_of, step_at
+from .mentions import event_of, output_from, step_at
 from .parameters import HookToken, IdempotencyKey, Name, RunId, Wait
 from .problems import Refusal
 from .routes import Answer, Routes
@@ -116,7 +116,7 @@ class InboxRoutes:
         draft = run.fork(None if asked.at is None else step_at(definition, asked.at), key=asked.key)
         for id, value in asked.outputs.items():
             step = step_at(definition, id)
-            draft = draft.with_output(step, schema_of(step.stored_output_schema).load_tree(value, f"output of {id!r}"))
+            draft = draft.with_output(step, output_from(definition, step, value, f"output of {id!r}"))
         if "input" in asked.model_fields_set:
             draft = draft.with_input(definition.input_schema.load_tree(asked.input, "input of the fork"))
         if "state" in asked.model_fields_set:

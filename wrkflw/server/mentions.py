@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from wrkflw.engine.definition import AnyStep, Definition
 from wrkflw.engine.keys import id_of, scope_of
-from wrkflw.errors import UnknownEventError, UnknownStepError
+from wrkflw.errors import InvalidValueError, UnknownEventError, UnknownStepError
 from wrkflw.events import Event
 from wrkflw.graph import Code, WaitForEvent
+from wrkflw.schemas import schema_of
 from wrkflw.signatures import plain_function
 from wrkflw.steps import Step
 
@@ -63,6 +64,18 @@ def step_at(definition: Definition, key: str) -> AnyStep:
                 return step
     known = definition.steps if inner is None else inner.steps
     raise UnknownStepError(definition.id, id, known)
+
+
+def output_from(definition: Definition, step: AnyStep, tree: object, what: str) -> object:
+    """An output of the step that somebody wrote.
+
+    Where it may be one of several types and does not say which, it is read as what the step promises.  Raises
+    InvalidValueError.
+    """
+    try:
+        return definition.stored_by(step).load_tree(tree, what)
+    except InvalidValueError:
+        return schema_of(step.stored_output_schema).load_tree(tree, what)
 
 
 def _named(code: Code, kind: type[T]) -> Iterator[T]:
