@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .engine.values import check_depth, stored
 from .errors import InvalidValueError
-from .runs import is_text
 from .schemas import plain
-from .world.events import LONGEST_ATTRIBUTE, MOST_ATTRIBUTES, RunCreated
+from .world.attributes import fault_in
+from .world.events import RunCreated
 from .world.retention import RETENTION, stamp
 
 if TYPE_CHECKING:
@@ -55,37 +55,13 @@ def creation_of(
 
 def check_attributes(attributes: Mapping[Any, Any]) -> None:  # of anything: not all callers are typed
     """Raises InvalidValueError naming the first that no run can be labelled with."""
-    if len(attributes) > MOST_ATTRIBUTES:
-        problem = f"has {len(attributes)}, a run has at most {MOST_ATTRIBUTES}"
-        raise InvalidValueError.because("attributes=", problem, cure="drop some")
     for name, value in attributes.items():
-        if (found := _problem_of_name(name) or _problem_of_value(value)) is not None:
-            problem, cure = found
-            raise InvalidValueError.because(f"attribute {name!r:.90}", problem, cure=cure)
-
-
-def _problem_of_name(name: object) -> tuple[str, str] | None:
-    if not isinstance(name, str):
-        return "has a name that is no str", "give it a str"
-    if name.startswith("$"):
-        return "begins with '$', which is reserved", "take another name"
-    if not _is_label(name) or not 0 < len(name) <= LONGEST_ATTRIBUTE:
-        return "has a name that cannot be", f"use 1 to {LONGEST_ATTRIBUTE} characters of text without NUL"
-    return None
-
-
-def _problem_of_value(value: object) -> tuple[str, str] | None:
-    if not isinstance(value, str):
-        return f"is {value!r}, which is no str", "pass a str"
-    if not _is_label(value):
-        return f"cannot be {value[:80]!r}", "give it Unicode text without NUL"
-    if len(value.encode()) > LONGEST_ATTRIBUTE:
-        return f"is longer than {LONGEST_ATTRIBUTE} bytes", "keep it in a step's result"
-    return None
-
-
-def _is_label(text: str) -> bool:
-    return is_text(text) and "\0" not in text
+        if not isinstance(name, str):
+            raise InvalidValueError.because(f"attribute {name!r}", "has a name that is no str", cure="give it a str")
+        if not isinstance(value, str):
+            raise InvalidValueError.because(f"attribute {name!r}", f"is {value!r}, which is no str", cure="pass a str")
+    if (fault := fault_in(attributes, reserved=False)) is not None:
+        raise InvalidValueError.because(fault.what, fault.problem, cure=fault.cure)
 
 
 def _with_retention(definition: Definition, attributes: Mapping[str, str]) -> dict[str, str]:

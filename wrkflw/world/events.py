@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from .attributes import LONGEST
+
 CorrelationId: TypeAlias = Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 """The World's id of a step, hook, wait or attribute change: unique in its run."""
 WorkflowName: TypeAlias = Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9_\-./@()\[\]]+$")]
@@ -19,10 +21,6 @@ Token: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=102
 ResumeDigest: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 """What the caller took its request for the same by, when that is not the payload."""
 Meta: TypeAlias = dict[str, JsonValue]
-MOST_ATTRIBUTES = 64
-"""Of one run."""
-LONGEST_ATTRIBUTE = 256
-"""A name in characters, a value in bytes as UTF-8."""
 
 Subject: TypeAlias = Literal["run", "step", "hook", "wait", "attribute"]
 
@@ -122,7 +120,7 @@ class AttributeChange(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    key: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ATTRIBUTE)]
+    key: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
     value: str | None
 
 
