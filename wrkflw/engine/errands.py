@@ -49,7 +49,7 @@ class Errands:
             self._timers[run_id] = self._clock.call_at(when, lambda: self._due(run_id, definition))
 
     def take_now(self, run_id: str, definition: Definition) -> None:
-        self._background.spawn(self._taken(run_id, definition))
+        self._background.spawn(self._try_to_take(run_id, definition))
 
     def taken(self, run_id: str) -> None:
         """It is being driven: there is nothing to wait for."""
@@ -64,7 +64,7 @@ class Errands:
         self._timers.pop(run_id, None)
         self.take_now(run_id, definition)
 
-    async def _taken(self, run_id: str, definition: Definition) -> None:
+    async def _try_to_take(self, run_id: str, definition: Definition) -> None:
         try:
             await self._take(run_id, definition)
         except WrkflwError:

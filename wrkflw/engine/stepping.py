@@ -177,20 +177,7 @@ class Stepping:
             self._fail(self._record(key), error)
         self._drive.begun.add(key)
         try:
-            try:
-                body, timeout = cast("Body", plan.body), plan.step.timeout
-                if scope.lane.outer is None:  # nothing but the end of the run itself can cut it short
-                    result = await self._services.executor.run(body, value, call, timeout)
-                else:
-                    result = await self._run_in_lane(scope.lane, body, value, call, timeout)
-            except BaseExceptionGroup as group:
-                if (out := _way_out(group)) is group:
-                    raise
-                call.suspended = None  # nobody swallowed it
-                raise out from None
-            finally:
-                if self._drive.chunks.leave(call):
-                    await self._drive.chunks.settled(call)  # before anything is noted of how the try ended
+            result = await self._execute(scope.lane, plan, call, value)
         except NotWrittenError as error:
             raise error.reason from None
         except asyncio.CancelledError as error:
@@ -218,6 +205,22 @@ class Stepping:
             return self._complete(key, plan, call, result)
         except (InvalidValueError, LimitError) as error:  # the effect has happened; another try cannot mend it
             self._fail(self._record(key), error)
+
+    async def _execute(self, lane: Lane, plan: Plan, call: StepCall, value: object) -> object:
+        """What the body gives, or raises; what it wrote to streams is durable then."""
+        body, timeout = cast("Body", plan.body), plan.step.timeout
+        try:
+            if lane.outer is None:  # nothing but the end of the run itself can cut it short
+                return await self._services.executor.run(body, value, call, timeout)
+            return await self._run_in_lane(lane, body, value, call, timeout)
+        except BaseExceptionGroup as group:
+            if (out := _way_out(group)) is group:
+                raise
+            call.suspended = None  # nobody swallowed it
+            raise out from None
+        finally:
+            if self._drive.chunks.leave(call):
+                await self._drive.chunks.settled(call)  # before anything is noted of how the try ended
 
     async def _run_in_lane(
         self, lane: Lane, body: Body, value: object, call: StepCall, timeout: timedelta | None

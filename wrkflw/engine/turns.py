@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 
 from wrkflw.clock import Clock, sleep_until
 from wrkflw.errors import WrkflwError
 from wrkflw.world import World
 
-from .background import GRACE
+_AGAIN = timedelta(seconds=5)
+"""How long a database that could not be read is left alone."""
 
 _log = logging.getLogger("wrkflw")
 
@@ -35,4 +37,4 @@ async def _one_waits(world: World, clock: Clock) -> bool:
             return bool(await world.storage.schedules.waiting())
         except WrkflwError:
             _log.exception("the database could not be read; looking again")
-            await sleep_until(clock, clock.now() + GRACE)
+            await sleep_until(clock, clock.now() + _AGAIN)

@@ -86,20 +86,8 @@ class Appender:
                 self._take_over(connection, opened, request)
         run = opened.image.run
         assert run is not None
-        if opened.rows:
-            appended.claimed = self._settle_owner(connection, run, request, opened)
-            ends = run.ended and not e.RUN_ENDS.isdisjoint(opened.types)
-            if ends:
-                self._images.label(connection, opened)  # now: later it would have to wait for the rows of the run
-            if not persist(connection, opened, epoch, self._namespace):
-                return self(connection, request)  # the image was out of date, and is forgotten
-            connection.notices.append((request.run_id, opened.types))
-            if run.ended:
-                self._mailbox.run_ended(connection, request.run_id, opened.run_no)
-                if ends:
-                    self._retention.run_ended(connection, opened)
-                else:
-                    self._retention.written_late(connection, opened)
+        if opened.rows and not self._write(connection, request, opened, run, appended):
+            return self(connection, request)  # the image was out of date, and is forgotten
         if request.messages and (opened.rows or not appended.refused):
             self._mailbox.post(connection, request.messages)
         appended.run_no = opened.run_no
@@ -108,6 +96,23 @@ class Appender:
         if run.owner is not None and (epoch is not None or appended.claimed):
             self._images.keep(opened)
         return appended
+
+    def _write(self, connection: Connection, request: Append, opened: Opened, run: Run, appended: Appended) -> bool:
+        """Write what was taken.  False, and nothing written, when the image turns out to be out of date."""
+        appended.claimed = self._settle_owner(connection, run, request, opened)
+        ends = run.ended and not e.RUN_ENDS.isdisjoint(opened.types)
+        if ends:
+            self._images.label(connection, opened)  # now: later it would have to wait for the rows of the run
+        if not persist(connection, opened, request.epoch, self._namespace):
+            return False
+        connection.notices.append((request.run_id, opened.types))
+        if run.ended:
+            self._mailbox.run_ended(connection, request.run_id, opened.run_no)
+            if ends:
+                self._retention.run_ended(connection, opened)
+            else:
+                self._retention.written_late(connection, opened)
+        return True
 
     def _take(
         self, connection: Connection, opened: Opened, event: e.NewEvent, request: Append, appended: Appended
