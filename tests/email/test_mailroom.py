@@ -227,6 +227,21 @@ async def test_what_cannot_be_recorded_is_not_accepted() -> None:
 # --- the quarantine ----------------------------------------------------------------------------------
 
 
+async def test_an_input_function_that_is_cancelled_loses_no_mail() -> None:
+    """To whoever takes the mail in it would look as if he himself was cancelled, and nobody answered the sender."""
+    workflow = booking()
+
+    def make(mail: Email) -> Invoice:
+        raise asyncio.CancelledError
+
+    workflow.on_email("invoices@*", input=make)
+    async with mailroom(workflow) as room:
+        delivery = await room.deliver(letter().as_bytes(), envelope_to=TO)
+
+        assert delivery.reason == "it makes no input of workflow 'booking': CancelledError: "
+        assert (await room.quarantine.list()).data == [delivery.held]
+
+
 async def test_a_mail_of_which_no_input_can_be_made_is_held_and_can_be_released() -> None:
     workflow = booking()
     mended = False

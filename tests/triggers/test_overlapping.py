@@ -8,12 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from wrkflw import Event, Waiting, create_workflow
+from wrkflw import Event, Waiting, Workflow, create_workflow
 from wrkflw.testing import TestRuntime
 from wrkflw.world.events import RunCreated
 from wrkflw.world.schedules import Instant, NewSchedule, key_of
 
 from .scheduled import answer_all, asking, moment_of, outputs, statuses
+
+ONE_BY_ONE = [
+    ["completed", "running", "pending"],
+    ["completed", "completed", "running"],
+    ["completed", "completed", "completed"],
+]
+
+
+async def turns(workflow: Workflow[str, str, None], runtime: TestRuntime) -> list[list[str]]:
+    """How three queued runs stand, each time that the one which has its turn is answered."""
+    seen: list[list[str]] = []
+    for _ in range(3):
+        await answer_all(workflow, runtime)
+        await runtime.advance("0s")
+        seen.append(await statuses(runtime))
+    return seen
 
 
 async def test_runs_stand_beside_each_other_when_they_may() -> None:
@@ -54,17 +70,8 @@ async def test_a_run_waits_until_those_before_it_have_ended() -> None:
         await runtime.advance("3h")
         assert await statuses(runtime) == ["running", "pending", "pending"]
         await runtime.assert_consistent()
-        seen: list[list[str]] = []
-        for _ in range(3):
-            await answer_all(workflow, runtime)
-            await runtime.advance("0s")
-            seen.append(await statuses(runtime))
 
-        assert seen == [
-            ["completed", "running", "pending"],
-            ["completed", "completed", "running"],
-            ["completed", "completed", "completed"],
-        ]
+        assert await turns(workflow, runtime) == ONE_BY_ONE
         assert await outputs(runtime) == [f"01 {hour}:00 UTC yes" for hour in (13, 14, 15)]
 
 
@@ -102,18 +109,8 @@ async def test_who_waits_begins_also_when_the_code_has_no_schedule_any_more(tmp_
         evening = runtime.now
 
     without = asking()
-    seen: list[list[str]] = []
     async with TestRuntime(database, start=evening, workflows=[without]) as runtime:
-        for _ in range(3):
-            await answer_all(without, runtime)
-            await runtime.advance("0s")
-            seen.append(await statuses(runtime))
-
-    assert seen == [
-        ["completed", "running", "pending"],
-        ["completed", "completed", "running"],
-        ["completed", "completed", "completed"],
-    ]
+        assert await turns(without, runtime) == ONE_BY_ONE
 
 
 async def test_who_is_queued_later_by_others_begins_where_the_code_has_no_schedule() -> None:
