@@ -162,6 +162,38 @@ async def slept_by_asyncio(step: StepTools, do: Do) -> object:
     return [first, *both, step.now().isoformat()]
 
 
+async def cancelled_by_itself(step: StepTools, do: Do) -> object:
+    """At the next step that it waits for, also where that is in the record and long since over."""
+    me = asyncio.current_task()
+    assert me is not None
+    await do("a")
+    me.cancel()
+    try:
+        await do("b")
+    except asyncio.CancelledError:
+        me.uncancel()
+        return ["cancelled", await do("after")]
+    return None
+
+
+async def beside_one_that_counts(step: StepTools, do: Do) -> object:
+    """Whoever needs no step moves as far as it can before the next thing is told."""
+    turns: list[int] = []
+
+    async def count() -> None:
+        for turn in range(5):
+            await asyncio.sleep(0)
+            turns.append(turn)
+
+    seen: list[int] = []
+    for name in "ab":
+        counting = asyncio.create_task(count())
+        await do(name)
+        seen.append(len(turns))
+        await counting
+    return seen
+
+
 async def queued(step: StepTools, do: Do) -> object:
     """Two workers, a queue, a lock and a semaphore: all of asyncio that needs no outside."""
     todo: asyncio.Queue[str] = asyncio.Queue()
@@ -194,6 +226,7 @@ CODES: dict[str, tuple[Code, list[Sending]]] = {
         (as_they_complete, [("90s", go, 7)]),
         (as_the_calls_complete, [("30s", go, 7), ("90s", go, 8)]), (shielded, []), (in_time, []), (out_of_time, []),
         (waited_for_in_vain, [("45s", go, 7)]), (slept_by_asyncio, []), (queued, []),
+        (cancelled_by_itself, []), (beside_one_that_counts, []),
     )
 }  # fmt: skip
 
@@ -214,6 +247,8 @@ OUTCOMES: dict[str, object] = {
     "waited_for_in_vain": ["after", 7],
     "slept_by_asyncio": ["slept", "one", "two", "a", "2026-03-01T12:02:00+00:00"],
     "queued": ["a", "b", "c", "d", "e"],
+    "cancelled_by_itself": ["cancelled", "after"],
+    "beside_one_that_counts": [5, 10],
 }
 
 

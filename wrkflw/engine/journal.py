@@ -18,6 +18,7 @@ from .records import Record, RecordStatus, ScopeRecords, SuspensionRecord, WaitR
 from .signals import Signals
 
 RunStanding: TypeAlias = Literal["pending", "running", "completed", "failed", "cancelled"]
+_WITH_ERRORS = (e.StepFailed, e.StepRetrying)
 
 
 @dataclass(slots=True)
@@ -153,7 +154,7 @@ class Journal:
             raise DamagedPayloadError(self.run_id, f"slot {slot}", f"the log goes on with slot {stored.slot}")
         try:
             self.add(event, stored.created_at)
-            if isinstance(event, e.StepFailed | e.StepRetrying):
+            if isinstance(event, _WITH_ERRORS):
                 failures.load(event.error)
         except (LookupError, AttributeError, TypeError, ValueError) as error:
             why = f"{event.event_type!r} does not follow from what stands before it"

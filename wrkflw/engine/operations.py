@@ -42,9 +42,9 @@ class Wanted:
 
     def misfit(self, record: Record | WaitRecord) -> str | None:
         """What was recorded instead, in words; None when it is the same."""
-        was = _what_was(record)
-        if was.kind != self.kind or (self.name and was.name != self.name):
-            return was.what
+        kind, name = _what_was(record)
+        if kind != self.kind or (self.name and name != self.name):
+            return Wanted(kind, name).what
         if not isinstance(record, Record) or record.input == self.input or record.status == "skipped":
             return None
         if "overridden" in (record.meta or {}):
@@ -52,7 +52,7 @@ class Wanted:
         schema = None if self.plan is None else self.plan.input
         if schema is not None and _same(schema, record.input, self.input):
             return None  # written differently by other code, but equal
-        return f"{was.what} with another input"
+        return f"{self.what} with another input"
 
 
 @dataclass(eq=False, slots=True)
@@ -147,10 +147,10 @@ def planned(
     return Plan(step, body, 0, form, None, schema, output), flow
 
 
-def _what_was(record: Record | WaitRecord) -> Wanted:
+def _what_was(record: Record | WaitRecord) -> tuple[Kind, str]:
     if isinstance(record, Record):
-        return Wanted("workflow" if record.kind == "workflow" else "step", record.name)
-    return Wanted("sleep") if record.kind == "sleep" else Wanted("event", record.signal_type or "")
+        return "workflow" if record.kind == "workflow" else "step", record.name
+    return ("sleep", "") if record.kind == "sleep" else ("event", record.signal_type or "")
 
 
 def _same(schema: Schema, before: bytes | None, now: bytes | None) -> bool:

@@ -25,7 +25,7 @@ from .foreign import line_of_program, line_of_waiting
 from .keys import of_iteration
 from .operations import Operation, Wanted
 from .program_loop import ProgramLoop
-from .records import Record, WaitRecord
+from .records import Record
 from .scopes import Scope
 from .standing import BailedError, LeftError, Parked, StepEndedError
 from .values import NOTHING, Flow, Settled
@@ -73,7 +73,8 @@ class Program:
         """The keys of the waits that the code no longer wants, which is yet to be recorded."""
         self._last_key = ""
         self._open_waits = 0
-        self._differs: NondeterminismError | None = None
+        self._problem: Exception | None = None
+        """What is wrong with the record, or with what the code makes of it: for the owner, not for the code."""
         records = self.drive.journal.scopes.get(scope.prefix)
         begun = [] if records is None else [one.key for found in records.by_id.values() for one in found]
         self._unasked = dict.fromkeys(key for key in begun if not self._is_patch(key))
@@ -118,8 +119,8 @@ class Program:
         if self._loop.foreign is not None:
             self._loop.foreign.key = self._last_key
             raise self._loop.foreign
-        if self._differs is not None:
-            raise self._differs
+        if self._problem is not None:
+            raise self._problem
         if main.done():
             return False
         if await self._tell_next():
@@ -216,12 +217,7 @@ class Program:
                 if key in self._given_up or (wait is not None and wait.cause == "cancelled"):
                     continue  # the code knows
                 raise self._not_asked(key)
-            record = self.drive.journal.waits.get(key) or self.drive.journal.records[key]
-            if isinstance(record, Record) and record.bailed and operation.wanted.plan is not None:
-                raise BailedError(self.drive.steps.bailed(self.scope, operation.wanted.plan.step, record))
-            self.now = max(self.now, record.ended_at or self.now)
-            self._last_key = key
-            if self._tell(operation, record):
+            if self._tell(operation):
                 return True
         return False
 
@@ -231,8 +227,14 @@ class Program:
             return None
         return records.endings[self._told]
 
-    def _tell(self, operation: Operation, record: Record | WaitRecord) -> bool:
-        """Whether there was somebody to tell."""
+    def _tell(self, operation: Operation) -> bool:
+        """Tell of its end.  Whether there was somebody to tell."""
+        journal, key = self.drive.journal, operation.key
+        record = journal.waits.get(key) or journal.records[key]
+        if isinstance(record, Record) and record.bailed and operation.wanted.plan is not None:
+            raise BailedError(self.drive.steps.bailed(self.scope, operation.wanted.plan.step, record))
+        self.now = max(self.now, record.ended_at or self.now)
+        self._last_key = key
         self._close(operation)
         operation.told = True
         if operation.timer is not None:
@@ -246,6 +248,13 @@ class Program:
         except (StepFailedError, WaitTimeoutError) as error:
             operation.future.set_exception(error)
         return True
+
+    def _tell_at_once(self, operation: Operation) -> None:
+        self._told += 1
+        try:
+            self._tell(self._operations.pop(operation.key))
+        except Exception as error:  # noqa: BLE001  # it is raised when the code has come to rest, and not inside it
+            self._problem = error
 
     def _close(self, operation: Operation) -> None:
         self._numbered.pop(operation.number, None)
@@ -306,18 +315,30 @@ class Program:
         if self.is_over:
             return await self._loop.create_future()
         self._begin(operation)
+        if self._is_next(operation):  # what is long since over takes no turn of the loop
+            self._tell_at_once(operation)
         try:
             return await operation.future
         except asyncio.CancelledError:
             self._give_up(operation)
             raise
 
+    def _is_next(self, operation: Operation) -> bool:
+        """Whether the code, were it to wait for this, would be told of its end next, and nothing moved before."""
+        journal, key = self.drive.journal, operation.key
+        if key != self._next_ending() or journal.paused_by is not None or self._problem is not None:
+            return False
+        if self._open_waits and not self.drive.recorder.clean:
+            return False
+        record = journal.records.get(key)
+        return (record is None or not record.bailed) and self._loop.is_at_rest
+
     def _begin(self, operation: Operation) -> None:
         key, journal = operation.key, self.drive.journal
         record = journal.waits.get(key) or journal.records.get(key)
         self._unasked.pop(key, None)
         if record is not None and (was := operation.wanted.misfit(record)) is not None:
-            self._differs = self._differs or self._another(key, was, operation.wanted.what)
+            self._problem = self._problem or self._another(key, was, operation.wanted.what)
             return
         self._operations[key] = self._numbered[operation.number] = operation
         if operation.is_wait:

@@ -155,6 +155,14 @@ class ProgramLoop(_EventLoop):
             self._turning = False
         return not ready
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing could move if the task that runs now were to wait: no other is ready, it is not cancelled."""
+        if self._ready or self.foreign is not None:
+            return False
+        task = asyncio.current_task(self)
+        return task is not None and not task.cancelling()
+
     # --- what is foreign ---------------------------------------------------------------------------
 
     def is_own(self, future: object, /) -> bool:
