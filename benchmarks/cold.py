@@ -76,6 +76,11 @@ def import_pydantic() -> float:
     return _seconds(_IMPORT_PYDANTIC)
 
 
+def slowness() -> float:
+    """How many times as long it takes here and now as where the goals were set: whatever is bound by the CPU."""
+    return import_pydantic() / PYDANTIC
+
+
 def _seconds(program: str, *arguments: Path) -> float:
     started = time.perf_counter()
     command = [sys.executable, "-c", program, *map(str, arguments)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wrkflw import Runtime, Workflow, create_step, create_workflow
 
-from . import raw
+from . import cold, raw
 from .adding import Number, add, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, timed
 
@@ -48,17 +48,20 @@ async def _measured(
         await one()
     logged: list[Paired] = []
     bare: list[Paired] = []
+    scaled: list[float] = []
     for _ in range(sizes.repetitions):
+        slowness = cold.slowness()
         before, bare_before = await raw.fan(new(folder), sizes.items), await _bare(sizes, folder)
         measured = await one()
         after, bare_after = await raw.fan(new(folder), sizes.items), await _bare(sizes, folder)
         logged.append(Paired(before, measured, after))
         bare.append(Paired(bare_before, measured, bare_after))
-    scaled = f"as if raw items/s of one row were {raw.FAN:,} here; at most what the CPU allows"
+        scaled.append(_scaled(bare[-1], slowness))
+    beside = f"as if raw items/s of one row were {raw.FAN:,}, and the CPU as fast as there"
     rows = "the limit with a row of the item and three of the log"
     return [
         figure(f"{name} items/s", "/s", [pair.measured.rate for pair in logged]),
-        figure(f"{name} items/s, limit-scaled", "/s", [_scaled(pair) for pair in bare], note=scaled),
+        figure(f"{name} items/s, limit-scaled", "/s", scaled, note=beside),
         figure(f"{name}: raw items/s", "/s", [pair.raw_rate for pair in logged], note=rows),
         figure(f"{name}: raw items/s, one row", "/s", [pair.raw_rate for pair in bare], note="the limit with one"),
         figure(f"{name} x raw", "x", [pair.ratio for pair in logged], compared=True),
@@ -67,9 +70,9 @@ async def _measured(
     ]
 
 
-def _scaled(pair: Paired) -> float:
-    """Never more than the CPU allows: a busy disk slows the limit down, and not what is bound by the CPU."""
-    return min(raw.FAN / pair.ratio, 1e6 / pair.measured.cpu_microseconds)
+def _scaled(pair: Paired, slowness: float) -> float:
+    """Never more than the CPU would allow: a busy disk slows the limit down, and not what is bound by the CPU."""
+    return min(raw.FAN / pair.ratio, slowness * 1e6 / pair.measured.cpu_microseconds)
 
 
 async def _bare(sizes: Sizes, folder: Path) -> Timed:

@@ -15,7 +15,7 @@ from statistics import median
 from wrkflw import Run, Runtime, SuspendContext, create_workflow, step
 from wrkflw.worlds.sqlite import SqliteWorld
 
-from . import raw
+from . import cold, raw
 from .adding import Ends, Number, database, new
 from .measure import Figure, Paired, Sizes, Timed, figure, paired, timed
 from .processes import ROOT
@@ -45,6 +45,7 @@ class _Answered:
     """Seconds from an answer in another process to its result in this one."""
     idle_cpu: float
     """Share of a core, in per cent, while the other process is there."""
+    slowness: float
 
 
 def measure(sizes: Sizes, folder: Path) -> list[Figure]:
@@ -55,13 +56,13 @@ def measure(sizes: Sizes, folder: Path) -> list[Figure]:
     alone, together = [one.alone for one in all_of], [one.together for one in all_of]
     name = f"all {sizes.suspended:,}"
     seconds = [pair.measured.seconds for pair in together]
-    scaled = [_scaled(pair, raw.GROUP_COMMIT) for pair in together]
-    scaled_alone = [1000 * _scaled(pair, raw.CHAIN) for pair in alone]
+    scaled = [_scaled(one.together, raw.GROUP_COMMIT, one.slowness) for one in all_of]
+    scaled_alone = [1000 * _scaled(one.alone, raw.CHAIN, one.slowness) for one in all_of]
     elsewhere = [1000 * median(one.elsewhere) for one in all_of]
-    beside = f"as if raw steps/s were {raw.GROUP_COMMIT:,} with, {raw.CHAIN:,} without group commit here"
+    limits = f"{raw.GROUP_COMMIT:,} with, {raw.CHAIN:,} without group commit"
     return [
         figure(f"{name} answered", "s", seconds),
-        figure("all answered, limit-scaled", "s", scaled, note=beside),
+        figure("all answered, limit-scaled", "s", scaled, note=f"as if raw steps/s were {limits}, and the CPU as fast"),
         figure("raw steps/s, group commit", "/s", [pair.raw_rate for pair in together]),
         figure("all ÷ raw", "x", [pair.ratio for pair in together], compared=True, note="two raw steps an answer"),
         figure("CPU an answer, all", "µs", [_STEPS_AN_ANSWER * pair.measured.cpu_microseconds for pair in together]),
@@ -81,15 +82,16 @@ def measure(sizes: Sizes, folder: Path) -> list[Figure]:
     ]
 
 
-def _scaled(pair: Paired, limit: int) -> float:
-    """Seconds; never less than the CPU takes: a busy disk slows the limit down, and not what is bound by the CPU."""
-    return max(pair.measured.seconds * pair.raw_rate / limit, pair.measured.cpu_seconds)
+def _scaled(pair: Paired, limit: int, slowness: float) -> float:
+    """Seconds; never less than the CPU would take: a busy disk slows the limit down, and not what the CPU does."""
+    return max(pair.measured.seconds * pair.raw_rate / limit, pair.measured.cpu_seconds / slowness)
 
 
 async def _one(sizes: Sizes, folder: Path) -> _Answered:
     statements: list[str] = []
     here = new(folder)
     world = SqliteWorld(here / "wrkflw.db", on_statement=statements.append)
+    slowness = cold.slowness()
     async with Runtime(world=world, workflows=[asking]) as runtime:
         count = sizes.alone + sizes.suspended + sizes.alone
         begun = time.perf_counter()
@@ -112,7 +114,7 @@ async def _one(sizes: Sizes, folder: Path) -> _Answered:
             ),
         )
         elsewhere, idle_cpu = await _answered_elsewhere(runtime, here, runs[sizes.alone + sizes.suspended :])
-    return _Answered(alone, together, idle, suspended, elsewhere, idle_cpu)
+    return _Answered(alone, together, idle, suspended, elsewhere, idle_cpu, slowness)
 
 
 async def _suspended() -> str:
