@@ -21,6 +21,7 @@ from wrkflw.errors import StoreError
 
 from .bells import bell_of, is_bell
 from .locks import HAS_FLOCK, WriteLock, flock
+from .loop_watch import LoopWatch
 from .sql import compiled as sql
 from .sql.database import Connection
 
@@ -45,6 +46,7 @@ class Presence:
         self._descriptor: int | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._loop: LoopWatch | None = None
 
     def announce(self, connection: Connection) -> None:
         """Count as alive from the end of this transaction on."""
@@ -75,16 +77,19 @@ class Presence:
     # --- staying alive -----------------------------------------------------------------------------
 
     def keep_alive(self, open_connection: Callable[[], Connection], lock: WriteLock) -> None:
-        """Renew the lease from a thread until :meth:`rest`: a blocked event loop must not lose it."""
+        """Renew the lease from a thread until :meth:`rest`: a blocked event loop must not lose it, but is reported."""
+        beat = self._lease.total_seconds() / 3
+        self._loop = loop = LoopWatch(min(_PATIENCE, beat / 2))
 
         def run() -> None:
             connection: Connection | None = None
-            while not self._stop.wait(self._lease.total_seconds() / 3):
+            while not self._stop.wait(beat):
                 try:
                     connection = connection or open_connection()
                 except (sqlite3.Error, StoreError, OSError):
                     continue  # it may open at the next beat
                 self.beat(connection, lock)
+                loop.look()
             if connection is not None:
                 connection.close()
 
@@ -114,6 +119,8 @@ class Presence:
     def rest(self) -> None:
         """End the thread: the lease moves on no more."""
         self._stop.set()
+        if self._loop is not None:
+            self._loop.end()
         if self._thread is not None:
             self._thread.join(_PATIENCE)  # it may stand behind a process that hangs, and then does nothing in its turn
             self._thread = None
