@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 _MOST_TEXT = 80  # characters of a value in a message
+
+_SECRETS: tuple[type[object], ...] = (SecretStr, SecretBytes, Secret)
 
 Anything: TypeAlias = Any  # values are compared by what they turn out to be
 Part: TypeAlias = tuple[str, Anything, Anything]
@@ -44,15 +46,18 @@ def identical(before: Anything, after: Anything) -> bool:
     return _shape(before) == _shape(after) and all(identical(left, right) for _, left, right in parts)
 
 
-def first_loss(before: Anything, after: Anything, path: str = "") -> str:
-    """Where, for a reader, the two begin to differ: ``x is nan, and comes back as None``."""
+def first_loss(before: Anything, after: Anything, path: str = "") -> tuple[str, str]:
+    """Where, for a reader, the two begin to differ: ``x is nan, and comes back as None``; and what to do."""
     for name, left, right in _parts(before, after) or ():
         if not survives(left, right):
             return first_loss(left, right, f"{path}.{name}" if path else name)
+    if isinstance(before, _SECRETS):
+        cure = "pass the name of the secret, and read it in the step that needs it"
+        return f"{path or 'it'} is a {type(before).__name__}, of which only asterisks are written", cure
     was, comes = (repr(value)[:_MOST_TEXT] for value in (before, after))
     if was == comes:
         was, comes = type(before).__name__, type(after).__name__
-    return f"{path or 'it'} is {was}, and comes back as {comes}"
+    return f"{path or 'it'} is {was}, and comes back as {comes}", "declare a type that keeps it"
 
 
 def _parts(before: Anything, after: Anything) -> list[Part] | None:

@@ -151,8 +151,7 @@ class Schema:
     def _lost(self, value: object, loaded: object, what: str) -> InvalidValueError:
         if type(value) is not type(loaded):
             return InvalidValueError.lost(what, describe(type(value)), self.name)
-        loss = first_loss(value, loaded)
-        cure = "declare a type that keeps it"
+        loss, cure = first_loss(value, loaded)
         return InvalidValueError.because(what, f"does not survive storage as {self.name}: {loss}", cure=cure)
 
 

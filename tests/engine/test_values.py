@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from typing_extensions import TypedDict
 
 from wrkflw import (
@@ -42,6 +42,10 @@ class Discount(Price):
 
 class Renamed(Price):
     """Adds nothing."""
+
+
+class Login(BaseModel):
+    key: SecretStr
 
 
 class Cat(BaseModel):
@@ -230,6 +234,12 @@ CHANGED = "does not survive storage as"
         (list[Price], [Discount(amount=1, percent=2)], None),
         (float | None, math.nan, f"is float, which {CHANGED} float | None; declare float or a union"),
         (Maybe, Maybe(x=math.nan), f"{CHANGED} Maybe: x is nan, and comes back as None; declare a type that keeps it"),
+        (
+            Login,
+            Login(key=SecretStr("hunter2")),
+            f"{CHANGED} Login: key is a SecretStr, of which only asterisks are written; "
+            "pass the name of the secret, and read it in the step that needs it",
+        ),
         (Deep, nested(250), None),
         (str, "\ud800", None),
         (object, object(), None),
