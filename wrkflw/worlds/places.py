@@ -37,17 +37,18 @@ def file_system_of(folder: Path, mounts: Path = _MOUNTS) -> str:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    holding = ""
-    longest = -1
+    holding, longest, place = "", -1, f"{folder}/"
     for line in lines:
         before, _, after = line.partition(" - ")
-        point = _unescaped(before.split(" ")[4])
-        if len(point) >= longest and folder.is_relative_to(point):  # the last of those at one point covers the others
+        point = _unescaped(before.split(" ")[4]).rstrip("/")
+        if len(point) >= longest and place.startswith(f"{point}/"):  # the last of those at one point covers the others
             longest, holding = len(point), after.split(" ")[0]
     return holding
 
 
 def _unescaped(point: str) -> str:
+    if "\\" not in point:
+        return point
     for escape, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
         point = point.replace(escape, character)
     return point

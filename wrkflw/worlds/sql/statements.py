@@ -117,14 +117,20 @@ _detail = case(
 )
 _place = tuple_(runs.c.created_at, runs.c.run_no)
 _edge = tuple_(at("edge_created"), at("edge_no"))
-_listed = select(runs, _detail.label("detail")).where(
+_listed = (
     _here,
     or_(at("workflow_name").is_(None), runs.c.workflow_name == at("workflow_name")),
     _any_of(runs.c.status, "statuses"),
-    or_(at("detail").is_(None), _detail == at("detail")),
     or_(at("attributes").is_(None), ~_lacks_one),
     runs.c.created_at >= at("since"),
     runs.c.created_at < at("until"),
+)
+_with_detail = select(runs, _detail.label("detail")).where(
+    *_listed, or_(at("detail").is_(None), _detail == at("detail"))
+)
+# Those have an index; and their detail is known, which is a long question that every process asks when it starts.
+_paused = select(runs, literal_column("'paused'").label("detail")).where(
+    *_listed, runs.c.ended_slot.is_(None), runs.c.paused_at.is_not(None)
 )
 _due = and_(
     _here,
@@ -237,13 +243,15 @@ STATEMENTS: dict[str, Clause] = {
     .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
     .values(last_slot=at("last_slot"), updated_at=at("updated_at")),
     "RUN_DETAIL": select(_detail).where(runs.c.run_no == at("no")),
-    "RUNS_LIST": _listed.where(_place < _edge)
+    "RUNS_LIST": _with_detail.where(_place < _edge)
     .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
     .limit(at("row_limit")),
-    "RUNS_LIST_PAUSED": _listed.where(_place < _edge, runs.c.paused_at.is_not(None))  # which have an index
+    "RUNS_LIST_PAUSED": _paused.where(_place < _edge)
     .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
     .limit(at("row_limit")),
-    "RUNS_LIST_ASC": _listed.where(_place > _edge).order_by(runs.c.created_at, runs.c.run_no).limit(at("row_limit")),
+    "RUNS_LIST_ASC": _with_detail.where(_place > _edge)
+    .order_by(runs.c.created_at, runs.c.run_no)
+    .limit(at("row_limit")),
     # --- who works on what
     "RUNS_DUE": select(runs).where(_due, runs.c.wake_at <= at("now")).order_by(runs.c.wake_at).limit(at("row_limit")),
     "NEXT_DUE": select(func.min(runs.c.wake_at)).where(_due),
