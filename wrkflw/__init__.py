@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from .branching import Branch, Match
@@ -49,6 +48,7 @@ from .errors import (
 from .events import Event
 from .imperative import StepTools, workflow
 from .merging import Merge
+from .on_demand import loaded_from as _loaded_from
 from .portal import sync
 from .results import (
     Cancelled,
@@ -81,28 +81,22 @@ if TYPE_CHECKING:
     from .runs import Runs
     from .runtime import Runtime
     from .world import World
-
-# To define workflows takes no engine and no World: they are loaded when first asked for.
-_ON_DEMAND = {
-    "Collected": "retention",
-    "Fork": "forks",
-    "Limits": "engine.limits",
-    "Run": "run",
-    "RunCheck": "deploys",
-    "Runs": "runs",
-    "Runtime": "runtime",
-    "World": "world",
-    "check_runs": "deploys",
-    "gc": "retention",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ON_DEMAND:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f".{_ON_DEMAND[name]}", __name__), name)
-    globals()[name] = value
-    return value
+else:  # To define workflows takes no engine and no World: they are loaded when first asked for.
+    __getattr__ = _loaded_from(
+        __name__,
+        {
+            "Collected": "retention",
+            "Fork": "forks",
+            "Limits": "engine.limits",
+            "Run": "run",
+            "RunCheck": "deploys",
+            "Runs": "runs",
+            "Runtime": "runtime",
+            "World": "world",
+            "check_runs": "deploys",
+            "gc": "retention",
+        },
+    )
 
 
 __all__ = [

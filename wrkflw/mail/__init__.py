@@ -6,8 +6,9 @@ Which mail is for which workflow is said with :func:`wrkflw.triggers.email` and 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from wrkflw.on_demand import loaded_from as _loaded_from
 
 from .errors import (
     HostileMailError,
@@ -28,6 +29,8 @@ from .trust import Trust
 if TYPE_CHECKING:
     from .imap import ImapMailbox
     from .smtp import SmtpServer
+else:  # What needs the packages of the extra ``email``.
+    __getattr__ = _loaded_from(__name__, {"ImapMailbox": "imap", "SmtpServer": "smtp"})
 
 __all__ = [
     "BasicLogin",
@@ -54,12 +57,3 @@ __all__ = [
     "reply_address",
     "sendgrid",
 ]
-
-# What needs the packages of the extra ``email``.
-_ON_DEMAND = {"ImapMailbox": "imap", "SmtpServer": "smtp"}
-
-
-def __getattr__(name: str) -> object:
-    if name in _ON_DEMAND:
-        return getattr(import_module(f".{_ON_DEMAND[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

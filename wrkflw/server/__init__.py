@@ -6,11 +6,11 @@ has a route; what is refused is ``application/problem+json`` (RFC 9457).  Needs 
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from wrkflw.asgi import AsgiApp
+from wrkflw.on_demand import loaded_from as _loaded_from
 
 if find_spec("fastapi") is None:
     raise ImportError('wrkflw.server needs FastAPI; pip install "wrkflw[server]"')
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from .limits import ServerLimits
     from .serving import ExposedServerError, serve
     from .tokens import Permission, Token, TokenFile
+else:  # FastAPI and uvicorn are loaded by who serves, not by who asks for the JSON of a run.
+    __getattr__ = _loaded_from(
+        __name__,
+        {
+            "ExposedServerError": "serving",
+            "Permission": "tokens",
+            "ServerLimits": "limits",
+            "Token": "tokens",
+            "TokenFile": "tokens",
+            "app": "application",
+            "lifespan": "lifespans",
+            "serve": "serving",
+        },
+    )
 
 __all__ = [
     "AsgiApp",
@@ -33,21 +47,3 @@ __all__ = [
     "lifespan",
     "serve",
 ]
-
-# FastAPI and uvicorn are loaded by who serves, not by who asks for the JSON of a run.
-_ON_DEMAND = {
-    "ExposedServerError": "serving",
-    "Permission": "tokens",
-    "ServerLimits": "limits",
-    "Token": "tokens",
-    "TokenFile": "tokens",
-    "app": "application",
-    "lifespan": "lifespans",
-    "serve": "serving",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _ON_DEMAND:
-        return getattr(import_module(f".{_ON_DEMAND[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

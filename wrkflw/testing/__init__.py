@@ -5,8 +5,9 @@ Needs no pytest.  The suite for authors of Worlds is :mod:`wrkflw.testing.confor
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from wrkflw.on_demand import loaded_from as _loaded_from
 
 if TYPE_CHECKING:
     from .clocks import ManualClock
@@ -14,23 +15,18 @@ if TYPE_CHECKING:
     from .crashes import crash_everywhere
     from .lives import Crashed
     from .runtime import TestRuntime
-
-_ON_DEMAND = {
-    "Crashed": "lives",
-    "ManualClock": "clocks",
-    "TestRuntime": "runtime",
-    "Violation": "consistency",
-    "check_world": "consistency",
-    "crash_everywhere": "crashes",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ON_DEMAND:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f".{_ON_DEMAND[name]}", __name__), name)
-    globals()[name] = value
-    return value
+else:
+    __getattr__ = _loaded_from(
+        __name__,
+        {
+            "Crashed": "lives",
+            "ManualClock": "clocks",
+            "TestRuntime": "runtime",
+            "Violation": "consistency",
+            "check_world": "consistency",
+            "crash_everywhere": "crashes",
+        },
+    )
 
 
 __all__ = ["Crashed", "ManualClock", "TestRuntime", "Violation", "check_world", "crash_everywhere"]
