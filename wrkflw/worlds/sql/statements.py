@@ -74,6 +74,10 @@ def _or_absent(item: Clause) -> Clause:
     return func.nullif(at(item.name), literal_column(repr(ABSENT))) if item.nullable else at(item.name)
 
 
+def _constant(text: str) -> Clause:
+    return literal_column(f"'{text}'")
+
+
 def _any_of(item: Clause, name: str) -> Clause:
     """``item`` is in the JSON array bound to ``name``, or that is null."""
     members = func.json_each(at(name)).table_valued("value", name=name)
@@ -129,7 +133,7 @@ _with_detail = select(runs, _detail.label("detail")).where(
     *_listed, or_(at("detail").is_(None), _detail == at("detail"))
 )
 # Those have an index; and their detail is known, which is a long question that every process asks when it starts.
-_paused = select(runs, literal_column("'paused'").label("detail")).where(
+_paused = select(runs, _constant("paused").label("detail")).where(
     *_listed, runs.c.ended_slot.is_(None), runs.c.paused_at.is_not(None)
 )
 _due = and_(
