@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.clocks import START, ManualClock, settle
-from wrkflw import Completed, Failed, Run, Runtime
+from wrkflw import Completed, Failed, Paused, Run, Runtime
 from wrkflw.durations import parse_duration
 from wrkflw.engine.journal import Journal
 from wrkflw.world import events as e
@@ -46,6 +46,7 @@ class Told:
         """What must be the same whatever happened on the way."""
         if isinstance(self.result, Failed):
             return "failed", self.result.error.type, self.result.error.message, self.result.error.key
+        assert not isinstance(self.result, Paused), self.result.reason
         return self.result.unwrap() if isinstance(self.result, Completed) else repr(self.result)
 
     @property

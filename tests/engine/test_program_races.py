@@ -176,6 +176,39 @@ async def cancelled_by_itself(step: StepTools, do: Do) -> object:
     return None
 
 
+async def cancelled_and_taken_back(step: StepTools, do: Do) -> object:
+    """To take a cancellation back does not unsay it: asyncio raises it at the next wait all the same."""
+    me = asyncio.current_task()
+    assert me is not None
+    me.cancel()
+    me.uncancel()
+    try:
+        await do("a")
+    except asyncio.CancelledError:
+        return ["cancelled", await do("after")]
+    return None
+
+
+async def late_twice(step: StepTools, do: Do) -> object:
+    """Two limits of one moment: who hears of the first gives the second up, which is over all the same."""
+    try:
+        async with asyncio.timeout(60), asyncio.timeout(60):
+            await step.wait_for_event(go)
+    except TimeoutError:
+        await step.sleep("then", "1m")
+        return ["late", await do("after")]
+    return None
+
+
+async def first_of_equals(step: StepTools, do: Do) -> object:
+    sleeps = [asyncio.ensure_future(step.sleep(name, "1m")) for name in "ab"]
+    done, pending = await asyncio.wait(sleeps, return_when=asyncio.FIRST_COMPLETED)
+    for one in pending:
+        one.cancel()
+    await step.sleep("then", "1m")
+    return [len(done), await do("after")]
+
+
 async def beside_one_that_counts(step: StepTools, do: Do) -> object:
     """Whoever needs no step moves as far as it can before the next thing is told."""
     turns: list[int] = []
@@ -226,7 +259,8 @@ CODES: dict[str, tuple[Code, list[Sending]]] = {
         (as_they_complete, [("90s", go, 7)]),
         (as_the_calls_complete, [("30s", go, 7), ("90s", go, 8)]), (shielded, []), (in_time, []), (out_of_time, []),
         (waited_for_in_vain, [("45s", go, 7)]), (slept_by_asyncio, []), (queued, []),
-        (cancelled_by_itself, []), (beside_one_that_counts, []),
+        (cancelled_by_itself, []), (cancelled_and_taken_back, []), (late_twice, []), (first_of_equals, []),
+        (beside_one_that_counts, []),
     )
 }  # fmt: skip
 
@@ -248,6 +282,9 @@ OUTCOMES: dict[str, object] = {
     "slept_by_asyncio": ["slept", "one", "two", "a", "2026-03-01T12:02:00+00:00"],
     "queued": ["a", "b", "c", "d", "e"],
     "cancelled_by_itself": ["cancelled", "after"],
+    "cancelled_and_taken_back": ["cancelled", "after"],
+    "late_twice": ["late", "after"],
+    "first_of_equals": [1, "after"],
     "beside_one_that_counts": [5, 10],
 }
 

@@ -69,8 +69,10 @@ class Program:
         self._uses: dict[str, int] = {}
         self._asked = self._told = 0
         """How many operations the code asked for, and of how many endings in the record it was told."""
+        self._unwanted: set[str] = set()
+        """The keys of the waits that the code has given up: of their ends it is not told."""
         self._given_up: list[str] = []
-        """The keys of the waits that the code no longer wants, which is yet to be recorded."""
+        """Those of which that is yet to be recorded."""
         self._last_key = ""
         self._open_waits = 0
         self._problem: Exception | None = None
@@ -214,7 +216,7 @@ class Program:
             operation = self._operations.pop(key, None)
             if operation is None:
                 wait = self.drive.journal.waits.get(key)
-                if key in self._given_up or (wait is not None and wait.cause == "cancelled"):
+                if key in self._unwanted or (wait is not None and wait.cause == "cancelled"):
                     continue  # the code knows
                 raise self._not_asked(key)
             if self._tell(operation):
@@ -365,14 +367,16 @@ class Program:
         wait = self.drive.journal.waits.get(operation.key)
         if wait is None:
             self._todo.remove(operation.number)
-        elif wait.cause is None:
+            return
+        self._unwanted.add(operation.key)
+        if wait.open:
             self._given_up.append(operation.key)
 
     def _record_given_up(self) -> None:
         """Only when it is known that the code fits the record: else the wait may still be wanted."""
         for key in self._given_up:
             wait = self.drive.journal.waits[key]
-            if wait.cause is None:
+            if wait.open:
                 self.drive.recorder.note(e.WaitCompleted(correlation_id=wait.wait_id, cause="cancelled"))
         self._given_up.clear()
 

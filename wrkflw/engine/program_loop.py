@@ -53,6 +53,11 @@ class ProgramTask(asyncio.Task[_T]):
         self._number = number  # at first: asyncio puts the task into a set
         super().__init__(coroutine, **options)
 
+    @property
+    def is_to_be_cancelled(self) -> bool:
+        """Whether it hears of it where it waits next: also after an ``uncancel()``, which does not take that back."""
+        return self._must_cancel  # type: ignore[attr-defined,no-any-return]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] -- asyncio goes by it
+
     def __hash__(self) -> int:
         return self._number
 
@@ -88,6 +93,8 @@ class ProgramLoop(_EventLoop):
         # Runs differ, or tasks of all runs would meet in one slot of asyncio's own sets; a run stays the same.
         self._first_number = zlib.crc32(run_id.encode()) << 20
         self._turning = False
+        self._starting = 0
+        """How many tasks are just being made: some begin at once, in the middle of the one that makes them."""
         self._closed = False
 
     # --- what the owner does -----------------------------------------------------------------------
@@ -158,10 +165,10 @@ class ProgramLoop(_EventLoop):
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing could move if the task that runs now were to wait: no other is ready, it is not cancelled."""
-        if self._ready or self.foreign is not None:
+        if self._ready or self._starting or self.foreign is not None:
             return False
-        task = asyncio.current_task(self)
-        return task is not None and not task.cancelling()
+        task = asyncio.current_task(self)  # one that is not of here was begun by another, who has not come to an end
+        return isinstance(task, ProgramTask) and not task.cancelling() and not task.is_to_be_cancelled
 
     # --- what is foreign ---------------------------------------------------------------------------
 
@@ -262,14 +269,18 @@ class ProgramLoop(_EventLoop):
             raise RuntimeError("the loop of a program is closed")
         self._tasks_made += 1
         watched = Watched(coroutine, self)
-        task = ProgramTask[_T](
-            watched,
-            number=self._first_number + self._tasks_made,
-            loop=self,
-            name=f"Task-{self._tasks_made}" if name is None else str(name),
-            context=context,
-            **options,
-        )
+        self._starting += 1
+        try:
+            task = ProgramTask[_T](
+                watched,
+                number=self._first_number + self._tasks_made,
+                loop=self,
+                name=f"Task-{self._tasks_made}" if name is None else str(name),
+                context=context,
+                **options,
+            )
+        finally:
+            self._starting -= 1
         if not task.done():
             self._alive[watched] = task
         return task
