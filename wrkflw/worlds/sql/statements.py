@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 from sqlalchemy import (
     Executable,
     Table,
+    Text,
     and_,
     bindparam,
     case,
@@ -75,7 +76,7 @@ def _or_absent(item: Clause) -> Clause:
 
 
 def _constant(text: str) -> Clause:
-    return literal_column(f"'{text}'")
+    return literal_column(f"'{text}'", Text)
 
 
 def _any_of(item: Clause, name: str) -> Clause:
