@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from email.message import EmailMessage
+from functools import partial
 
 import pytest
 
-from wrkflw import DefinitionError, Runtime, StoreError
+from wrkflw import DefinitionError, RunNotFoundError, Runtime, StoreError
 from wrkflw.engine.limits import Limits
 from wrkflw.mail import MailLimits, Mailroom, MailTooLargeError, NoRecipientError, UndeliveredError
 from wrkflw.triggers import Email, email
@@ -242,6 +244,32 @@ async def test_an_input_function_that_is_cancelled_loses_no_mail() -> None:
         assert (await room.quarantine.list()).data == [delivery.held]
 
 
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(f"no {os.fsdecode(bytes([255]))}.csv"), "OSError: no \\udcff.csv"),
+        (MuteError(), "MuteError: (its text cannot be made: LookupError)"),
+    ],
+)
+async def test_a_mail_is_held_also_for_an_exception_whose_text_cannot_be_kept(error: Exception, said: str) -> None:
+    workflow = booking()
+
+    def make(mail: Email) -> Invoice:
+        raise error
+
+    workflow.on_email("invoices@*", input=make)
+    async with mailroom(workflow) as room:
+        delivery = await room.deliver(letter().as_bytes(), envelope_to=TO)
+
+        assert delivery.reason == f"it makes no input of workflow 'booking': {said}"
+        assert (await room.quarantine.list()).data == [delivery.held]
+
+
 async def test_a_mail_of_which_no_input_can_be_made_is_held_and_can_be_released() -> None:
     workflow = booking()
     mended = False
@@ -305,6 +333,62 @@ async def test_a_mail_that_is_dropped_is_held_no_longer() -> None:
         delivery = await room.deliver(raw, envelope_to=TO)
         assert delivery.held is not None
         await room.quarantine.drop(delivery.held)
+        await room.deliver(raw, envelope_to=TO)
+
+        assert (await room.quarantine.list()).data == []
+
+
+async def test_a_mail_that_was_dropped_is_there_for_nobody() -> None:
+    workflow = triage()
+    workflow.on_email("invoices@*")
+
+    async with mailroom(workflow, limits=MailLimits(parts=1)) as room:
+        delivery = await room.deliver(_with_attachment(), envelope_to=TO)
+        assert delivery.held is not None
+        await room.quarantine.drop(delivery.held)
+
+        for ask in (room.quarantine.get, room.quarantine.drop, partial(room.release, limits=MailLimits())):
+            with pytest.raises(RunNotFoundError, match="is held no longer; look for those that are"):
+                await ask(delivery.held)
+        assert (await room.rt.runs.list(workflow="triage")).data == []
+
+
+async def test_a_mail_that_was_released_is_held_again_for_another_reason(database: str) -> None:
+    first, second, mended = booking(), triage(), list[bool]()
+
+    def make(mail: Email) -> Invoice:
+        if not mended:
+            raise ValueError("not yet")
+        return Invoice(sender=mail.from_, text=mail.text)
+
+    def refuse(mail: Email) -> Email:
+        raise ValueError("never")
+
+    first.on_email("invoices@*", input=make)
+    raw = letter().as_bytes()
+    async with mailroom(first, database=database) as room:
+        held = (await room.deliver(raw, envelope_to=TO)).held
+        assert held is not None
+        mended.append(True)
+        await room.release(held)
+    second.on_email("invoices@*", input=refuse)
+    async with mailroom(first, second, database=database) as room:
+        deliveries = [await room.deliver(raw, envelope_to=TO) for _ in range(2)]
+        [again] = (await room.quarantine.list()).data
+
+        assert [delivery.held for delivery in deliveries] == [again, again]
+        assert (await room.quarantine.get(again)).reason == "it makes no input of workflow 'triage': ValueError: never"
+
+
+async def test_a_mail_that_was_released_is_not_held_again_for_what_it_was_held_for() -> None:
+    workflow = triage()
+    workflow.on_email("invoices@*")
+
+    async with mailroom(workflow, limits=MailLimits(parts=1)) as room:
+        raw = _with_attachment()
+        delivery = await room.deliver(raw, envelope_to=TO)
+        assert delivery.held is not None
+        await room.release(delivery.held, limits=MailLimits())
         await room.deliver(raw, envelope_to=TO)
 
         assert (await room.quarantine.list()).data == []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator
 
 import pytest
 
 from wrkflw import Run, SuspendContext, Suspended, Waiting, create_workflow, step
 from wrkflw.mail import Mailroom
-from wrkflw.triggers import reply
+from wrkflw.triggers import Email, reply
 
 from .desk import (
     OUR_SERVER,
@@ -274,6 +275,21 @@ async def test_nobody_is_believed_unless_somebody_says_whom_to_believe() -> None
         assert delivery.held is not None
         released = await room.release(delivery.held, trust_sender=True)
         assert released.answered == run.run_id
+
+
+async def test_a_reply_is_held_also_for_an_exception_whose_text_cannot_be_kept() -> None:
+    def refuse(mail: Email) -> Approval:
+        raise OSError(f"no {os.fsdecode(bytes([255]))}.csv")
+
+    workflow = asking()
+    workflow.on_reply("approvals@*", ask, answer=refuse, senders=FROM_US)
+    async with mailroom(workflow, trust=OUR_SERVER) as room:
+        _, question = await asked(room)
+
+        delivery = await room.deliver(letter(In_Reply_To=question, **PROVEN).as_bytes(), envelope_to=TO)
+
+        assert delivery.reason == "it makes no answer to 'ask': OSError: no \\udcff.csv"
+        assert (await room.quarantine.list()).data == [delivery.held]
 
 
 async def test_headers_that_are_there_twice_prove_nothing(room: Mailroom) -> None:

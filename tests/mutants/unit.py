@@ -19,7 +19,7 @@ from .simulated import makes_two_of_one_key
 def _makes_instants_twice(patch: pytest.MonkeyPatch) -> None:
     """Whoever computes an instant makes a run of it."""
     patch.setattr(schedules, "_stands_as", lambda *_args: True)
-    patch.setattr(schedules.SqlSchedules, "_is_made", lambda *_args: False)
+    patch.setattr(schedules.SqlSchedules, "_made", lambda *_args, **_options: set())
     makes_two_of_one_key(patch)
 
 

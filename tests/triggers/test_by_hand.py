@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,13 @@ async def test_a_backfill_is_about_a_stretch_of_the_past() -> None:
             await backfill("noting", now, now + timedelta(seconds=1))
         with pytest.raises(ValueError, match=r"backfill\(\) takes 1,000 instants at a time, and there are more"):
             await backfill("noting", now - timedelta(hours=1), now)
+        with pytest.raises(
+            ValueError, match=r"backfill\(\) cannot go back to 0001-01-01T00:00:00\+00:00; give a later"
+        ):
+            await backfill("noting", datetime.min.replace(tzinfo=UTC), now)
+        day: Any = now.date()
+        with pytest.raises(TypeError, match=r"backfill\(\) takes datetimes, got datetime.date\(2026, 3, 1\); write"):
+            await backfill("noting", day, now)
 
 
 async def test_what_is_not_known_is_named() -> None:
@@ -142,6 +150,9 @@ async def test_what_is_not_known_is_named() -> None:
     async with TestRuntime(workflows=[workflow]) as runtime:
         with pytest.raises(ScheduleNotFoundError, match="schedule 'nothing' was not found"):
             await runtime.schedules.pause("nothing")
+        no_id: Any = workflow
+        with pytest.raises(TypeError, match="a schedule is named by its id, got a Workflow; pass the id, a str"):
+            await runtime.schedules.pause(no_id)
 
 
 async def test_only_who_has_the_code_can_start_a_run(clock: ManualClock, database: str) -> None:
@@ -154,3 +165,32 @@ async def test_only_who_has_the_code_can_start_a_run(clock: ManualClock, databas
         assert [info.id for info in await runtime.schedules.list()] == ["noting"]
         with pytest.raises(DefinitionError, match="schedule 'noting' is of no workflow that this runtime lists"):
             await runtime.schedules.trigger("noting")
+
+
+async def test_code_that_newer_code_has_replaced_starts_no_runs_by_hand(clock: ManualClock, database: str) -> None:
+    older, newer = noting(), noting()
+    older.on_cron("*/20 * * * *", input=moment_of)
+    newer.on_cron("@hourly", input=moment_of)
+
+    async with (
+        Runtime(database, clock=clock, workflows=[older]) as one,
+        Runtime(database, clock=clock, workflows=[newer]),
+    ):
+        changed = "schedule 'noting' was changed by other code, to timing '@hourly'; start its runs from that code"
+        with pytest.raises(DefinitionError, match=changed):
+            await one.schedules.backfill("noting", clock.now() - timedelta(hours=1), clock.now())
+        with pytest.raises(DefinitionError, match=changed):
+            await one.schedules.trigger("noting")
+
+
+async def test_a_run_in_the_queue_of_a_paused_schedule_still_begins() -> None:
+    workflow = asking()
+    workflow.on_cron("@hourly", input=moment_of, overlap="queue")
+
+    async with TestRuntime(workflows=[workflow]) as runtime:
+        await runtime.advance("2h")
+        await runtime.schedules.pause("asking")
+        await answer_all(workflow, runtime)
+        await runtime.advance("2h")
+
+        assert await statuses(runtime) == ["completed", "running"]

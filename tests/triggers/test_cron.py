@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -143,6 +144,17 @@ async def test_or_none_unless_it_is_hardly_late(
         assert await outputs(runtime) == expected
 
 
+async def test_and_then_one_for_each_that_is_hardly_late(
+    clock: ManualClock, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    workflow = noting()
+    workflow.on_cron(every("20s"), input=lambda fire: f"{fire.at:%M:%S}", catchup="skip")
+
+    async with after_a_pause(workflow, clock, database, "2m") as runtime:
+        assert await outputs(runtime) == ["01:00", "01:20", "01:40", "02:00"]
+    assert "instants from 2026-03-01 12:00:20+00:00 on, up to 2026-03-01 12:01:00+00:00, came while" in caplog.text
+
+
 async def test_another_expression_counts_from_when_it_is_heard_of(clock: ManualClock, database: str) -> None:
     before, after = noting(), noting()
     before.on_cron("0 * * * *", input=moment_of)
@@ -179,6 +191,52 @@ async def test_older_code_leaves_a_changed_schedule_to_the_newer(
             await settle(1)
 
         assert await outputs(one) == ["newer 01 12:30 UTC"]
+
+
+@pytest.mark.parametrize("changed", ["workflow", "catchup"])
+async def test_older_code_leaves_a_schedule_in_which_anything_was_changed(
+    clock: ManualClock, database: str, caplog: pytest.LogCaptureFixture, changed: str
+) -> None:
+    caplog.set_level(logging.INFO, "wrkflw")
+    older, newer = noting(), noting("other" if changed == "workflow" else "noting")
+    older.on_cron("@hourly", id="daily", input=lambda fire: f"older {moment_of(fire)}", catchup="all")
+    catchup: Literal["all", "latest"] = "latest" if changed == "catchup" else "all"
+    newer.on_cron("@hourly", id="daily", input=lambda fire: f"newer {moment_of(fire)}", catchup=catchup)
+
+    async with Runtime(database, clock=clock, workflows=[older]) as one:
+        async with Runtime(database, clock=clock, workflows=[newer]) as other:
+            async with asyncio.timeout(20):
+                while f"left to processes with newer code: {changed} " not in caplog.text:
+                    await settle(1)
+            clock.turn("1h")
+            await begun(other, 1)
+            while not await outputs(other):
+                await settle(1)
+        clock.turn("3h")
+        await settle()
+
+        assert await outputs(one) == ["newer 01 13:00 UTC"]
+
+
+async def test_an_instant_makes_no_second_run_when_the_schedule_has_moved_to_another_workflow(
+    clock: ManualClock, database: str
+) -> None:
+    older, newer = noting(), noting("other")
+    older.on_cron("@hourly", id="daily", input=moment_of, catchup="all")
+    newer.on_cron("@hourly", id="daily", input=moment_of, catchup="all")
+    async with Runtime(database, clock=clock, workflows=[older]):
+        pass
+    clock.turn("2h")
+    async with Runtime(database, clock=clock, workflows=[older], worker=False) as runtime:
+        now = clock.now()
+        by_hand = await runtime.schedules.backfill("daily", now - timedelta(hours=1), now)
+
+    async with Runtime(database, clock=clock, workflows=[newer]) as runtime:
+        await settle()
+        await runtime.world.storage.settled()
+        again = await runtime.schedules.backfill("daily", now - timedelta(hours=2), now)
+
+        assert [len(by_hand), len(again), len(await statuses(runtime))] == [2, 1, 3]
 
 
 # --- what cannot be made -----------------------------------------------------------------------------
@@ -226,6 +284,35 @@ async def test_an_input_function_that_raises_what_cancels_a_task_stops_no_other_
         assert [one.reason for one in (await runtime.schedules.get("broken")).missed] == [
             "its input could not be made: CancelledError"
         ] * 2
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(f"no {os.fsdecode(bytes([255]))}.csv"), "OSError: no \\udcff.csv"),
+        (MuteError(), "MuteError: (its text cannot be made: LookupError)"),
+    ],
+)
+async def test_an_exception_whose_text_cannot_be_kept_holds_no_schedule_up(
+    error: Exception, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "wrkflw")  # nor could it be in the report of a test
+    workflow = noting()
+
+    def raising(fire: Fire) -> str:
+        raise error
+
+    workflow.on_cron("@hourly", input=raising)
+    async with TestRuntime(workflows=[workflow]) as runtime:
+        await runtime.advance("2h")
+
+        reasons = [missed.reason for missed in (await runtime.schedules.get("noting")).missed]
+        assert reasons == [f"its input could not be made: {said}"] * 2
 
 
 async def test_an_input_that_does_not_fit_is_remembered(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ import pytest
 from wrkflw import Event, Waiting, Workflow, create_workflow
 from wrkflw.testing import TestRuntime
 from wrkflw.world.events import RunCreated
-from wrkflw.world.schedules import Instant, NewSchedule, key_of
+from wrkflw.world.schedules import Instant, NewSchedule, Overlap, key_of
 
 from .scheduled import answer_all, asking, moment_of, outputs, statuses
 
@@ -177,6 +177,59 @@ async def test_a_paused_run_whose_turn_it_is_begins_when_it_is_unpaused() -> Non
 
         assert paused == ["completed", "pending", "pending"]
         assert await statuses(runtime) == ["completed", "running", "pending"]
+
+
+@pytest.mark.parametrize("overlap", ["queue", "skip"])
+async def test_what_is_new_does_not_overtake_whose_turn_has_just_come(overlap: Overlap) -> None:
+    workflow = asking()
+    workflow.on_cron("@hourly", input=moment_of, overlap=overlap)
+
+    async with TestRuntime(workflows=[workflow]) as runtime:
+        now = runtime.now
+        await runtime.schedules.backfill("asking", now - timedelta(hours=1), now)
+        await runtime.advance("0s")
+        first = (await runtime.runs.list()).data[-1]
+        await (await workflow.get_run(first.run_id)).cancel()  # and before anybody lets the second begin:
+        await runtime.schedules.backfill("asking", now - timedelta(hours=3), now - timedelta(hours=3))
+        await runtime.advance("0s")
+
+        assert await statuses(runtime) == ["cancelled", "running", "pending"]
+
+
+async def test_a_run_that_was_triggered_keeps_none_waiting_that_was_there_before() -> None:
+    workflow = asking()
+    workflow.on_cron("@hourly", input=moment_of, overlap="queue")
+
+    async with TestRuntime(workflows=[workflow]) as runtime:
+        await runtime.advance("2h")
+        await runtime.schedules.trigger("asking")
+        await runtime.advance("1h")
+        first = (await runtime.runs.list()).data[-1]
+        await runtime.runs.cancel_many([first.run_id])
+        await runtime.advance("0s")
+
+        assert await statuses(runtime) == ["cancelled", "running", "running", "pending"]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize(("overlap", "expected"), [("skip", ["running"]), ("queue", ["running", "pending"])])
+async def test_a_run_that_is_open_counts_from_when_runs_may_not_overlap_any_more(
+    tmp_path: Path, overlap: Overlap, expected: list[str], by_hand: bool
+) -> None:
+    before, after, database = asking(), asking(), f"sqlite:///{tmp_path / 'changed.db'}"
+    before.on_cron("@hourly", input=moment_of)
+    after.on_cron("@hourly", input=moment_of, overlap=overlap)
+    async with TestRuntime(database, workflows=[before]) as runtime:
+        if by_hand:
+            await runtime.schedules.trigger("asking")
+        else:
+            await runtime.advance("1h")
+        deploy = runtime.now
+
+    async with TestRuntime(database, start=deploy, workflows=[after]) as runtime:
+        await runtime.advance("1h")
+
+        assert await statuses(runtime) == expected
 
 
 async def test_the_time_limit_of_a_run_counts_from_its_turn() -> None:

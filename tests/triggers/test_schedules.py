@@ -71,6 +71,17 @@ async def test_a_moment_that_has_passed_when_it_is_first_heard_of_starts_nothing
         assert await outputs(runtime) == []
 
 
+async def test_a_schedule_counts_that_was_given_before_the_runtime_is_opened() -> None:
+    workflow = noting()
+    runtime = TestRuntime(workflows=[workflow])
+    workflow.on_cron("@hourly", input=moment_of)
+
+    async with runtime:
+        await runtime.advance("1h")
+
+        assert await outputs(runtime) == ["01 13:00 UTC"]
+
+
 async def test_a_producer_starts_nothing() -> None:
     workflow = noting()
     workflow.on_cron("@hourly", input=moment_of)
@@ -97,10 +108,13 @@ async def test_a_workflow_that_is_not_listed_starts_nothing() -> None:
     ("options", "problem"),
     [
         ({"id": "a b"}, "'a b' cannot be a schedule id"),
+        ({"id": ""}, "'' cannot be a schedule id"),
         ({"timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
         ({"catchup": "last"}, "catchup= is one of 'skip', 'latest', 'all', got 'last'"),
         ({"overlap": "allowed"}, "overlap= is one of 'allow', 'skip', 'queue', got 'allowed'; did you mean 'allow'"),
         ({"catchup": "all", "catchup_max": "5"}, "catchup_max= is a number of instants, got '5'"),
+        ({"catchup": "all", "catchup_max": True}, "catchup_max= is a number of instants, got True"),
+        ({"catchup": "all", "catchup_max": 10**6}, "catchup_max=1000000 is too many to start at once; give at most"),
         ({"catchup": "all", "catchup_max": 0}, "catchup_max=0 would catch up with nothing; use catchup='skip'"),
     ],
 )
@@ -170,6 +184,10 @@ async def test_a_timing_with_a_zone_of_its_own_brings_it_along() -> None:
         assert (info.timezone, info.next_at) == (BERLIN, datetime(2026, 3, 3, 8, tzinfo=UTC))
     with pytest.raises(DefinitionError, match="has two timezones, 'Europe/Berlin' in its Cron and 'UTC' in timezone="):
         cron(noting(), Cron("0 9 * * *", BERLIN), timezone="UTC", input=moment_of)
+
+
+def test_an_id_that_is_none_is_that_of_the_workflow() -> None:
+    assert cron(noting(), "@hourly", id=None, input=moment_of).id == "noting"
 
 
 def test_each_schedule_has_an_id_of_its_own() -> None:

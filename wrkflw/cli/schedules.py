@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from wrkflw.errors import InvalidValueError, LimitError, WrkflwError
+from wrkflw.errors.base import exception
+
+from .failures import FAILED
 from .moments import moment_of
 from .parameters import AsJson, Database, Targets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wrkflw.triggers import ScheduleInfo
     from wrkflw.triggers.collection import Schedules
 
@@ -21,6 +27,18 @@ ScheduleId: TypeAlias = Annotated[str, typer.Argument(metavar="SCHEDULE", help="
 Moment: TypeAlias = Annotated[
     datetime, typer.Option(parser=moment_of, metavar="TIME", help="2026-01-31, or 2026-01-31T09:30:00.")
 ]
+
+
+class InputNotMadeError(WrkflwError):
+    """The function of the schedule that makes the input of a run has failed."""
+
+    def __init__(self, schedule_id: str, error: Exception) -> None:
+        from wrkflw.engine.failures import text_of
+
+        said = _first_line(text_of(error))
+        if not isinstance(error, WrkflwError):
+            said = f"{exception(type(error).__name__, said)}; mend its input="
+        super().__init__(f"schedule {schedule_id!r} makes no run: {said}")
 
 
 def list_schedules(db: Database = None, as_json: AsJson = False) -> None:
@@ -91,10 +109,20 @@ def trigger(schedule_id: ScheduleId, targets: Targets = None, db: Database = Non
     from .opening import perform
     from .targets import workflows_of
 
-    async def one(schedules: Schedules) -> list[str]:
-        return [await schedules.trigger(schedule_id)]
+    perform(_trigger(schedule_id, workflows_of(targets), db, as_json=as_json))
 
-    perform(_started(one, workflows_of(targets), db, as_json=as_json))
+
+async def _trigger(schedule_id: str, workflows: list[AnyWorkflow], db: str | None, *, as_json: bool) -> None:
+    from .opening import opened
+
+    async with opened(db, workflows) as runtime:
+        try:
+            run_id = await runtime.schedules.trigger(schedule_id)
+        except Exception as error:
+            if isinstance(error, WrkflwError) and not isinstance(error, (InvalidValueError, LimitError)):
+                raise
+            raise InputNotMadeError(schedule_id, error) from error
+    _show_runs([run_id], as_json=as_json)
 
 
 def backfill(
@@ -111,24 +139,35 @@ def backfill(
     from .opening import perform
     from .targets import workflows_of
 
-    async def many(schedules: Schedules) -> list[str]:
-        return list(await schedules.backfill(schedule_id, since, until))
-
-    perform(_started(many, workflows_of(targets), db, as_json=as_json))
+    perform(_backfill(schedule_id, (since, until), workflows_of(targets), db, as_json=as_json))
 
 
-async def _started(
-    start: Callable[[Schedules], Awaitable[list[str]]], workflows: list[AnyWorkflow], db: str | None, *, as_json: bool
-) -> None:
+async def _backfill(
+    schedule_id: str, span: tuple[datetime, datetime], workflows: list[AnyWorkflow], db: str | None, *, as_json: bool
+) -> int:
     from .opening import opened
-    from .screen import say, show, show_json
+    from .screen import say
 
     async with opened(db, workflows) as runtime:
-        run_ids = await start(runtime.schedules)
+        run_ids, missed = await runtime.schedules.fill(schedule_id, *span)
+    _show_runs(run_ids, as_json=as_json)
+    if missed:
+        say(f"{len(missed)} of the instants made no run; the first: {_first_line(missed[0].reason)}")
+        return FAILED
+    if not run_ids and not as_json:
+        say("no instant in that time is without a run")
+    return 0
+
+
+def _show_runs(run_ids: Sequence[str], *, as_json: bool) -> None:
+    from .screen import show, show_json
+
     if as_json:
-        return show_json(run_ids)
+        return show_json(list(run_ids))
     for run_id in run_ids:
         show(run_id)
-    if not run_ids:
-        say("no instant in that time is without a run")
     return None
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -36,7 +36,7 @@ def failure_of(error: BaseException, *, key: str, step_id: str, attempts: int, d
         step_id=step_id,
         type=kind.__name__,
         module=kind.__module__,
-        message=_readable(_text_of(error))[:_MOST_TEXT],
+        message=text_of(error)[:_MOST_TEXT],
         attributes=_attributes(error),
         attempts=attempts,
         traceback=_traceback(error),
@@ -91,9 +91,10 @@ def _schema() -> Schema:
     return schema_of(StepError)
 
 
-def _text_of(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What an exception of the user's says, as it can be kept: whatever it raises itself, and whatever it holds."""
     try:
-        return str(error)
+        return _readable(str(error))
     except Exception as problem:  # noqa: BLE001  # an exception that cannot say what it is must be recorded all the same
         return f"(its text cannot be made: {type(problem).__name__})"
 

@@ -104,6 +104,12 @@ class RunNotFoundError(WrkflwError, LookupError):
         return cls._saying(run_id, f"run {run_id!r} is a run of workflow {workflow_id!r}; {cure}")
 
     @classmethod
+    def not_held(cls, mail_id: str) -> Self:
+        """A mail that was in the quarantine, and was released or dropped."""
+        cure = "look for those that are, with quarantine.list()"
+        return cls._saying(mail_id, f"mail {mail_id!r} is held no longer; {cure}")
+
+    @classmethod
     def _saying(cls, run_id: str, sentence: str) -> Self:
         error = cls.__new__(cls)
         error._say(run_id, sentence)

@@ -11,6 +11,7 @@ from email.utils import getaddresses
 from hashlib import sha256
 from typing import Any, TypeAlias, cast
 
+from wrkflw.engine.failures import text_of
 from wrkflw.errors import DefinitionError, InvalidValueError, LimitError, RunConflictError, RunExistsError
 from wrkflw.run import Run
 from wrkflw.runtime import Runtime
@@ -23,7 +24,7 @@ from .errors import HostileMailError, MailTooLargeError, NoRecipientError, Undel
 from .limits import MailLimits
 from .parsing import parse
 from .parts import split
-from .quarantine import QUARANTINE, HeldMail, Quarantine, reason_of
+from .quarantine import QUARANTINE, RELEASED, HeldMail, Quarantine, reason_of
 from .replies import Replies
 from .trust import Trust, refusal
 
@@ -126,7 +127,7 @@ class Mailroom:
 
         Raises:
             UndeliveredError: the reason still holds; the mail stays where it is.
-            RunNotFoundError: there is no mail of this id.
+            RunNotFoundError: there is no mail of this id, or it is held no longer.
         """
         held = await self.quarantine.get(mail_id)
         limits = limits or self.limits
@@ -139,7 +140,7 @@ class Mailroom:
             delivery, reasons = await self._hand_out(mail, held.raw, trusted=trust_sender)
         if reasons:
             raise UndeliveredError(mail_id, reason_of(reasons))
-        await self.quarantine.drop(mail_id, "released")
+        await self.quarantine.drop(mail_id, RELEASED)
         return delivery
 
     # --- reading it --------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ class Mailroom:
             given = mail if route.input is None else route.input(mail)
         except (Exception, CancelledError) as error:  # a function of the user's  # noqa: BLE001
             _log.warning("a mail to %s makes no input", route.address, exc_info=error)
-            what = f"workflow {route.workflow.id!r}: {type(error).__name__}: {str(error)[:200]}"
+            what = f"workflow {route.workflow.id!r}: {type(error).__name__}: {text_of(error)[:200]}"
             return None, False, f"it makes no input of {what}"
         run_id = self.rt.new_run_id()
         run: Run[Any, Any, Any] = Run(
@@ -221,7 +222,7 @@ class Mailroom:
         except (RunConflictError, RunExistsError) as error:  # another process was faster
             return error.run_id, False, None
         except (InvalidValueError, LimitError) as error:
-            return None, False, f"it makes no input of workflow {route.workflow.id!r}: {str(error)[:500]}"
+            return None, False, f"it makes no input of workflow {route.workflow.id!r}: {text_of(error)[:500]}"
         return run.run_id, run.run_id == run_id, None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
+from itertools import count
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +23,7 @@ from wrkflw.runtime import Runtime
 from wrkflw.steps import step
 
 Verdict: TypeAlias = Literal["drop"]
+RELEASED = "released"
 
 
 class HeldMail(BaseModel):
@@ -58,20 +60,33 @@ class Quarantine:
         self._rt = rt
 
     async def hold(self, mail: HeldMail) -> str:
-        """Keep the mail; its id.  The same mail for the same recipients is kept once.  Durable when it returns."""
+        """Keep the mail; its id.  Durable when it returns.
+
+        The same mail for the same recipients is kept once; but anew when it was released, and is to be held for
+        another reason than then.
+        """
         # The mail comes last: whatever it holds, it is no address of another mail.
         content = b"\x00".join((*sorted(address.encode() for address in mail.envelope_to), b"", mail.raw))
+        key = f"mail:{sha256(content).hexdigest()}"
+        mail_id = await self._keep(mail, key)
+        for number in count(2):
+            if not await self._was_released(mail_id, but_not_for=mail.reason):
+                break
+            mail_id = await self._keep(mail, f"{key}:{number}")
+        return mail_id
+
+    async def _keep(self, mail: HeldMail, key: str) -> str:
         run: Run[Any, Any, Any] = await Run.open(
-            self._rt,
-            QUARANTINE,
-            run_id=None,
-            idempotency_key=f"mail:{sha256(content).hexdigest()}",
-            attributes=None,
-            on_conflict="use_existing",
+            self._rt, QUARANTINE, run_id=None, idempotency_key=key, attributes=None, on_conflict="use_existing"
         )
         with suppress(RunConflictError):  # it is there already, for another reason
             await run.enqueue(mail)
         return run.run_id
+
+    async def _was_released(self, mail_id: str, *, but_not_for: str) -> bool:
+        """Whether the mail was let in, though for this reason it would not have been."""
+        located = await self._rt.runs.located(mail_id)
+        return located.cancel_reason == RELEASED and (await self._content_of(mail_id)).reason != but_not_for
 
     async def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[str]:
         """The ids of the mails, the newest first, up to 1,000 a page."""
@@ -81,10 +96,18 @@ class Quarantine:
         return Page(data=[run.run_id for run in page.data], cursor=page.cursor, has_more=page.has_more)
 
     async def get(self, mail_id: str) -> HeldMail:
-        """The mail, and why it is held.  Raises RunNotFoundError when there is none of this id."""
+        """The mail, and why it is held.
+
+        Raises RunNotFoundError when there is none of this id, or it was released or dropped.
+        """
         located = await self._rt.runs.located(mail_id)
         if located.workflow_name != QUARANTINE.id:
             raise RunNotFoundError.of_another(mail_id, located.workflow_name)
+        if located.ended:
+            raise RunNotFoundError.not_held(mail_id)
+        return await self._content_of(mail_id)
+
+    async def _content_of(self, mail_id: str) -> HeldMail:
         definition = self._rt.define(QUARANTINE)
         journal = await self._rt.runs.journal(mail_id)
         held = definition.input_schema.load(journal.input or b"null", f"mail {mail_id!r}")

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from wrkflw.engine.definition import Definition
+from wrkflw.engine.failures import text_of
 from wrkflw.engine.journal import Journal
 from wrkflw.engine.records import Record
 from wrkflw.errors import (
@@ -119,11 +120,11 @@ class Replies:
             data = route.answer(mail)
         except (Exception, CancelledError) as error:  # a function of the user's  # noqa: BLE001
             _log.warning("a reply to run %s makes no answer", asked.run_id, exc_info=error)
-            return f"it makes no answer to {name_of(route.target)!r}: {type(error).__name__}: {str(error)[:200]}"
+            return f"it makes no answer to {name_of(route.target)!r}: {type(error).__name__}: {text_of(error)[:200]}"
         try:
             return await self._hand_in(definition, asked, route, data, dedupe_id)
         except _NOT_TAKEN as error:
-            return str(error)[:500]
+            return text_of(error)[:500]
         except EntityConflictError:
             return "another mail of its Message-ID was taken before"
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from wrkflw.world.schedules import Catchup
 
-from .instants import latest_instants, next_instant
+from .instants import instants_between, latest_instants, next_instant
 from .timings import Timing
 
 ON_TIME = timedelta(minutes=1)
@@ -29,6 +29,6 @@ def passed(timing: Timing, after: datetime, now: datetime, catchup: Catchup, mos
     if not found:
         return None
     first, until = next_instant(timing, after), found[-1]
-    if catchup == "skip" and now - until > ON_TIME:
-        return Passed([], until, first)
-    return Passed(found, until, first if first != found[0] else None)
+    if catchup == "skip":
+        found = list(instants_between(timing, max(after, now - ON_TIME - datetime.resolution), now))
+    return Passed(found, until, first if first not in found[:1] else None)

@@ -10,6 +10,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from wrkflw.engine.definition import Definition
+from wrkflw.engine.failures import text_of
 from wrkflw.errors import WrkflwError
 from wrkflw.errors.base import exception
 from wrkflw.world.events import RunCreated
@@ -49,7 +50,8 @@ class Firing:
             return self.run_at(schedule, moment, key_of(schedule.id, moment))
         except (Exception, CancelledError) as error:  # what a function of the user's may raise  # noqa: BLE001
             _log.exception("schedule %r makes no run at %s: its input could not be made", schedule.id, moment)
-            what = str(error) if isinstance(error, WrkflwError) else exception(type(error).__name__, str(error))
+            said = text_of(error)
+            what = said if isinstance(error, WrkflwError) else exception(type(error).__name__, said)
             return Instant(moment, failure=f"its input could not be made: {what}"[:_LONGEST_REASON])
 
     def run_at(self, schedule: Schedule, moment: datetime, key: str | None) -> Instant:

@@ -16,7 +16,7 @@ from wrkflw.clock import Clock, Timer, sleep_until
 from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.errors import ScheduleNotFoundError
-from wrkflw.world.schedules import SCHEDULES_CHANGED, NewSchedule
+from wrkflw.world.schedules import SCHEDULES_CHANGED
 from wrkflw.world.schedules import Schedule as Standing
 
 from .catching import Passed, passed
@@ -56,10 +56,7 @@ class Scheduler:
 
     async def define(self) -> None:
         """Make the schedules known to the database.  Durable when it returns."""
-        new = [
-            NewSchedule(one.id, one.workflow.id, str(one.timing), one.timezone, one.catchup, one.overlap)
-            for one in self._schedules.values()
-        ]
+        new = [schedule.definition for schedule in self._schedules.values()]
         for begin in range(0, len(new), _AT_ONCE):
             for standing in await self._ledger.define(new[begin : begin + _AT_ONCE]):
                 self._version = max(self._version, standing.version)
@@ -109,9 +106,9 @@ class Scheduler:
         before = self._standings.get(schedule.id)
         self._standings[schedule.id] = standing
         due = None
-        if (standing.timing, standing.timezone) != (str(schedule.timing), schedule.timezone):
-            if before is None or before.timing != standing.timing:
-                _log.info("schedule %r is left to processes with newer code: %s", schedule.id, standing.timing)
+        if newer := schedule.differs_from(standing.definition):
+            if before is None or before.definition != standing.definition:
+                _log.info("schedule %r is left to processes with newer code: %s", schedule.id, newer)
         elif standing.paused_at is None:
             due = next_instant(schedule.timing, standing.cursor)
         self._expect(schedule.id, due)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args, ove
 from wrkflw.errors import DefinitionError
 from wrkflw.names import check_id, check_options, describe
 from wrkflw.suggestions import did_you_mean
-from wrkflw.world.schedules import Catchup, Missed, Overlap
+from wrkflw.world.schedules import Catchup, Missed, NewSchedule, Overlap
 
 from .inputs import check_input
 from .timings import Cron, Timing, check_timezone
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 InputT = TypeVar("InputT")
 CATCHUP_MAX = 1000
+_MOST_CATCHUP = 100_000
+"""They are held, and written, at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,14 @@ class ScheduleOptions(TypedDict, total=False):
     of the expression, and of ``fire.at``; UTC unless it is given.
 
     ``catchup`` says which instants make a run that passed while no process was there to see them: ``"latest"`` the last
-    of them, ``"all"`` each of them, but for no more than the last ``catchup_max`` (1,000), and ``"skip"`` none that is
-    more than a minute late.
+    of them, ``"all"`` each of them, but for no more than the last ``catchup_max`` (1,000; 100,000 at most), and
+    ``"skip"`` each that is not more than a minute late.
 
     ``overlap`` says what becomes of an instant while an earlier run of the schedule is open: ``"allow"`` a run beside
     it, ``"skip"`` none, and ``"queue"`` one that is recorded and begins when those before it have ended.
     """
 
-    id: str
+    id: str | None
     timezone: str
     catchup: Catchup
     catchup_max: int
@@ -65,6 +67,16 @@ class Schedule:
     catchup: Catchup
     catchup_max: int
     overlap: Overlap
+
+    @property
+    def definition(self) -> NewSchedule:
+        """What the database keeps of it; code in which that differs is other code."""
+        return NewSchedule(self.id, self.workflow.id, str(self.timing), self.timezone, self.catchup, self.overlap)
+
+    def differs_from(self, newer: NewSchedule) -> str:
+        """What other code has said in its place: ``timing 'every 1h', overlap 'skip'``; nothing when it is the same."""
+        both = zip(NewSchedule._fields, self.definition, newer, strict=True)
+        return ", ".join(f"{name.removesuffix('_name')} {there!r}" for name, here, there in both if here != there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +146,8 @@ def schedule_of(
     check_options(options, ScheduleOptions.__annotations__)
     if not hasattr(workflow, "schedules"):  # not all callers are typed
         raise DefinitionError(f"{workflow!r} cannot have a schedule; pass a workflow, as .commit() gives it")
-    schedule_id = check_id("schedule", options.get("id", workflow.id))
+    given = options.get("id")
+    schedule_id = check_id("schedule", workflow.id if given is None else given)
     if any(other.id == schedule_id for other in workflow.schedules):
         cure = "give the second one its own id="
         raise DefinitionError(f"workflow {workflow.id!r} already has a schedule {schedule_id!r}; {cure}")
@@ -179,8 +192,10 @@ def _one_of(option: str, value: Any, known: tuple[str, ...]) -> Any:
 
 
 def _at_least_one(most: object) -> int:
-    if not isinstance(most, int):
+    if not isinstance(most, int) or isinstance(most, bool):
         raise DefinitionError(f"catchup_max= is a number of instants, got {most!r}")
     if most < 1:
         raise DefinitionError(f"catchup_max={most} would catch up with nothing; use catchup='skip' for that")
+    if most > _MOST_CATCHUP:
+        raise DefinitionError(f"catchup_max={most} is too many to start at once; give at most {_MOST_CATCHUP}")
     return most

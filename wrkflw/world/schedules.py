@@ -33,7 +33,12 @@ _KEY = "cron:"
 
 def key_of(schedule_id: str, instant: datetime) -> str:
     """The idempotency key of the run of an instant."""
-    return f"{_KEY}{schedule_id}:{instant.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
+    return f"{prefix_of_keys(schedule_id)}{instant.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
+
+
+def prefix_of_keys(schedule_id: str) -> str:
+    """What the idempotency keys of the runs of all its instants begin with; a digit follows."""
+    return f"{_KEY}{schedule_id}:"
 
 
 def is_of_instant(key: str | None) -> bool:
@@ -74,6 +79,11 @@ class Schedule:
     version: int
     """Which change of all schedules was the last one of this; runs do not count."""
 
+    @property
+    def definition(self) -> NewSchedule:
+        """What the code said of it that decides."""
+        return NewSchedule(self.schedule_id, self.workflow_name, self.timing, self.timezone, self.catchup, self.overlap)
+
 
 class Instant(NamedTuple):
     """An instant that was considered: with the run that it is to make, or why it makes none."""
@@ -101,6 +111,8 @@ class Moved(NamedTuple):
     """The runs that were created."""
     ahead: str | None = None
     """The open run that those which were to wait wait for."""
+    missed: Sequence[Missed] = ()
+    """The instants that made none, though they were to."""
 
 
 class Schedules(Protocol):
@@ -134,14 +146,15 @@ class Schedules(Protocol):
     async def move(self, expected: Schedule, to: datetime, instants: Sequence[Instant]) -> Moved:
         """Move the cursor on, and create the runs of these instants, in one transaction.
 
-        Only from the timing and cursor that are expected, and not while it is paused.
+        Only from the definition and cursor that are expected, and not while it is paused.
         """
         ...
 
     async def make(self, schedule_id: str, instants: Sequence[Instant], *, overlap: Overlap) -> Moved:
         """Create the runs of these instants that have none yet, in one transaction; the cursor stays.
 
-        ``overlap`` stands in for that of the schedule.  A run without an idempotency key is of no instant.
+        A run of another workflow counts, too: the schedule may have been of that.  ``overlap`` stands in for that of
+        the schedule.  A run without an idempotency key is of no instant.
         """
         ...
 

@@ -647,6 +647,26 @@ SCHEDULE_MOVE = Statement(
     ('cursor', 'last_run_id', 'here', 'id'),
     {},
 )
+SCHEDULED_MADE = Statement(
+    'WITH RECURSIVE names(name) AS (SELECT (SELECT min(runs.workflow_name) AS min_1 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > ? AND runs.idempotency_key IS NOT NULL) AS name UNION ALL SELECT (SELECT min(runs.workflow_name) AS min_2 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > names.name AND runs.idempotency_key IS NOT NULL) AS anon_1 FROM names WHERE names.name IS NOT NULL) SELECT runs.idempotency_key FROM runs WHERE runs.namespace = ? AND runs.idempotency_key BETWEEN ? AND ? AND runs.workflow_name IN (SELECT names.name FROM names)',
+    ('namespace', 'workflow_name_1', 'namespace', 'namespace', 'first', 'last'),
+    {'workflow_name_1': ''},
+)
+SCHEDULED_MADE_OF = Statement(
+    'SELECT runs.idempotency_key FROM runs WHERE runs.namespace = ? AND runs.idempotency_key BETWEEN ? AND ? AND runs.workflow_name = ?',
+    ('namespace', 'first', 'last', 'workflow_name'),
+    {},
+)
+SCHEDULED_WORKFLOW = Statement(
+    'SELECT runs.workflow_name FROM runs WHERE runs.run_id = ?',
+    ('run_id',),
+    {},
+)
+SCHEDULED_ADOPT = Statement(
+    'WITH RECURSIVE names(name) AS (SELECT (SELECT min(runs.workflow_name) AS min_1 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > ? AND runs.idempotency_key IS NOT NULL) AS name UNION ALL SELECT (SELECT min(runs.workflow_name) AS min_2 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > names.name AND runs.idempotency_key IS NOT NULL) AS anon_2 FROM names WHERE names.name IS NOT NULL) INSERT OR IGNORE INTO scheduled_runs (namespace, schedule_id, run_no) SELECT runs.namespace, ? AS anon_1, runs.run_no FROM runs WHERE runs.namespace = ? AND runs.idempotency_key BETWEEN ? AND ? AND runs.workflow_name IN (SELECT names.name FROM names) AND runs.ended_slot IS NULL',
+    ('namespace', 'workflow_name_1', 'namespace', 'id', 'namespace', 'first', 'last'),
+    {'workflow_name_1': ''},
+)
 SCHEDULED_INSERT = Statement(
     'INSERT INTO scheduled_runs (namespace, schedule_id, run_no) VALUES (?, ?, ?)',
     ('namespace', 'schedule_id', 'run_no'),

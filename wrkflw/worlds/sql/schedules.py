@@ -18,6 +18,7 @@ from wrkflw.world.schedules import (
     Overlap,
     Schedule,
     key_of,
+    prefix_of_keys,
 )
 from wrkflw.world.storage import RUN_DUE
 from wrkflw.worlds.writer import Writer
@@ -33,10 +34,15 @@ _CHANGED: Notice = ("", (SCHEDULES_CHANGED,))
 
 
 class _Line(NamedTuple):
-    """The open runs of a schedule whose runs do not overlap: one that has begun, and those that wait."""
+    """The open runs of a schedule whose runs do not overlap, in the order in which they were created."""
 
-    ahead: str | None
-    waiting: Sequence[tuple[int, str]]
+    begun: Sequence[tuple[int, str]] = ()
+    waiting: Sequence[tuple[int, str]] = ()
+
+    @property
+    def ahead(self) -> str | None:
+        """Whom a new run comes after.  One that waits counts, though its turn may have come just now."""
+        return next((run_id for _, run_id in (*self.begun, *self.waiting)), None)
 
 
 class SqlSchedules:
@@ -73,7 +79,7 @@ class SqlSchedules:
             found = self._found(connection, schedule_id)
             if found.paused_at is not None:
                 return found
-            return self._change(connection, found, _said_of(found), found.cursor, self._clock.now())
+            return self._change(connection, found, found.definition, found.cursor, self._clock.now())
 
         return await self._writer.submit(work)
 
@@ -82,7 +88,7 @@ class SqlSchedules:
             found = self._found(connection, schedule_id)
             if found.paused_at is None:
                 return found
-            return self._change(connection, found, _said_of(found), self._from_now(found), None)
+            return self._change(connection, found, found.definition, self._from_now(found), None)
 
         return await self._writer.submit(work)
 
@@ -95,10 +101,13 @@ class SqlSchedules:
             connection.run(sql.SCHEDULE_INSERT, namespace=self._namespace, **values)
             return self._found(connection, new.schedule_id)
         found = _schedule_from(row)
-        said = _said_of(found)
-        if said == new:
+        if found.definition == new:
             return found
-        same = (said.timing, said.timezone) == (new.timing, new.timezone)
+        if found.overlap == "allow" != new.overlap:  # until now its open runs were in nobody's way
+            begin = prefix_of_keys(found.schedule_id)
+            place = {"namespace": self._namespace, "id": found.schedule_id}
+            connection.run(sql.SCHEDULED_ADOPT, first=begin, last=f"{begin}~", **place)
+        same = (found.timing, found.timezone) == (new.timing, new.timezone)
         return self._change(connection, found, new, found.cursor if same else self._from_now(found), found.paused_at)
 
     def _change(
@@ -144,7 +153,7 @@ class SqlSchedules:
             found = self._found(connection, expected.schedule_id)
             if not _stands_as(found, expected):
                 return Moved(found, moved=False)
-            return self._make(connection, found, instants, requests, to, found.overlap)
+            return self._make(connection, found, instants, requests, to, found.overlap, by_hand=False)
 
         requests = await self._requests(instants)
         return await self._writer.submit(work)
@@ -152,7 +161,7 @@ class SqlSchedules:
     async def make(self, schedule_id: str, instants: Sequence[Instant], *, overlap: Overlap) -> Moved:
         def work(connection: Connection) -> Moved:
             found = self._found(connection, schedule_id)
-            moved = self._make(connection, found, instants, requests, found.cursor, overlap)
+            moved = self._make(connection, found, instants, requests, found.cursor, overlap, by_hand=True)
             if moved.ahead is not None:  # those who let others begin do not know of it
                 connection.notices.append(_CHANGED)
             return moved
@@ -169,9 +178,9 @@ class SqlSchedules:
             line = self._line(connection, schedule_id)
             if not line.waiting:
                 return None
-            if line.ahead is not None:
-                return line.ahead
             (run_no, run_id), *behind = line.waiting
+            if line.begun and line.begun[0][0] < run_no:  # one that was triggered later runs beside it
+                return line.begun[0][1]
             connection.run(sql.SCHEDULED_BEGIN, no=run_no, now=to_microseconds(self._clock.now()))
             connection.notices.append((run_id, [RUN_DUE]))
             return run_id if behind else None
@@ -196,15 +205,19 @@ class SqlSchedules:
         requests: dict[str, Append],
         cursor: datetime,
         overlap: Overlap,
+        *,
+        by_hand: bool,
     ) -> Moved:
         """Create the runs, as if the overlap of the schedule was this one.  There is a line only where it has one."""
         lines_up = found.overlap != "allow"
         overlap = overlap if lines_up else "allow"
-        ahead = self._line(connection, found.schedule_id).ahead if lines_up else None
+        line = self._line(connection, found.schedule_id) if lines_up or by_hand else _Line()
+        ahead = line.ahead if lines_up else None
+        done = self._made(connection, found, instants, by_hand=by_hand)
         made, missed, waits = list[str](), dict[int, str](), False
         for instant in instants:
             moment = to_microseconds(instant.at)
-            if self._is_made(connection, found, instant):
+            if _key_of(found, instant) in done:
                 continue
             if (reason := _why_missed(instant, ahead, overlap)) is not None:
                 missed[moment] = reason
@@ -212,7 +225,7 @@ class SqlSchedules:
                 run_no = self._append(connection, requests[instant.run_id]).run_no
                 made.append(instant.run_id)
                 connection.run(sql.MISSED_FORGET, here=self._namespace, id=found.schedule_id, moment=moment)
-                if lines_up:
+                if lines_up or _key_of(found, instant) is None:  # by its key it could be found later
                     connection.many(sql.SCHEDULED_INSERT, [(self._namespace, found.schedule_id, run_no)])
                 if ahead is None:
                     ahead = instant.run_id
@@ -220,16 +233,32 @@ class SqlSchedules:
                     connection.run(sql.SCHEDULED_HOLD, no=run_no)
                     waits = True
         self._miss(connection, found.schedule_id, missed)
+        told = [Missed(from_microseconds(moment), reason) for moment, reason in missed.items()]
         last = {"cursor": to_microseconds(cursor), "last_run_id": made[-1] if made else None}
         connection.run(sql.SCHEDULE_MOVE, here=self._namespace, id=found.schedule_id, **last)
-        return Moved(self._found(connection, found.schedule_id), True, made, ahead if waits else None)
+        return Moved(self._found(connection, found.schedule_id), True, made, ahead if waits else None, told)
 
-    def _is_made(self, connection: Connection, found: Schedule, instant: Instant) -> bool:
-        """Whether there is a run of this instant, as there is when it was asked for by hand before."""
-        created = instant.creation
-        key = key_of(found.schedule_id, instant.at) if created is None else created.idempotency_key
-        place = {"namespace": self._namespace, "workflow_name": found.workflow_name}
-        return key is not None and connection.one(sql.RUN_BY_KEY, idempotency_key=key, **place) is not None
+    def _made(self, connection: Connection, found: Schedule, instants: Sequence[Instant], *, by_hand: bool) -> set[str]:
+        """The keys of those that have a run, as they do when it was asked for by hand before.
+
+        Under which workflow it may be is asked where it can be another: what only moves on has made none twice.
+        """
+        keys = [key for instant in instants if (key := _key_of(found, instant)) is not None]
+        if not keys:
+            return set()
+        span = {"namespace": self._namespace, "first": min(keys), "last": max(keys)}
+        if by_hand or self._was_of_another(connection, found):
+            rows_found = connection.all(sql.SCHEDULED_MADE, **span)
+        else:
+            rows_found = connection.all(sql.SCHEDULED_MADE_OF, workflow_name=found.workflow_name, **span)
+        return {key for (key,) in rows_found}
+
+    def _was_of_another(self, connection: Connection, found: Schedule) -> bool:
+        """Whether the last run was of another workflow."""
+        if found.last_run_id is None:
+            return False
+        row = connection.one(sql.SCHEDULED_WORKFLOW, run_id=found.last_run_id)
+        return row is not None and row[0] != found.workflow_name
 
     def _miss(self, connection: Connection, schedule_id: str, missed: dict[int, str]) -> None:
         """Remember the instants that made no run, and of all of them the newest."""
@@ -242,8 +271,8 @@ class SqlSchedules:
     def _line(self, connection: Connection, schedule_id: str) -> _Line:
         connection.run(sql.SCHEDULED_FORGET, here=self._namespace, id=schedule_id)
         open_runs = connection.all(sql.SCHEDULED_OPEN, here=self._namespace, id=schedule_id)
-        ahead = next((run_id for _, run_id, waits in open_runs if not waits), None)
-        return _Line(ahead, [(run_no, run_id) for run_no, run_id, waits in open_runs if waits])
+        begun = [(run_no, run_id) for run_no, run_id, waits in open_runs if not waits]
+        return _Line(begun, [(run_no, run_id) for run_no, run_id, waits in open_runs if waits])
 
 
 def _schedule_from(row: Row) -> Schedule:
@@ -261,17 +290,12 @@ def _why_missed(instant: Instant, ahead: str | None, overlap: Overlap) -> str | 
     return instant.failure
 
 
-def _said_of(found: Schedule) -> NewSchedule:
-    """What the code said of it."""
-    return NewSchedule(
-        found.schedule_id, found.workflow_name, found.timing, found.timezone, found.catchup, found.overlap
-    )
+def _key_of(found: Schedule, instant: Instant) -> str | None:
+    """The key of its run; None for one that is of no instant."""
+    created = instant.creation
+    return key_of(found.schedule_id, instant.at) if created is None else created.idempotency_key
 
 
 def _stands_as(found: Schedule, expected: Schedule) -> bool:
     """Whether it may be moved on by who has seen it so."""
-    return (
-        found.paused_at is None
-        and found.cursor == expected.cursor
-        and (found.timing, found.timezone) == (expected.timing, expected.timezone)
-    )
+    return found.paused_at is None and found.cursor == expected.cursor and found.definition == expected.definition
