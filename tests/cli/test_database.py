@@ -181,7 +181,31 @@ def test_the_doctor_finds_a_database_in_order(shell: Shell) -> None:
     verdicts = {finding["check"]: finding["verdict"] for finding in ended.json}
     assert ended.code == 0
     assert set(verdicts) >= {"sqlite", "file system", "schema", "pages", "processes", "settings", "clock", "record"}
+    assert "references" in verdicts
     assert "bad" not in verdicts.values()
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "detail"),
+    [
+        ("DELETE FROM waits", "record", "I4 r1: wait 'nap' is in the log, and nowhere else"),
+        ("UPDATE waits SET wait_id = 'x'", "record", "I4 r1: there is a wait 'nap' of which the log knows nothing"),
+        ("UPDATE waits SET resume_at = resume_at + 1", "record", "I4 r1: wait 'nap' has resume_at = "),
+        ("UPDATE waits SET status = 'completed'", "record", "I4 r1: wait 'nap' has status = 'completed', and its log "),
+        ("DELETE FROM runs", "references", "there are rows that belong to no run: 3 of events, 1 of waits; restore "),
+    ],
+)
+def test_the_doctor_finds_damage_that_only_a_long_look_shows(
+    shell: Shell, damage: str, check: str, detail: str
+) -> None:
+    shell.run("napping", '"Ada"', "--id", "r1")
+    with closing(sqlite3.connect(shell.folder / "wrkflw.db", isolation_level=None)) as connection:
+        assert connection.execute(damage).rowcount
+
+    assert shell("doctor").code == 0
+    ended = shell("doctor", "--deep", "--json")
+    assert ended.code == 1
+    assert any(one["check"] == check and one["detail"].startswith(detail) for one in ended.json), ended.out
 
 
 def test_the_doctor_makes_no_database(shell: Shell) -> None:

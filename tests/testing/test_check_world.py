@@ -151,6 +151,10 @@ def broken() -> Iterator[Broken]:
         f"UPDATE hooks SET payloads = 1 WHERE {of('asking')}",
     )  # fmt: skip
     yield by(
+        "I2", "asleep", "the run has looked at its log up to 6, and it ends at 3: what comes next is not looked at",
+        "UPDATE runs SET seen_slot = 6 WHERE run_id = 'asleep'",
+    )  # fmt: skip
+    yield by(
         "I2", "asking", "hook_received at slot 8 is the second answer to one suspension",
         *event("asking", "hook_received", HOOK_OF_ASKING),
         *event("asking", "hook_received", HOOK_OF_ASKING),

@@ -8,7 +8,20 @@ from itertools import count
 import pytest
 from pydantic import BaseModel
 
-from wrkflw import Event, Retry, Run, StepContext, StepTools, SuspendContext, Suspended, create_workflow, step, workflow
+from wrkflw import (
+    Event,
+    OutcomeUnknownError,
+    Retry,
+    Run,
+    StepContext,
+    StepFailedError,
+    StepTools,
+    SuspendContext,
+    Suspended,
+    create_workflow,
+    step,
+    workflow,
+)
 from wrkflw.testing import TestRuntime, crash_everywhere
 
 
@@ -32,6 +45,13 @@ async def stumble(number: int, ctx: StepContext[Tally]) -> int:
         raise OSError("not yet")
     ctx.set_state(Tally(calls=ctx.state.calls + 1))
     return number - 3
+
+
+@step(retry=Retry(attempts=3, delay="1h"))
+async def stumble_with_jitter(number: int, ctx: StepContext) -> int:
+    if ctx.attempt < 3:
+        raise OSError("not yet")
+    return number
 
 
 @step
@@ -177,6 +197,107 @@ async def test_it_says_when_runs_differ_without_a_crash() -> None:
         AssertionError, match="two runs of workflow 'drawing' differ without a crash: output is 1 instead"
     ):
         await crash_everywhere(drawing, 1)
+
+
+async def test_what_a_process_draws_first_does_not_decide_how_long_a_retry_waits() -> None:
+    @workflow
+    async def timed(step: StepTools, number: int) -> str:
+        await step.run(stumble_with_jitter, number)
+        return step.now().isoformat()
+
+    assert await crash_everywhere(timed, 1) > 10
+
+
+async def test_it_says_that_a_run_of_which_nothing_was_recorded_began_anew() -> None:
+    numbers = iter([0, 0, 1])  # without a crash, again without one, and after the first
+
+    @workflow
+    async def drawing(step: StepTools, number: int) -> int:
+        return next(numbers)
+
+    with pytest.raises(AssertionError) as raised:
+        await crash_everywhere(drawing, 1)
+
+    assert str(raised.value) == (
+        "workflow 'drawing' comes out differently after a crash before commit 1 of the run, of which nothing was "
+        "recorded, so that it began anew: output is 1 instead of 0; mock what changes by itself, and what bodies "
+        "change outside of the run: all runs of this test share it"
+    )
+
+
+# --- steps that happen at most once ---------------------------------------------------------------------
+
+
+@step(at_most_once=True)
+async def pay(number: int) -> int:
+    return number + 1
+
+
+async def test_a_step_that_may_not_begin_again_may_fail_with_its_process() -> None:
+    paying = create_workflow(id="paying", input_schema=int, output_schema=int).then(add_one).then(pay).then(double)
+
+    assert await crash_everywhere(paying.commit(), 1) > 8
+
+
+async def test_such_a_step_may_stand_in_a_nested_workflow_and_beside_others() -> None:
+    inner = create_workflow(id="inner", input_schema=int, output_schema=int).then(pay).then(double).commit()
+    outer = create_workflow(id="outer", input_schema=int, output_schema=tuple[int, int])
+
+    assert await crash_everywhere(outer.parallel(inner, add_one).commit(), 1) > 8
+
+
+async def test_a_program_may_go_on_when_it_is_unknown_whether_a_step_happened() -> None:
+    @workflow
+    async def careful(step: StepTools, number: int) -> int:
+        try:
+            return await step.run(pay, number)
+        except StepFailedError:
+            return await step.run(double, number)
+
+    assert await crash_everywhere(careful, 1) > 6
+
+
+async def test_what_follows_such_a_failure_is_judged_too() -> None:
+    numbers = count()
+
+    @workflow
+    async def moody(step: StepTools, number: int) -> int:
+        try:
+            return await step.run(pay, number)
+        except StepFailedError:
+            return next(numbers)
+
+    with pytest.raises(AssertionError) as raised:
+        await crash_everywhere(moody, 1)
+
+    assert str(raised.value).startswith(
+        "two runs of workflow 'moody' that crashed after commit 3 of the run (step_created of 'pay', step_started of "
+        "'pay'), which leaves open whether 'pay' happened, differ: output is 0 instead of 1; what runs again, "
+    )
+
+
+async def test_other_steps_of_such_a_workflow_are_judged_as_ever() -> None:
+    @step
+    async def remember(number: int, ctx: StepContext) -> int:
+        return number if ctx.fence == 1 else -number
+
+    forgetful = create_workflow(id="forgetful", input_schema=int, output_schema=int).then(remember).then(pay).commit()
+
+    with pytest.raises(AssertionError, match=r"after a crash after commit 1 of the run \(run_created\): output is 0"):
+        await crash_everywhere(forgetful, 1)
+
+
+async def test_no_other_step_may_fail_because_of_a_crash() -> None:
+    @step
+    async def pretend(number: int, ctx: StepContext) -> int:
+        if ctx.fence > 1:
+            raise OutcomeUnknownError("pretend")
+        return number
+
+    pretending = create_workflow(id="pretending", input_schema=int, output_schema=int).then(pretend).commit()
+
+    with pytest.raises(AssertionError, match=r"comes out differently after a crash .* status is 'failed' instead of"):
+        await crash_everywhere(pretending, 1)
 
 
 async def test_it_says_why_a_run_that_changed_its_mind_after_a_crash_is_paused() -> None:

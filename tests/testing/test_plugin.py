@@ -10,6 +10,9 @@ from typing import Literal
 
 import pytest
 
+from wrkflw import create_workflow
+from wrkflw.testing import TestRuntime
+
 from .collecting import ENVIRONMENT, ROOT, collect
 
 TESTS = """
@@ -39,6 +42,19 @@ async def test_the_world_is_open_and_empty(world):
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_the_fixtures_work_in_each_mode_of_pytest_asyncio(mode: Literal["auto", "strict"], tmp_path: Path) -> None:
     assert "2 passed" in collect(tmp_path, TESTS, mode=mode)
+
+
+def test_a_test_that_is_not_asynchronous_is_told_to_be(wrkflw_runtime: TestRuntime) -> None:
+    flow = create_workflow(id="flow", input_schema=int, output_schema=int).sleep("7d").commit()
+
+    with pytest.raises(RuntimeError, match="stands still") as refused:
+        flow.run_sync(3)
+
+    assert wrkflw_runtime.loop is not None
+    assert str(refused.value) == (
+        "run_sync() was called while the event loop of its runtime stands still; make the caller async, and use "
+        "'await flow.run(...)'"
+    )
 
 
 def test_the_plugin_loads_nothing_of_wrkflw() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -303,6 +304,12 @@ async def test_time_begins_where_it_is_told_to() -> None:
 
         assert runtime.now == start
         assert (await runtime.runs.list()).data[0].created_at == start
+
+
+def test_a_start_that_is_no_time_is_refused() -> None:
+    year: Any = "2031"
+    with pytest.raises(TypeError, match=r"start= takes a datetime, got '2031'; write start=datetime\(\.\.\., tz"):
+        TestRuntime(start=year)
 
 
 def test_a_start_without_a_timezone_is_refused() -> None:

@@ -87,7 +87,7 @@ async def _database(path: Path, db: str | None, *, deep: bool) -> list[Finding]:
             found.append(Finding("settings", "ok", "each pragma was set, and reads back as it was set"))
             found += await _contents(runtime)
             if deep:
-                found += await _deep(runtime)
+                found += await _deep(runtime, path)
     except StoreError as error:
         found.append(Finding("settings", "bad", str(error)))
     return found
@@ -126,11 +126,14 @@ async def _contents(runtime: Runtime) -> list[Finding]:
     ]
 
 
-async def _deep(runtime: Runtime) -> list[Finding]:
-    from wrkflw.testing import check_world
-    from wrkflw.worlds.health import Finding
+async def _deep(runtime: Runtime, path: Path) -> list[Finding]:
+    from contextlib import closing
+    from functools import partial
 
-    violations = await check_world(runtime.world)
-    if not violations:
-        return [Finding("record", "ok", "every log adds up")]
-    return [Finding("record", "bad", str(violation)) for violation in violations]
+    from wrkflw.testing.consistency import check_record
+    from wrkflw.worlds.health import Finding, reading, references, waits_of
+
+    with closing(reading(path)) as connection:
+        violations = await check_record(runtime.world, partial(waits_of, connection))
+    record = [Finding("record", "bad", str(violation)) for violation in violations]
+    return [references(path), *(record or [Finding("record", "ok", "every log adds up")])]

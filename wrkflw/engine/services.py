@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from random import Random
 from typing import TYPE_CHECKING
 
 from wrkflw.clock import Clock
+from wrkflw.ids import Randomness
 from wrkflw.world.storage import Storage
 
 from .executor import Executor
@@ -27,7 +27,8 @@ class Services:
     storage: Storage
     owner: str
     clock: Clock
-    random: Random
+    chance: Callable[[str, int], Randomness]
+    """What spreads the backoff of a call, by its id, after so many failures."""
     executor: Executor
     limits: Limits
     retry: Retry | None

@@ -286,7 +286,8 @@ class Stepping:
         if not may or failed >= retry.attempts or plan.step.at_most_once or scope.lane.stopping:
             self._fail(record, error)
         try:
-            delay = error.delay if isinstance(error, RetryAfter) else next_delay(retry, failed, self._services.random)
+            chance = self._services.chance(record.correlation_id, failed)
+            delay = error.delay if isinstance(error, RetryAfter) else next_delay(retry, failed, chance)
             due = after(self._drive, delay)
         except Exception:  # noqa: BLE001  # the backoff is the user's: what it raises makes the failure final
             _log.exception("the backoff of step %r of run %s raised; it is not retried", key, self._drive.run_id)

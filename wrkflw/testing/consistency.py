@@ -6,18 +6,18 @@ what a client was told, is for tests that do.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias, TypeVar
 
 from wrkflw.errors import StoreError
 from wrkflw.world import World
-from wrkflw.world.entities import Hook, Run, Step
+from wrkflw.world.entities import Hook, Run, Step, Wait
 from wrkflw.world.errors import HookNotFoundError, RunExpiredError, WorkflowRunNotFoundError, WorldError
 from wrkflw.world.schedules import is_of_instant, waits_in_line
 from wrkflw.world.storage import Page, PageRequest
 
-from .folding import Fault, Folded, FoldedHook, FoldedRun, FoldedStep, fold_log
+from .folding import Fault, Folded, FoldedHook, FoldedRun, FoldedStep, FoldedWait, fold_log
 
 T = TypeVar("T")
 
@@ -42,18 +42,22 @@ async def check_world(world: World) -> list[Violation]:
 
     It only reads, and is true of a moment in which nobody writes.  What it knows of: every open run is owned, or has
     something that wakes it (I1, I14), also after an answer (I2); logs are dense and in order (I3), views are the sum of
-    their log (I4), no step ends twice (I5), tokens and ended runs (I12), epochs (I13), nothing begins after a
-    cancellation (I16), streams are dense (I17), nothing happens before it is due (I18), payloads can be read (I20),
-    idempotency keys (I21).
+    their log (I4; not waits, which no World lists: ``wrkflw doctor --deep`` looks at them), no step ends twice (I5),
+    tokens and ended runs (I12), epochs (I13), nothing begins after a cancellation (I16), streams are dense (I17),
+    nothing happens before it is due (I18), payloads can be read (I20), idempotency keys (I21).
     """
+    return await check_record(world, None)
+
+
+async def check_record(world: World, waits_of: Callable[[str], Sequence[Wait]] | None) -> list[Violation]:
+    """As :func:`check_world`, and of waits too, where somebody can tell which a run has by the side of its log."""
     tokens: dict[str, str] = {}
     keys: dict[tuple[str, str], str] = {}
     found: list[Violation] = []
     async for run in _all(lambda page: world.storage.runs.list(page=page)):
         try:
-            found += [
-                Violation(fault.invariant, run.run_id, fault.detail) async for fault in _check_run(world, run.run_id)
-            ]
+            faults = [fault async for fault in _check_run(world, run.run_id, waits_of)]
+            found += [Violation(fault.invariant, run.run_id, fault.detail) for fault in faults]
             found += [Violation(*fault) async for fault in _check_uniqueness(world, run, tokens, keys)]
         except (RunExpiredError, WorkflowRunNotFoundError):
             continue  # what it held was removed, as it should be
@@ -82,7 +86,9 @@ async def _all(read: Callable[[PageRequest], Awaitable[Page[T]]]) -> AsyncIterat
 # --- one run -------------------------------------------------------------------------------------------
 
 
-async def _check_run(world: World, run_id: str) -> AsyncIterator[Fault]:
+async def _check_run(
+    world: World, run_id: str, waits_of: Callable[[str], Sequence[Wait]] | None
+) -> AsyncIterator[Fault]:
     storage = world.storage
     folded = fold_log((await storage.events.list(run_id)).data)
     run = await storage.runs.get(run_id)
@@ -90,11 +96,13 @@ async def _check_run(world: World, run_id: str) -> AsyncIterator[Fault]:
     hooks = [hook async for hook in _all(lambda page: storage.hooks.list(run_id, page=page))]
     for fault in (*folded.faults, *_compare(folded, run, steps, hooks), *_check_standing(folded, run, hooks)):
         yield fault
+    for fault in _compare_waits(folded, waits_of(run_id)) if waits_of is not None else ():
+        yield fault
     async for fault in _check_streams(world, run_id):
         yield fault
 
 
-_Folded: TypeAlias = FoldedRun | FoldedStep | FoldedHook
+_Folded: TypeAlias = FoldedRun | FoldedStep | FoldedHook | FoldedWait
 
 
 def _compare(folded: Folded, run: Run, steps: list[Step], hooks: list[Hook]) -> Iterator[Fault]:
@@ -102,6 +110,9 @@ def _compare(folded: Folded, run: Run, steps: list[Step], hooks: list[Hook]) -> 
         return
     if run.last_slot != folded.run.last_slot:
         yield Fault("I3", f"the run says that its log ends at {run.last_slot}, and it ends at {folded.run.last_slot}")
+    if run.seen_slot > folded.run.last_slot:
+        said = f"the run has looked at its log up to {run.seen_slot}, and it ends at {folded.run.last_slot}"
+        yield Fault("I2", f"{said}: what comes next is not looked at")
     if run.epoch < folded.epoch:
         yield Fault("I13", f"the run is at epoch {run.epoch}, and epoch {folded.epoch} wrote to it")
     yield from _differences(folded.run, run, "the run")
@@ -127,7 +138,17 @@ def _compare(folded: Folded, run: Run, steps: list[Step], hooks: list[Hook]) -> 
                 yield Fault("I4", f"hook {name!r} is open in the log, and nowhere else")
 
 
-def _differences(folded: _Folded, entity: Run | Step | Hook, what: str) -> Iterator[Fault]:
+def _compare_waits(folded: Folded, waits: Sequence[Wait]) -> Iterator[Fault]:
+    for wait in waits:
+        if (recorded := folded.waits.get(wait.wait_id)) is None:
+            yield Fault("I4", f"there is a wait {wait.key!r} of which the log knows nothing")
+        else:
+            yield from _differences(recorded, wait, f"wait {recorded.key!r}")
+    for missing in folded.waits.keys() - {wait.wait_id for wait in waits}:
+        yield Fault("I4", f"wait {folded.waits[missing].key!r} is in the log, and nowhere else")
+
+
+def _differences(folded: _Folded, entity: Run | Step | Hook | Wait, what: str) -> Iterator[Fault]:
     for each in fields(folded):
         if each.name in ("last_slot", "output") and not isinstance(folded, FoldedHook):
             continue  # said already, or by its own number
@@ -163,7 +184,7 @@ def _check_standing(folded: Folded, run: Run, hooks: list[Hook]) -> Iterator[Fau
 
 def _waits_for_somebody(folded: Folded) -> bool:
     hooks = (hook.released_slot is None and not hook.payloads for hook in folded.hooks.values())
-    waits = (wait.kind == "signal" and wait.taken is None and not wait.is_over for wait in folded.waits.values())
+    waits = (wait.kind == "signal" and wait.matched_slot is None and not wait.is_over for wait in folded.waits.values())
     return any(hooks) or any(waits)
 
 

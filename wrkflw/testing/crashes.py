@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from wrkflw.current import entered
-from wrkflw.errors import RunNotFoundError
+from wrkflw.errors import OutcomeUnknownError, RunNotFoundError
 from wrkflw.results import Paused, StepError
 from wrkflw.world import events as e
 
@@ -50,6 +50,9 @@ async def crash_everywhere(
     somebody, in whichever process: it answers or sends what the run waits for now.  Without it, a run that waits for
     somebody is compared as it stands there.  Inside a TestRuntime the mocks of that hold here, too.
 
+    A step with ``at_most_once=True`` that was at work fails with OutcomeUnknownError, as is promised; such a run is
+    compared with another that died at the same place.
+
     Memory is not taken from bodies, and what they do outside of the run is not looked at: that may happen twice.
 
     Returns how many such places there were.  Raises AssertionError that names the first after which something differs;
@@ -71,13 +74,13 @@ async def crash_everywhere(
             if not played.crashed:
                 return places
             places += 1
-            if difference := _difference(wanted.outcome, played.outcome):
-                if (side, number) == ("before", 1):  # nothing was recorded yet: it is simply another run
-                    raise AssertionError(_differs_by_itself(workflow.id, difference))
-                raise AssertionError(
-                    f"workflow {workflow.id!r} comes out differently after a crash {side} commit {number} of the run "
-                    f"({_told(wanted.commits, number)}): {played.problem or difference}; {_CURE}"
-                )
+            # What may not begin again ends otherwise than without a crash, but in the same way each time.
+            like = await trial.play(side, number) if played.unknown else wanted
+            if difference := played.problem or _difference(like.outcome, played.outcome):
+                if (side, number) == ("before", 1):
+                    raise AssertionError(_differs_begun_again(workflow.id, difference))
+                where = f"{side} commit {number} of the run ({_told(wanted.commits, number)})"
+                raise AssertionError(_differs_after(workflow.id, where, difference, played.unknown))
 
 
 Outcome: TypeAlias = dict[str, object]
@@ -91,6 +94,8 @@ class _Played(NamedTuple):
     """The events in each commit of the first process, each by its type and what it is about."""
     problem: str | None
     """Why the engine paused it, if it did."""
+    unknown: list[str]
+    """The ``at_most_once`` steps that were at work at the crash: whether they happened, nobody knows."""
 
 
 class _Trial:
@@ -118,7 +123,13 @@ class _Trial:
             if crashed and (broken := await check_world(runtime.world)):
                 raise AssertionError(f"after a crash {side} commit {number} of the run, {broken[0]}")
             log = await _log_of(run)
-            return _Played(await _outcome_of(run, log), crashed, _named(life.commits, log), await _problem_of(run, log))
+            return _Played(
+                await _outcome_of(run, log),
+                crashed,
+                _named(life.commits, log),
+                await _problem_of(run),
+                await _unknown_in(run, log),
+            )
 
     async def _live(self, runtime: TestRuntime) -> AnyRun:
         """Advance the run as far as it goes, as whoever started it would."""
@@ -177,12 +188,29 @@ async def _outcome_of(run: AnyRun, log: list[e.StoredEvent]) -> Outcome:
     }
 
 
-async def _problem_of(run: AnyRun, log: list[e.StoredEvent]) -> str | None:
+async def _problem_of(run: AnyRun) -> str | None:
     match await run.result(timeout="0s"):
         case Paused(by="engine", reason=reason):
             return reason
         case _:
             return None
+
+
+async def _unknown_in(run: AnyRun, log: list[e.StoredEvent]) -> list[str]:
+    """The steps that were given up as such by another process than the one that had begun them."""
+    results, keys, begun = (await run.snapshot()).step_results, _keys_in(log), dict[str, int | None]()
+    unknown: list[str] = []
+    for stored in log:
+        match stored.event:
+            case e.StepStarted(correlation_id=name):
+                begun[name] = stored.epoch
+            case e.StepFailed(correlation_id=name) if begun.get(name, stored.epoch) != stored.epoch:
+                error = results[keys[name]].error
+                if error is not None and error.type == OutcomeUnknownError.__name__:
+                    unknown.append(keys[name])
+            case _:
+                pass
+    return unknown
 
 
 def _facts(error: StepError | None) -> tuple[str, str] | None:
@@ -206,11 +234,23 @@ _CURE = (
 )
 
 
+_MOCK = "mock what changes by itself, and what bodies change outside of the run: all runs of this test share it"
+
+
 def _differs_by_itself(workflow_id: str, difference: str) -> str:
-    return (
-        f"two runs of workflow {workflow_id!r} differ without a crash: {difference}; mock what changes by itself, and "
-        "what bodies change outside of the run: all runs of this test share it"
-    )
+    return f"two runs of workflow {workflow_id!r} differ without a crash: {difference}; {_MOCK}"
+
+
+def _differs_begun_again(workflow_id: str, difference: str) -> str:
+    crashed = f"workflow {workflow_id!r} comes out differently after a crash before commit 1 of the run"
+    return f"{crashed}, of which nothing was recorded, so that it began anew: {difference}; {_MOCK}"
+
+
+def _differs_after(workflow_id: str, where: str, difference: str, unknown: list[str]) -> str:
+    if unknown:
+        both = f"two runs of workflow {workflow_id!r} that crashed {where}"
+        return f"{both}, which leaves open whether {unknown[0]!r} happened, differ: {difference}; {_CURE}"
+    return f"workflow {workflow_id!r} comes out differently after a crash {where}: {difference}; {_CURE}"
 
 
 def _keys_in(log: list[e.StoredEvent]) -> dict[str, str]:

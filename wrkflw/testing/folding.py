@@ -91,12 +91,23 @@ class FoldedHook:
 
 @dataclass(slots=True)
 class FoldedWait:
+    """As :class:`FoldedRun`.  ``matched_slot`` is that of the signal that it took."""
+
     kind: str
+    key: str | None
     signal_type: str | None
     resume_at: datetime | None
-    taken: int | None = None
-    """The slot of the signal that it took."""
-    is_over: bool = False
+    created_slot: int
+    matched_slot: int | None = None
+    completed_slot: int | None = None
+    status: str = "waiting"
+
+    @property
+    def is_over(self) -> bool:
+        return self.completed_slot is not None
+
+    def end(self, slot: int) -> None:
+        self.status, self.completed_slot = "completed", slot
 
 
 @dataclass
@@ -205,7 +216,8 @@ def _end_run(
         case e.RunCancelled():
             run.cancel_reason = event.cancel_reason
     for wait in folded.waits.values():
-        wait.is_over = True
+        if not wait.is_over:
+            wait.end(stored.slot)
 
 
 # --- what belongs to a run -------------------------------------------------------------------------------
@@ -290,25 +302,26 @@ def _fold_hook(
 
 def _fold_wait(folded: Folded, event: e.WaitCreated | e.WaitCompleted, stored: e.StoredEvent) -> Iterator[Fault]:
     if isinstance(event, e.WaitCreated):
-        wait = folded.waits[event.correlation_id] = FoldedWait(event.kind, event.signal_type, event.resume_at)
+        wait = FoldedWait(event.kind, event.key, event.signal_type, event.resume_at, stored.slot)
+        folded.waits[event.correlation_id] = wait
         if wait.signal_type is not None and (line := folded.signals.get(wait.signal_type)):
-            wait.taken = line.pop(0)
+            wait.matched_slot = line.pop(0)
         return
     found = folded.waits.get(event.correlation_id)
     if found is None or found.is_over:
         yield Fault("I4", f"{event.event_type} at slot {stored.slot} is about no wait that is open")
         return
-    found.is_over = True
+    found.end(stored.slot)
     if event.cause in ("elapsed", "timeout") and (found.resume_at is None or stored.created_at < found.resume_at):
         yield Fault("I18", f"{event.event_type} at slot {stored.slot} is early: it is due at {found.resume_at}")
-    if event.cause == "cancelled" and found.taken is not None and found.signal_type is not None:
-        slot, found.taken = found.taken, None  # nobody has heard of it: the next wait takes it
+    if event.cause == "cancelled" and found.matched_slot is not None and found.signal_type is not None:
+        slot, found.matched_slot = found.matched_slot, None  # nobody has heard of it: the next wait takes it
         _hand_over(folded, found.signal_type, slot)
 
 
 def _hand_over(folded: Folded, signal_type: str, slot: int) -> None:
     for wait in folded.waits.values():  # in the order in which they were created
-        if wait.signal_type == signal_type and wait.taken is None and not wait.is_over:
-            wait.taken = slot
+        if wait.signal_type == signal_type and wait.matched_slot is None and not wait.is_over:
+            wait.matched_slot = slot
             return
     folded.signals[signal_type] = sorted([*folded.signals.get(signal_type, ()), slot])

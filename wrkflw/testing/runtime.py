@@ -40,7 +40,7 @@ class TestRuntime(Runtime):
     ``database`` may be a file (``sqlite:///path``), which nobody else may have open.  ``options`` are those of Runtime,
     but for ``world`` and ``clock``; ``durability`` is ``"normal"`` unless it is given.
 
-    Raises ValueError for a ``start`` without a timezone, TypeError for ``world`` and ``clock``.
+    Raises ValueError for a ``start`` without a timezone, TypeError for one that is no time, ``world`` and ``clock``.
     """
 
     __test__ = False
@@ -48,13 +48,12 @@ class TestRuntime(Runtime):
     def __init__(
         self, database: str = "sqlite:///:memory:", *, seed: int = 0, start: datetime = START, **options: Any
     ) -> None:
-        if start.tzinfo is None:
-            raise ValueError(f"start= is {start.isoformat()} without a timezone; add tzinfo=UTC")
+        _check_start(start)
         for option in ("world", "clock"):
             if option in options:
                 raise TypeError(f"a TestRuntime has a {option} of its own; leave out {option}=")
         self._virtual_clock = ManualClock(start)
-        self._chance = Random(seed)
+        self._seed, self._chance = seed, Random(seed)
         self.mocks = Mocks()
         """What stands in for bodies; another runtime may share it."""
         self._executing: WatchedExecutor | None = None
@@ -224,6 +223,9 @@ class TestRuntime(Runtime):
         self.life.check()
         return super().runs
 
+    def _chance_of_backoff(self, call_id: str, failures: int) -> Random:
+        return Random(f"{self._seed}/{call_id}/{failures}")  # whatever else was drawn before, and by which process
+
     def _new_executor(self) -> WatchedExecutor:
         self._executing = WatchedExecutor(self._virtual_clock, THREADS, self.mocks)
         return self._executing
@@ -236,3 +238,10 @@ class TestRuntime(Runtime):
     async def _written(self) -> None:
         if not self._in_memory:  # else what is written is written at once
             await self._world.storage.settled()
+
+
+def _check_start(start: object) -> None:  # of any object: not all callers are typed
+    if not isinstance(start, datetime):
+        raise TypeError(f"start= takes a datetime, got {start!r}; write start=datetime(..., tzinfo=UTC)")
+    if start.tzinfo is None:
+        raise ValueError(f"start= is {start.isoformat()} without a timezone; add tzinfo=UTC")
