@@ -112,7 +112,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     ) -> Run[Any, Any, Any]:
         """The handle of a run to be, or of the one that holds the key."""
         definition = runtime.define(workflow)
-        check_attributes(attributes or {})
+        check_attributes({} if attributes is None else attributes)
         check_word("on_conflict=", [on_conflict], ("use_existing", "fail"))
         if run_id is not None and not (is_text(run_id) and _RUN_ID.fullmatch(run_id)):
             cure = "use letters, digits, '_' and '-', at most 128"
@@ -455,7 +455,20 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         LimitError as :meth:`send_event` does.
         """
         with self._started():
-            await self._runtime.runs.record(self._run_id, RunResumed())
+            if not await self._unpaused_here():
+                await self._runtime.runs.record(self._run_id, RunResumed())
+
+    async def _unpaused_here(self) -> bool:
+        """Let it go on here if the code fits, which elsewhere it may not.  False when that is left to others."""
+        driver = self._runtime.driver
+        try:
+            journal = await self._runtime.runs.journal(self._run_id)
+            if journal.paused_by is None or await driver.misfit(self._definition, journal) is not None:
+                return False
+            await driver.deliver(self._run_id, self._definition, RunResumed())
+        except (WorldError, StoreError):  # what is wrong is said by who records it without looking
+            return False
+        return True
 
     def within(self, key: str) -> ResultAccess:
         """The step results inside a nested workflow, by its key: ``enrich``, ``enrich[3]``, ``outer/inner``.

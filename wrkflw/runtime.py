@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Token
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack, cast
 
 from . import complaints, current
 from .clock import Clock, SystemClock
@@ -21,9 +21,10 @@ from .engine.inbox import Inbox
 from .engine.limits import Limits
 from .engine.turns import until_one_waits
 from .errors import DefinitionError, InvalidValueError
-from .ids import new_ulid, system_randomness
+from .ids import Randomness, new_ulid, system_randomness
 from .runs import Runs
 from .settings import Settings
+from .steps import Step
 from .world import World
 from .world.errors import StoreRefusedError
 from .world.storage import Stamp
@@ -62,6 +63,7 @@ class Runtime:
         InvalidValueError: an argument, or a ``WRKFLW_*`` variable, may not be that.
         StoreRefusedError: ``database`` names none that this version knows.
         DefinitionError: two workflows have one id.
+        TypeError: one of ``workflows`` is none.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Runtime:
         self.observer = observer
         """Who watches the engine at work."""
         self._random = system_randomness()
-        _refuse_one(workflows)
+        self._listed = _checked(workflows)
         _refuse_beside(world, database=database, durability=durability, namespace=namespace, lease=lease, codec=codec)
         self._settings = settings = Settings.from_environment(os.environ).with_arguments(
             {"database": database, "durability": durability, "namespace": namespace, "concurrency": concurrency}
@@ -119,9 +121,9 @@ class Runtime:
         self.keeper: object = None
         """What keeps a default runtime open as long as its loop."""
         self._schedules: dict[str, Schedule] = {}
-        for workflow in workflows:
+        for workflow in self._listed:
             self.define(workflow)
-            self._list_schedules(workflow)
+        self._list_schedules()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -208,9 +210,9 @@ class Runtime:
         """Where runs of this workflow are handed what comes from outside."""
         return Inbox(self._world.storage, self.driver, definition, self._limits)
 
-    def _list_schedules(self, workflow: AnyWorkflow) -> None:
-        for schedule in workflow.schedules:
-            other = self._schedules.setdefault(schedule.id, schedule).workflow
+    def _list_schedules(self) -> None:
+        for schedule in (schedule for workflow in self._listed for schedule in workflow.schedules):
+            other, workflow = self._schedules.setdefault(schedule.id, schedule).workflow, schedule.workflow
             if other is not workflow:
                 both = f"schedule {schedule.id!r} is of workflow {other.id!r} and of workflow {workflow.id!r}"
                 raise DefinitionError(f"{both}; give one of them another id=")
@@ -240,9 +242,13 @@ class Runtime:
     def new_run_id(self) -> str:
         return f"wrun_{new_ulid(self._clock.now(), self._random)}"
 
+    def _chance_of_backoff(self, _call_id: str, _failures: int) -> Randomness:
+        return self._random
+
     async def open(self) -> None:
         """Open the database, and begin to work."""
         complaints.be_heard()
+        self._list_schedules()  # with what they were given since
         if self._schedules and not self._world.capabilities.schedules:
             raise StoreRefusedError("this World keeps no schedules; take one that does, or list no workflow with any")
         await self._world.start(consume=self._worker, recover=self._settings.recover)
@@ -252,6 +258,7 @@ class Runtime:
             self._definitions,
             clock=self._clock,
             random=self._random,
+            chance=self._chance_of_backoff,
             limits=self._limits,
             retry=self._retry,
             takes=self._concurrency if self._worker else 0,
@@ -301,9 +308,15 @@ class WorldOptions(TypedDict):
     codec: PayloadCodec | None
 
 
-def _refuse_one(workflows: object) -> None:
-    if not isinstance(workflows, Iterable):
-        raise InvalidValueError.because("workflows=", "takes several", cure="put even one into a list: [hello]")
+def _checked(workflows: object) -> tuple[AnyWorkflow, ...]:  # of anything: not all callers are typed
+    if isinstance(workflows, str) or not isinstance(workflows, Iterable):
+        one = workflows.id.replace("-", "_") if isinstance(workflows, Step) else "..."
+        raise InvalidValueError.because("workflows=", "takes several", cure=f"put even one into a list: [{one}]")
+    given = tuple(cast("Iterable[object]", workflows))
+    for each in given:
+        if not isinstance(each, Step) or each.kind == "step":
+            raise TypeError(f"workflows= takes workflows, got {each!r}; pass what .commit() or @workflow gives")
+    return cast("tuple[AnyWorkflow, ...]", given)
 
 
 def _refuse_beside(world: World | None, **given: object) -> None:

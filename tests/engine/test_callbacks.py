@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from tests.clocks import ManualClock, settle
 from wrkflw import RunInfo, Runtime, Workflow, create_workflow, step
+from wrkflw.world import events as e
 
 
 @step
@@ -121,3 +124,54 @@ async def test_an_end_by_deadline_is_told_as_a_failure(runtime: Runtime, clock: 
     await settle()
 
     assert told == ["failed"]
+
+
+async def test_who_was_taken_over_does_not_tell_of_the_end_that_another_made(database: str) -> None:
+    told: list[str] = []
+
+    def napping(where: str) -> Any:
+        chain: Any = create_workflow(
+            id="napping", input_schema=int, output_schema=int, on_completed=lambda info: told.append(where)
+        )
+        return chain.sleep("4s").then(double).commit()
+
+    clock, stopped_clock = ManualClock(), ManualClock()
+    there, here = napping("where it was taken over"), napping("where it ended")
+    async with Runtime(database, clock=stopped_clock, workflows=[there], lease="30s"):
+        starting = asyncio.ensure_future((await there.create_run(run_id="r-17")).start(1))
+        await settle()
+        async with Runtime(database, clock=clock, workflows=[here], lease="30s"):
+            clock.turn("31s")
+            assert (await (await here.get_run("r-17")).result()).unwrap() == 2
+            await settle()
+            stopped_clock.turn("31s")  # it stood still, and finds that all is over
+            assert (await starting).unwrap() == 2
+            await settle()
+
+    assert told == ["where it ended"]
+
+
+async def test_an_end_whose_commit_is_interrupted_by_the_deadline_is_told(runtime: Runtime, clock: ManualClock) -> None:
+    told: list[str] = []
+    chain = create_workflow(
+        id="late", input_schema=int, output_schema=int, timeout="1h", on_completed=lambda info: told.append(info.status)
+    )
+    workflow = chain.then(double).commit()
+    storage, written = runtime.world.storage.events, asyncio.Event()
+    create_batch = storage.create_batch
+
+    async def slowly(run_id: str, events: Sequence[e.NewEvent], **options: Any) -> Any:
+        result = await create_batch(run_id, events, **options)
+        if any(event.event_type == "run_completed" for event in events):
+            written.set()
+            await asyncio.Event().wait()
+        return result
+
+    with patch.object(storage, "create_batch", slowly):
+        starting = asyncio.ensure_future((await workflow.create_run()).start(1, wait=None))
+        await written.wait()
+        clock.turn("1h")
+        assert (await starting).unwrap() == 2
+    await settle()
+
+    assert told == ["completed"]

@@ -23,8 +23,9 @@ from wrkflw import (
     create_workflow,
     step,
 )
+from wrkflw.world import events as e
 
-from .desk import HOUR, Desk, chain, open_keys
+from .desk import HOUR, Desk, chain, open_keys, types
 
 CALLED = Event("called", int)
 
@@ -368,3 +369,106 @@ async def test_a_body_that_runs_beside_a_misfit_is_not_lost(clock: ManualClock, 
         await settle()
         assert (await (await old.get_run("r-17")).result()).unwrap() == [1, 2]
     assert desk.counts == {"slow": 2, "late": 2}
+
+
+# --- several processes, of which some have the new code ----------------------------------------------
+
+
+def sleeping(*steps: Any) -> Any:
+    chain: Any = create_workflow(id="campaign", input_schema=int, output_schema=int)
+    for each in steps:
+        chain = chain.then(each)
+    return chain.sleep("1h", id="nap").then(log).commit()
+
+
+async def sleep_in(database: str, clock: ManualClock, workflow: Any, *run_ids: str) -> None:
+    async with Runtime(database, clock=clock, workflows=[workflow]):
+        for run_id in run_ids or ("r-17",):
+            assert isinstance(await (await workflow.create_run(run_id=run_id)).start(1, wait="0s"), Waiting)
+
+
+async def test_code_that_fits_takes_the_run_up_beside_code_that_does_not(clock: ManualClock, database: str) -> None:
+    fits, misfits = sleeping(fetch), sleeping(fetch.with_id("renamed"))
+    await sleep_in(database, clock, fits)
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[misfits]):
+        run = await misfits.get_run("r-17")
+        assert isinstance(await run.result(), Paused)
+        async with Runtime(database, clock=clock, workflows=[fits]):
+            await settle()
+            assert (await types(run))[-7:] == [
+                "run_paused", "run_resumed", "wait_completed",
+                "step_created", "step_started", "step_completed", "run_completed",
+            ]  # fmt: skip
+
+
+async def test_who_unpauses_a_run_goes_on_with_it_if_the_code_there_fits(clock: ManualClock, database: str) -> None:
+    fits, misfits = sleeping(fetch), sleeping(fetch.with_id("renamed"))
+    await sleep_in(database, clock, fits)
+    clock.turn("1h")
+    async with (
+        Runtime(database, clock=clock, workflows=[misfits]),
+        Runtime(database, clock=clock, worker=False),
+    ):
+        run = await fits.get_run("r-17")
+        await settle()
+        assert isinstance(await run.result(), Paused)
+        await run.unpause()
+        assert (await run.result()).unwrap() == 2
+
+
+async def test_a_run_that_others_pause_later_goes_on_where_the_code_fits(clock: ManualClock, database: str) -> None:
+    fits, misfits = sleeping(fetch), sleeping(fetch.with_id("renamed"))
+    await sleep_in(database, clock, fits)
+    async with (
+        Runtime(database, clock=clock, workflows=[fits]),
+        Runtime(database, clock=clock, workflows=[misfits]),
+    ):
+        run = await misfits.get_run("r-17")
+        await run.wake()
+        assert isinstance(await run.result(), Paused)
+        await settle()
+        clock.turn("5s")
+        await settle()
+        assert (await run.snapshot()).result == 2
+
+
+async def test_code_that_only_seems_to_fit_pauses_a_run_once_in_each_process(clock: ManualClock, database: str) -> None:
+    """That nobody can read the event which came shows only when the run goes on."""
+    waiting = chain("campaign").wait_for_event(CALLED).then(log).commit()
+    async with Runtime(database, clock=clock):
+        await (await waiting.create_run(run_id="r-17")).start(1, wait="0s")
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        unreadable = e.SignalReceived(signal_type="called", payload_data=b'"many"')
+        await runtime.world.storage.events.create("r-17", unreadable)
+    async with (
+        Runtime(database, clock=clock, workflows=[waiting]),
+        Runtime(database, clock=clock, workflows=[waiting]),
+    ):
+        run = await waiting.get_run("r-17")
+        for _ in range(10):
+            await settle()
+            clock.turn("5s")
+        assert (await types(run))[-3:] == ["run_paused", "run_resumed", "run_paused"]
+        assert (await types(run)).count("run_paused") == 2
+
+
+async def test_paused_runs_go_on_as_there_is_room_for_them(clock: ManualClock, database: str) -> None:
+    desk = Desk()
+
+    def ending(*steps: Any) -> Any:
+        return chain("campaign").then(*steps).sleep("1h", id="nap").then(desk.slow("slow")).commit()
+
+    fits, ids = ending(fetch), [f"r-{number}" for number in range(3)]
+    await sleep_in(database, clock, fits, *ids)
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[ending(log)]) as runtime:
+        await settle()
+        assert len((await runtime.runs.list(waiting_for="paused")).data) == 3
+    async with Runtime(database, clock=clock, workflows=[fits], concurrency=2) as runtime:
+        await settle()
+        assert desk.calls == ["slow", "slow"]
+        desk.let("slow")
+        await settle()
+        for run_id in ids:
+            assert (await (await fits.get_run(run_id)).result()).unwrap() == 3

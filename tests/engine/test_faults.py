@@ -171,6 +171,9 @@ class Broken:
     async def misfit(self, definition: Definition, journal: Journal) -> None:
         """Everything fits."""
 
+    async def deliver(self, run_id: str, definition: Definition, event: e.NewEvent) -> None:
+        self.driven.append(run_id)
+
 
 async def at_work(world: SqliteWorld, drives: Broken, clock: ManualClock) -> AsyncGenerator[Worker]:
     """A worker that takes one run at a time, and two runs to take."""

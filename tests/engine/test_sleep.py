@@ -19,8 +19,11 @@ from wrkflw import (
     RunNotFinishedError,
     Runtime,
     StepNotRunError,
+    StepTools,
     Waiting,
+    workflow,
 )
+from wrkflw.engine.recorder import Recorder
 from wrkflw.world.errors import StoreBusyError
 
 from .desk import Desk, assert_nothing_moves, chain, types
@@ -304,6 +307,45 @@ async def test_another_runtime_wakes_it(clock: ManualClock, database: str, desk:
 
 
 # --- cancel, pause ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a body"])
+async def test_another_runtime_wakes_what_is_waited_out_in_place(
+    clock: ManualClock, database: str, desk: Desk, beside: bool
+) -> None:
+    flow = napping(desk, "4s")
+    if beside:
+        flow = chain("both", gives=Any).parallel(flow, desk.slow("slow")).commit()
+    async with Runtime(database, clock=clock):
+        starting = asyncio.ensure_future((await flow.create_run(run_id="r-17")).start(1))
+        await settle()
+        async with Runtime(database, clock=clock, worker=False):
+            await settle()  # that somebody has come has been heard
+            await (await flow.get_run("r-17")).wake()
+            await settle()
+            assert [key.removeprefix("flow/") for key in desk.calls if key != "slow"] == ["before", "after"]
+            desk.let("slow")
+            assert isinstance(await starting, Completed)
+
+
+async def test_a_program_is_not_disturbed_by_the_ends_of_its_own_sleeps(runtime: Runtime, clock: ManualClock) -> None:
+    """To hear of them would have it read its log after each."""
+
+    @workflow
+    async def naps(step: StepTools, times: int) -> int:
+        for number in range(times):
+            await step.sleep(f"nap-{number}", "1s")
+        return times
+
+    run = await naps.create_run()
+    with patch.object(Recorder, "catch_up", autospec=True, side_effect=Recorder.catch_up) as catch_up:
+        starting = asyncio.ensure_future(run.start(5))
+        for _ in range(5):
+            await settle()
+            clock.turn("1s")
+        assert (await starting).unwrap() == 5
+
+    assert catch_up.call_count == 5  # each time that it has waited in place
 
 
 async def test_a_cancel_ends_it_promptly(runtime: Runtime, clock: ManualClock, desk: Desk) -> None:

@@ -24,9 +24,12 @@ def callback_of(definition: Definition, status: RunStatus) -> Callback | None:
     return {"completed": workflow.on_completed, "failed": workflow.on_failed}.get(status)
 
 
-async def call_back(callback: Callback, run_id: str, runs: Runs) -> None:
-    """Once the last event of the run is durable, and at most once."""
-    info = info_of(await runs.get(run_id, resolve_data="none"))
+async def call_back(callback: Callback, run_id: str, epoch: int, runs: Runs) -> None:
+    """Once the last event of the run is durable, and at most once: by who had it, at ``epoch``, when it ended."""
+    run = await runs.get(run_id, resolve_data="none")
+    if run.epoch != epoch:
+        return  # it was taken over, and whoever has ended it tells
+    info = info_of(run)
     try:
         given = callback(info)
         if inspect.isawaitable(given):

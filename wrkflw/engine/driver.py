@@ -9,17 +9,22 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any
 
 from wrkflw.clock import Clock, sleep_until
 from wrkflw.errors import DefinitionChangedError, NondeterminismError, StoreError, WrkflwError
-from wrkflw.ids import new_token
+from wrkflw.ids import Randomness, new_token
 from wrkflw.retries import Retry
 from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
-from wrkflw.world.errors import EntityConflictError, FencedError, RunExpiredError, WorkflowRunNotFoundError
+from wrkflw.world.errors import (
+    DamagedPayloadError,
+    EntityConflictError,
+    FencedError,
+    RunExpiredError,
+    WorkflowRunNotFoundError,
+)
 from wrkflw.world.schedules import waits_in_line
 from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Claim, RunFence
 
@@ -66,7 +71,8 @@ class Driver:
         definitions: Mapping[str, Definition],
         *,
         clock: Clock,
-        random: Random,
+        random: Randomness,
+        chance: Callable[[str, int], Randomness],
         limits: Limits,
         retry: Retry | None,
         takes: int,
@@ -82,7 +88,7 @@ class Driver:
             storage=world.storage,
             owner=world.owner,
             clock=clock,
-            random=random,
+            chance=chance,
             executor=self._executor,
             limits=limits,
             retry=retry,
@@ -240,7 +246,9 @@ class Driver:
 
         Raises what the World refuses it with, LimitError when the log is full.
         """
-        if resume_id is None and await self._go_on_with(run_id, definition, event):
+        # Nobody goes on from a journal that was kept of a run that is paused.
+        goes_on = resume_id is None and event.event_type != "run_resumed"
+        if goes_on and await self._go_on_with(run_id, definition, event):
             return
         async with ending_if_full(self._services.storage, run_id):
             await self._background.finish(self._deliver(run_id, definition, event, resume_id))
@@ -353,8 +361,7 @@ class Driver:
     def look(self) -> None:
         """There may be runs to take: a workflow was made known."""
         if self._worker is not None:
-            self._worker.look()
-            self.spawn(self._worker.unpause_fitting())
+            self._worker.look_at_paused()
 
     @property
     def leaving(self) -> bool:
@@ -392,7 +399,7 @@ class Driver:
                 case Ended():
                     self._errands.drop(run_id)
                     if (callback := callback_of(drive.definition, drive.journal.status)) is not None:
-                        self.spawn(call_back(callback, run_id, self._services.storage.runs))
+                        self.spawn(call_back(callback, run_id, drive.recorder.epoch, self._services.storage.runs))
                 case Parked() if drive.rung:  # too late for this drive, and too early for the next to have heard it
                     self._look_for_more()
                     if self._worker is None:
@@ -402,6 +409,8 @@ class Driver:
                 case Parked():
                     pass
         if self._worker is not None:
+            if isinstance(error, DamagedPayloadError) or (error is None and drive.journal.paused_by == "engine"):
+                self._worker.paused(run_id)
             self._worker.freed()
         # Why a run never came to be is told to its starter alone: the id may be that of another run.
         self._waiters.tell(run_id, error if drive.recorder.epoch else None)
@@ -468,6 +477,8 @@ class Driver:
         if drive is None:
             if run_id in self._delivering:
                 return  # who writes it goes on with the run
+            if "run_paused" in event_types:
+                self._expect_paused()
             if not _MAKES_DUE.isdisjoint(event_types) and "run_started" not in event_types:
                 self._look_for_more()
             self._waiters.tell(run_id)
@@ -480,11 +491,14 @@ class Driver:
                 if event_type in _PAUSES:
                     drive.pause(_PAUSES[event_type])
             drive.ring()
+        elif "wait_completed" in event_types and not drive.recorder.wrote_end_of_wait():
+            drive.ring()  # somebody has woken it
 
     def _hear_of_anything(self) -> None:
         """Somebody has written something, or a process has come or gone."""
         if self._closing:
             return
+        self._expect_paused()
         self._look_for_more()
         if self._expiry is not None:
             self._expiry.run_ended()
@@ -495,6 +509,11 @@ class Driver:
         self._readers.tell_all()
         if self._drives:
             self.spawn(self._look_at_drives())
+
+    def _expect_paused(self) -> None:
+        """Another process may have paused a run whose record fits the code that is here."""
+        if self._worker is not None and not self._world.alone:
+            self._worker.expect_paused()
 
     async def _look_at_drives(self) -> None:
         """What others may have written to the runs that are driven here: the log says what."""

@@ -45,6 +45,8 @@ class Recorder:
         self._confirmed = journal.last_slot
         """How far the log is known to be what the journal holds."""
         self._sending = False
+        self._ends_wait = False
+        """Whether what is being sent ends a wait, which this process has not heard of yet."""
         self._claims = False
         """Whether the commit that claims the run was begun."""
         self._followers: list[tuple[int, asyncio.Future[None]]] = []
@@ -67,6 +69,14 @@ class Recorder:
     def clean(self) -> bool:
         """Whether all that was noted is durable."""
         return not self._pending and not self._sending
+
+    def wrote_end_of_wait(self) -> bool:
+        """Whether the end of a wait, which was just heard of, counts as its own: true once for each commit of one.
+
+        If it was another's after all, its own is heard of next, and counts as another's.
+        """
+        own, self._ends_wait = self._ends_wait, False
+        return own
 
     def note(self, event: e.NewEvent, at: datetime | None = None) -> None:
         """Record with the next commit; the journal has it at once."""
@@ -156,7 +166,7 @@ class Recorder:
                 self._broken = error
             raise
         finally:
-            self._sending = False
+            self._sending = self._ends_wait = False
             followers, self._followers = self._followers, []
             for upto, follower in followers:
                 if follower.done():
@@ -175,6 +185,7 @@ class Recorder:
         """Raises LimitError for a value that is larger than the World takes."""
         batch, self._pending = self._pending, []
         upto = self._noted
+        self._ends_wait = any(isinstance(event, e.WaitCompleted) for event in batch)
         if self._epoch is None:
             result = await self._claim(batch)
         else:

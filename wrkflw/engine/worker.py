@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from wrkflw.clock import Clock, Timer, sleep_until
-from wrkflw.errors import StoreError
+from wrkflw.errors import LimitError, StoreError
 from wrkflw.world import World
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
@@ -40,6 +40,7 @@ class Drives(Protocol):
     def driving(self) -> int: ...
     async def resume(self, run: Run, definition: Definition) -> None: ...
     async def misfit(self, definition: Definition, journal: Journal) -> Exception | None: ...
+    async def deliver(self, run_id: str, definition: Definition, event: e.NewEvent) -> None: ...
 
 
 class Worker:
@@ -64,6 +65,12 @@ class Worker:
         self._waits = False
         self._unpause_at: datetime | None = clock.now()
         """When to look for paused runs that fit again; None when all have been seen."""
+        self._paused_at: dict[str, int] = {}
+        """The paused runs as they were seen last: where the log of each ended."""
+        self._to_unpause: dict[str, Definition] = {}
+        """Those of them that are yet to be looked into, by their ids."""
+        self._paused_here: set[str] = set()
+        """Runs that the engine has paused here, and would again: whatever a look at them says, they do not fit."""
         self._stranded: list[Run] = []
         """Runs that were claimed, but could neither be driven nor released yet."""
 
@@ -84,7 +91,8 @@ class Worker:
             try:
                 await self._release_stranded()
                 if self._unpause_at is not None and self._unpause_at <= self._clock.now():
-                    await self.unpause_fitting()
+                    await self._find_paused()
+                await self._unpause_fitting()
                 due = await self._take_due()
             except Exception:  # noqa: BLE001  # nobody would begin this again: whatever went wrong may be over then
                 _log.exception("work could not be looked for; trying again in %s", SWEEP)
@@ -111,7 +119,8 @@ class Worker:
         self._full = self._drives.driving >= self.takes  # who lands next will say so; some may have landed meanwhile
         if self._full:
             return None
-        return self._clock.now() if len(claimed) == free else await runs.next_due(names)
+        more = self._to_unpause or len(claimed) == free
+        return self._clock.now() if more else await runs.next_due(names)
 
     async def _wait_until(self, due: datetime | None) -> None:
         self._arm(self._next_look(due))
@@ -168,18 +177,49 @@ class Worker:
 
     # --- what was paused ---------------------------------------------------------------------------
 
-    async def unpause_fitting(self) -> None:
-        """Runs that the engine paused go on when the code fits their record again.
+    def look_at_paused(self) -> None:
+        """Code was made known that paused runs may fit."""
+        self._unpause_at = self._clock.now()
+        self._looking.set()
 
-        What the database refuses now is tried again at a later sweep; a log that cannot be read is passed over.
-        """
+    def expect_paused(self) -> None:
+        """Another process may have paused a run: see, once it has let go of it, whether that fits what is here."""
+        if self._unpause_at is None:
+            self._unpause_at = self._later()
+
+    def paused(self, run_id: str) -> None:
+        """The engine has paused the run here."""
+        self._paused_here.add(run_id)
+
+    async def _find_paused(self) -> None:
+        """Those that have changed since they were seen last are to be looked into."""
         self._unpause_at = None
+        seen: dict[str, int] = {}
         try:
             async for run in self._paused():
-                await self._unpause_if_fitting(run)
+                definition = self._definitions.get(run.workflow_name)
+                if definition is None or run.run_id in self._paused_here:
+                    continue
+                if run.owner is not None:  # who paused it has not let go of it, and may have died so
+                    self._unpause_at = self._later()
+                    continue
+                seen[run.run_id] = run.last_slot
+                if self._paused_at.get(run.run_id) != run.last_slot:
+                    self._to_unpause[run.run_id] = definition
         except Exception:  # noqa: BLE001  # it is one part of the work only
             _log.exception("paused runs could not be looked for; trying again in %s", SWEEP)
             self._unpause_at = self._later()
+        else:
+            self._paused_at = seen
+
+    async def _unpause_fitting(self) -> None:
+        """Runs that the engine paused go on when the code fits their record again, as far as there is room for them.
+
+        What the database refuses now is tried again at a later sweep; a log that cannot be read is passed over.
+        """
+        while self._to_unpause and self._drives.driving < self.takes:
+            run_id = next(iter(self._to_unpause))
+            await self._unpause_if_fitting(run_id, self._to_unpause.pop(run_id))
 
     async def _paused(self) -> AsyncIterator[Run]:
         runs, cursor = self._world.storage.runs, None
@@ -191,29 +231,28 @@ class Worker:
                 return
             cursor = page.cursor
 
-    async def _unpause_if_fitting(self, run: Run) -> None:
-        events, definition = self._world.storage.events, self._definitions.get(run.workflow_name)
-        if definition is None:
-            return
+    async def _unpause_if_fitting(self, run_id: str, definition: Definition) -> None:
         try:
-            log = (await events.list(run.run_id)).data
-            if await self._was_paused_for(definition, run, log):
-                await events.create(run.run_id, e.RunResumed(reason="the code fits again"), resolve_data="none")
-        except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError) as refusal:
-            _log.info("run %s was not unpaused: %s", run.run_id, refusal)  # somebody was faster
+            log = (await self._world.storage.events.list(run_id)).data
+            if await self._was_paused_for(definition, run_id, log):
+                # In one transaction with the claim: else a process whose code does not fit may be faster.
+                await self._drives.deliver(run_id, definition, e.RunResumed(reason="the code fits again"))
+        except (EntityConflictError, LimitError, RunExpiredError, WorkflowRunNotFoundError) as refusal:
+            _log.info("run %s was not unpaused: %s", run_id, refusal)  # somebody was faster, or its log is full
         except DamagedPayloadError as damaged:
-            _log.error("run %s stays paused: %s", run.run_id, damaged)
+            _log.error("run %s stays paused: %s", run_id, damaged)
         except StoreError:
-            _log.exception("run %s could not be unpaused; trying again in %s", run.run_id, SWEEP)
+            _log.exception("run %s could not be unpaused; trying again in %s", run_id, SWEEP)
             self._unpause_at = self._later()
+            self._paused_at.pop(run_id, None)
         except Exception:  # noqa: BLE001  # one bad log must not keep the others paused
-            _log.exception("run %s cannot be read and stays paused", run.run_id)
+            _log.exception("run %s cannot be read and stays paused", run_id)
 
-    async def _was_paused_for(self, definition: Definition, run: Run, log: Sequence[e.StoredEvent]) -> bool:
+    async def _was_paused_for(self, definition: Definition, run_id: str, log: Sequence[e.StoredEvent]) -> bool:
         """Whether the engine paused the run because the code did not fit, and now it does."""
         try:
-            journal = Journal.of(run.run_id, log)
+            journal = Journal.of(run_id, log)
         except StoreError:  # it has a gap, and will have it at every sweep
-            _log.exception("run %s stays paused", run.run_id)
+            _log.exception("run %s stays paused", run_id)
             return False
         return journal.paused_by == "engine" and await self._drives.misfit(definition, journal) is None
