@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,9 @@ def test_the_page_has_a_row_for_each_variable() -> None:
 
     table = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert table == rows
+
+
+def test_the_page_names_every_limit() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert [limit.name for limit in fields(Limits) if f"`{limit.name}` of " not in page] == []

@@ -149,6 +149,7 @@ class Declaration:
         first = parameters[:1]
         taken = [each for each in parameters if not _is_option(each, may_be_input=each in first)]
         if len(taken) > 2:
+            self._refuse_self(taken[0])
             raise DefinitionError(f"step {self._step_id!r} has {len(taken)} parameters; {_TAKES}")
         for parameter in taken:
             if parameter.kind not in _POSITIONAL:
@@ -163,12 +164,19 @@ class Declaration:
     def _refuse_missing_types(self) -> None:
         names = [parameter.name for parameter in self._parameters if parameter.annotation is parameter.empty]
         if isinstance(self._input_schema, Undeclared) and names:
+            self._refuse_self(self._parameters[0])
             first = self._parameters[0].name == names[0]
             cure = "annotate it or pass input_schema=" if first else "annotate it as StepContext"
             raise DefinitionError(f"parameter {names[0]!r} of step {self._step_id!r} has no type; {cure}")
         returns = inspect.signature(self._function).return_annotation
         if isinstance(self._output_schema, Undeclared) and returns is inspect.Signature.empty:
             raise DefinitionError(f"step {self._step_id!r} has no return type; annotate it or pass output_schema=")
+
+    def _refuse_self(self, first: inspect.Parameter) -> None:
+        """A function in a class, which is not yet a method of an object."""
+        if first.name in ("self", "cls") and first.annotation is first.empty:
+            cure = "write step(obj.method) for the method of an object, or make it a @staticmethod"
+            raise DefinitionError(f"step {self._step_id!r} takes {first.name!r}, which no run can give it; {cure}")
 
     # -------------------------------------------------------------- seen with the types
     def _hints(self) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .engine.values import check_depth, stored
 from .errors import InvalidValueError
@@ -32,7 +32,7 @@ def creation_of(
     due: datetime | None = None,
 ) -> RunCreated:
     """What creates the run, which begins at once unless it is ``due`` later.  Raises InvalidValueError, LimitError."""
-    schema, what = definition.input_schema, f"input of run {run_id}"
+    schema, what = definition.input_schema, f"input of run {run_id!r}"
     flow = stored(schema, schema.validate(input_data, what), what, runtime.limits.value_bytes)
     context = _first_state(runtime, definition, run_id, initial_state)
     if definition.has_code:
@@ -53,14 +53,17 @@ def creation_of(
     )
 
 
-def check_attributes(attributes: Mapping[Any, Any]) -> None:  # of anything: not all callers are typed
+def check_attributes(attributes: object) -> None:  # of anything: not all callers are typed
     """Raises InvalidValueError naming the first that no run can be labelled with."""
-    for name, value in attributes.items():
+    if not isinstance(attributes, Mapping):
+        problem = f"takes a mapping, got {attributes!r}"
+        raise InvalidValueError.because("attributes=", problem, cure="write attributes={'name': 'text'}")
+    for name, value in cast("Mapping[object, object]", attributes).items():
         if not isinstance(name, str):
             raise InvalidValueError.because(f"attribute {name!r}", "has a name that is no str", cure="give it a str")
         if not isinstance(value, str):
             raise InvalidValueError.because(f"attribute {name!r}", f"is {value!r}, which is no str", cure="pass a str")
-    if (fault := fault_in(attributes, reserved=False)) is not None:
+    if (fault := fault_in(cast("Mapping[str, str]", attributes), reserved=False)) is not None:
         raise InvalidValueError.because(fault.what, fault.problem, cure=fault.cure)
 
 
@@ -76,7 +79,7 @@ def _deployment_of(runtime: Runtime) -> dict[str, Any]:
 
 
 def _first_state(runtime: Runtime, definition: Definition, run_id: str, initial_state: object) -> dict[str, Any]:
-    schema, make, what = definition.state_schema, definition.graph.state_schema, f"initial state of run {run_id}"
+    schema, make, what = definition.state_schema, definition.graph.state_schema, f"initial state of run {run_id!r}"
     if schema is None or make is None:
         if initial_state is not None:
             problem = f"was given, but workflow {definition.id!r} has none"

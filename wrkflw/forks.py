@@ -86,7 +86,7 @@ class Fork(Generic[WInT, WOutT, StateT]):
             InvalidValueError: it is not the state of this workflow, or that has none.
             LimitError: it is too large.
         """
-        schema, what = self._definition.state_schema, f"state of a fork of run {self._run_id}"
+        schema, what = self._definition.state_schema, f"state of a fork of run {self._run_id!r}"
         if schema is None:
             problem = f"was given, but workflow {self._definition.id!r} has none"
             raise InvalidValueError.because(what, problem, cure="declare state_schema=")
@@ -99,7 +99,7 @@ class Fork(Generic[WInT, WOutT, StateT]):
             InvalidValueError: it is not what the workflow takes.
             LimitError: it is too large.
         """
-        what = f"input of a fork of run {self._run_id}"
+        what = f"input of a fork of run {self._run_id!r}"
         return self._with(replace(self._given, input=self._stored(self._definition.input_schema, input_data, what)))
 
     async def start(self, *, wait: timedelta | str | None = "30s") -> RunResult[WOutT]:

@@ -21,7 +21,7 @@ from .graph import MISSING, Code, Graph
 from .names import check_id, check_options, describe, id_of_function
 from .retries import Retry
 from .signatures import plain_function, signature_of
-from .steps import Step, check_retry
+from .steps import Step, check_retry, check_step
 from .workflows import Workflow, WorkflowOptions, check_on_mismatch
 
 P = ParamSpec("P")
@@ -133,7 +133,7 @@ class StepTools:
             InvalidValueError: ``data`` is not what it takes.
             StepFailedError: it failed for good.
         """
-        _check_step(step)
+        check_step("step.run()", step, cure="decorate it with @step, or use step.do()")
         name = step.id if name is None else check_id("step", name)
         running = self._program.run(step, data, name, self._retry, self._timeout)
         return cast("Coroutine[object, object, OutputT]", running)
@@ -333,15 +333,6 @@ def _check_function(name: object, function: object) -> None:
         raise TypeError(f"step.do() calls the function itself; write step.do({name!r}, {called}, ...)")
     if not callable(function):
         raise TypeError(f"step.do() takes a function, got {function!r}")
-
-
-def _check_step(step: object) -> None:
-    if isinstance(step, Step):
-        return
-    if callable(step):
-        called = _name_of(step)
-        raise TypeError(f"step.run() takes a step, got {called}; decorate it with @step, or use step.do()")
-    raise TypeError(f"step.run() takes a step, got {step!r}")
 
 
 def _checked_time(name: str, when: object) -> datetime:

@@ -20,17 +20,25 @@ def sync(awaitable: Awaitable[T], /, *, instead: str | None = None) -> T:
     """Run one call of the async API from synchronous code, on the default runtime's own loop.
 
     In a sync step body it runs on the loop of the runtime that executes the body.  Raises RuntimeError, saying what to
-    await instead, when called where an event loop is running.
+    await instead, when called where an event loop is running, or while that of the runtime is not.
     """
     if _a_loop_runs_here():
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        name = "run_sync()" if instead else "sync()"
-        raise RuntimeError(f"{name} was called where an event loop runs; use {instead or 'await'!r}")
+        raise _refusal(awaitable, "was called where an event loop runs; use", instead)
     runtime = current.entered()
     if runtime is not None and runtime.loop is not None:
+        if not runtime.loop.is_running():  # as between two awaits of a test: nobody would ever do it
+            stands = "was called while the event loop of its runtime stands still; make the caller async, and use"
+            raise _refusal(awaitable, stands, instead)
         return asyncio.run_coroutine_threadsafe(_awaited(awaitable), runtime.loop).result()
     return _portal().run(awaitable)
+
+
+def _refusal(awaitable: Awaitable[object], why: str, instead: str | None) -> RuntimeError:
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
+    name = "run_sync()" if instead else "sync()"
+    use = "await step.run(...)" if _within_a_program() else instead or "await"
+    return RuntimeError(f"{name} {why} {use!r}")
 
 
 async def _awaited(awaitable: Awaitable[T]) -> T:
@@ -45,12 +53,19 @@ def _a_loop_runs_here() -> bool:
     return True
 
 
+def _within_a_program() -> bool:
+    """Whether it is a workflow written as code that asks, which may await steps alone."""
+    from .engine.program_loop import ProgramLoop  # noqa: PLC0415  # to define workflows takes no engine
+
+    return isinstance(asyncio._get_running_loop(), ProgramLoop)
+
+
 class _Portal:
-    """A loop that runs in a thread until the process ends, or a body on it calls ``sys.exit()``."""
+    """A loop that runs in a thread until the process ends, or a body on it raises what ends a loop."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.ended_by: SystemExit | None = None
+        self.ended_by: SystemExit | KeyboardInterrupt | None = None
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wrkflw-loop", daemon=True)
         self._thread.start()
@@ -62,11 +77,11 @@ class _Portal:
             self._stop = asyncio.Event()
             try:
                 runner.run(self._stop.wait())
-            except SystemExit as error:  # for who waits: in this thread it would end nothing but the loop
+            except (SystemExit, KeyboardInterrupt) as error:  # for who waits: here it would end nothing but the loop
                 self.ended_by = error
 
     def run(self, awaitable: Awaitable[T]) -> T:
-        """What is awaited on the loop gives.  Raises the SystemExit that ends it meanwhile."""
+        """What is awaited on the loop gives.  Raises what ends it meanwhile."""
         try:
             return asyncio.run_coroutine_threadsafe(_awaited(awaitable), self.loop).result()
         except CancelledError:

@@ -34,10 +34,9 @@ class Schema:
             # A model brings its own configuration; pydantic refuses a second one.
             config = None if _has_config(form) else ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
             self._adapter = TypeAdapter[Any](cast("Any", form), config=config)
+            self._adapter.rebuild()  # raises where a name in it is not defined
         except (PydanticUserError, TypeError, NameError) as error:
-            raise DefinitionError(
-                f"{describe(form)} cannot be a schema: {_first_line(error)}; use a type that pydantic can validate"
-            ) from error
+            raise DefinitionError(f"{describe(form)} cannot be a schema: {_fault(error)}") from error
         self.form = form
         core: Any = lossless.rewrite(cast("dict[str, Any]", self._adapter.core_schema))
         self._reader = self._adapter.validator
@@ -194,16 +193,28 @@ def problems(error: Exception) -> list[str]:
         message = problem["msg"]
         if "recursion limit exceeded" in message:
             message = f"nested deeper than {_READER_DEPTH} levels"
-        message = message[:1].lower() + message[1:]
+        message = _uncapitalized(message)
         lines.append(f"{where}: {message}" if where else message)
     return lines
+
+
+def _fault(error: Exception) -> str:
+    cure = "define it first" if isinstance(error, NameError) else "use a type that pydantic can validate"
+    return f"{_first_line(error)}; {cure}"
 
 
 def _serialization_problem(error: Exception) -> str:
     text = _first_line(error).removeprefix("Error serializing to JSON: ")
     if isinstance(error, RecursionError) or "ircular reference" in text or "depth exceeded" in text:
         return f"nested deeper than {_READER_DEPTH} levels, or within itself"
-    return text[:1].lower() + text[1:]
+    return _uncapitalized(text)
+
+
+def _uncapitalized(text: str) -> str:
+    """As it goes on a sentence; but for names: ``UUID``, ``UnicodeEncodeError: …``."""
+    word = text.partition(" ")[0]
+    is_a_word = word[1:].islower() and not word.endswith(":")
+    return text[0].lower() + text[1:] if is_a_word else text
 
 
 def _first_line(error: BaseException) -> str:

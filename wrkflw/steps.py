@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import wraps
@@ -365,10 +366,15 @@ def check_step(method: str, value: object, *, cure: str = DECORATE) -> Step[Neve
     """``value``, when it is a step; of any object: not all callers are typed.
 
     Raises:
-        TypeError: it is a plain function, or no step at all.
+        TypeError: it is a plain function, the call of a step, or no step at all.
     """
     if isinstance(value, Step):
         return cast("Step[Never, object, Never]", value)
+    if inspect.iscoroutine(value):
+        called: object = inspect.getcoroutinelocals(value).get("self")
+        value.close()  # it will never be awaited
+        if isinstance(called, Step):
+            raise TypeError(f"{method} takes a step, got a call of {called.kind} {called.id!r}; {ITSELF}")
     name = getattr(value, "__name__", repr(value))
     raise TypeError(f"{method} takes a step, got {name}; {cure}")
 

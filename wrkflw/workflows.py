@@ -186,7 +186,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
         """:meth:`run` from synchronous code, on the default runtime's own loop.
 
         Raises:
-            RuntimeError: an event loop is running here; await :meth:`run` instead.
+            RuntimeError: an event loop is running here, or that of the runtime is not; await :meth:`run` instead.
         """
         running = self.run(cast("WInT", input_data), initial_state=initial_state)
         return sync(running, instead=f"await {self.id}.run(...)")

@@ -90,7 +90,9 @@ def test_a_suspended_run_is_answered(shell: Shell) -> None:
     assert (wrong.code, ended.code, again.code) == (2, 0, 1)
     assert "answer to step 'ask' does not fit Answer" in wrong.err
     assert ended.out == "Hello, Ada\n"
-    assert again.err == "wrkflw: step 'ask' of run 'r1' is not suspended; open: nothing\n"
+    assert again.err == (
+        "wrkflw: step 'ask' of run 'r1' is not suspended: the run is already completed; fork it instead\n"
+    )
 
 
 def test_a_suspended_run_is_not_resumed_without_its_step(shell: Shell) -> None:

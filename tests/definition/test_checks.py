@@ -340,6 +340,17 @@ def test_schemas_are_built_at_commit() -> None:
     assert problems(builder)[0].startswith("output of step 'hold': Handle cannot be a schema: ")
 
 
+def test_a_schema_that_names_what_is_not_defined_is_refused_with_whose_it_is() -> None:
+    nowhere: Any = "Nowhere"
+    hold = create_step(id="hold", input_schema=nowhere, output_schema=str, execute=lambda data: "")
+    begun: Any = create_workflow(id="campaign", input_schema=nowhere, output_schema=str)
+
+    assert problems(begun.then(hold)) == [
+        "input of workflow 'campaign': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
+        "input of step 'hold': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
+    ]
+
+
 def test_annotations_are_looked_up_at_commit() -> None:
     def lose(data: UserId) -> str:
         return ""

@@ -356,6 +356,11 @@ def test_open_parts_show_how_far_they_are() -> None:
             TypeError,
             ".then() takes a step, and 'sums' is still a builder; end the chain with .commit()",
         ),
+        (
+            lambda: loosely().then(add_one(Number(n=1))),
+            TypeError,
+            ".then() takes a step, got a call of step 'add-one'; pass the step itself",
+        ),
         (lambda: loosely().parallel_all([small]), TypeError, ".parallel_all() takes a step, got small; decorate it"),
         (lambda: loosely().branch().when(add_one, small), TypeError, ".when() takes a step, got small; decorate it"),
         (lambda: loosely().match().case(Number), TypeError, ".case() takes a step, got Number; decorate it"),

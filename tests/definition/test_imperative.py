@@ -383,6 +383,11 @@ NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001
             "step.run() takes a step, got make_link; decorate it with @step, or use step.do()",
         ),
         (lambda step: step.run("fetch", 1), TypeError, "step.run() takes a step, got 'fetch'"),
+        (
+            lambda step: step.run(fetch_user(UserId(user_id="1")), 1),
+            TypeError,
+            "step.run() takes a step, got a call of step 'fetch-user'; pass the step itself",
+        ),
         (lambda step: step.run(fetch_user, 1, name=""), DefinitionError, "'' cannot be a step id"),
         (lambda step: step.sleep("a b", "1h"), DefinitionError, "'a b' cannot be a sleep id"),
         (lambda step: step.sleep("nap", "-5s"), ValueError, "cannot sleep for -5s; a duration is zero or more"),

@@ -289,6 +289,14 @@ def context_first(ctx: StepContext) -> Receipt:
     raise NotImplementedError
 
 
+class Sender:
+    def send(self, data: Letter) -> Receipt:
+        raise NotImplementedError
+
+    def send_in_context(self, data: Letter, ctx: StepContext) -> Receipt:
+        raise NotImplementedError
+
+
 def generator(data: Letter) -> Iterator[Receipt]:
     yield send(data)
 
@@ -313,6 +321,16 @@ async def async_generator(data: Letter) -> AsyncIterator[Receipt]:
             "parameter 'ctx' of step 'send' is a context; the input comes first, the context second",
         ),
         (untyped, "parameter 'data' of step 'send' has no type; annotate it or pass input_schema="),
+        (
+            Sender.send,
+            "step 'send' takes 'self', which no run can give it; "
+            "write step(obj.method) for the method of an object, or make it a @staticmethod",
+        ),
+        (
+            Sender.send_in_context,
+            "step 'send' takes 'self', which no run can give it; "
+            "write step(obj.method) for the method of an object, or make it a @staticmethod",
+        ),
         (generator, "step 'send' is a generator; a step gives one value, use ctx.write() for chunks"),
         (async_generator, "step 'send' is a generator; a step gives one value, use ctx.write() for chunks"),
     ],

@@ -93,7 +93,7 @@ async def test_different_values_of_one_field_fail_the_block(runtime: Runtime) ->
     assert (result.error.type, result.error.message) == (
         "StateConflictError",
         "steps 'price' and 'stock' ran side by side and both set state field 'total' (12 and 15); "
-        "let one set it, or declare how to merge it with Annotated[int, Merge.…]",
+        "let one set it, or declare how to merge it with Annotated[..., Merge.LAST], of numbers also Merge.SUM",
     )
     assert run.state == Totals(total=7)
     assert (run.get_step_result(price), run.get_step_result(stock)) == (1, 1)

@@ -786,7 +786,7 @@ async def test_another_input_is_what_follows_sees(runtime: Runtime, calls: Calls
     assert (await run.fork(at=ask_for_input).with_input(9).start()).unwrap() == 9
     assert calls.made == []
     assert (await run.fork(at=a).with_input(9).start()).get_step_result(a) == 10
-    with pytest.raises(InvalidValueError, match="input of a fork of run r-17 does not fit int"):
+    with pytest.raises(InvalidValueError, match="input of a fork of run 'r-17' does not fit int"):
         run.fork().with_input("many")
 
 
@@ -795,7 +795,7 @@ async def test_a_state_that_does_not_fit_is_refused(runtime: Runtime, calls: Cal
     with pytest.raises(InvalidValueError) as refused:
         run.fork().with_state(Totals())
 
-    sentence = "state of a fork of run r-17 was given, but workflow 'chain' has none; declare state_schema="
+    sentence = "state of a fork of run 'r-17' was given, but workflow 'chain' has none; declare state_schema="
     assert str(refused.value) == sentence
 
 

@@ -186,6 +186,7 @@ NO_TEXT = "is no Unicode text: 'caf\\udce9'; decode it before you pass it on"
 @pytest.mark.parametrize(
     ("attributes", "text"),
     [
+        (["tenant"], "attributes= takes a mapping, got ['tenant']; write attributes={'name': 'text'}"),
         ({"tenant": 7}, "attribute 'tenant' is 7, which is no str; pass a str"),
         ({7: "tenant"}, "attribute 7 has a name that is no str; give it a str"),
         ({"$tenant": "a"}, "attribute '$tenant' begins with '$', which is reserved; take another name"),

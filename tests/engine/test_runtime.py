@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 
 from tests.clocks import ManualClock
-from wrkflw import DefinitionError, InvalidValueError, Runtime, StoreError, Workflow, create_workflow, step, sync
+from wrkflw import (
+    DefinitionError,
+    InvalidValueError,
+    RunFailedError,
+    Runtime,
+    StepTools,
+    StoreError,
+    Workflow,
+    create_workflow,
+    step,
+    sync,
+    workflow,
+)
 from wrkflw.runtime import current_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +170,17 @@ async def test_run_sync_where_a_loop_runs_says_what_to_await() -> None:
         doubling("campaign").run_sync(1)
 
 
+async def test_run_sync_in_a_workflow_written_as_code_says_to_make_it_a_step(runtime: Runtime) -> None:
+    inner = doubling("inner")
+
+    @workflow
+    async def outer(_: StepTools, data: int) -> int:
+        return inner.run_sync(data)
+
+    with pytest.raises(RunFailedError, match=re.escape("event loop runs; use 'await step.run(...)'") + "$"):
+        await outer.run(1)
+
+
 async def test_sync_where_a_loop_runs_says_so() -> None:
     with pytest.raises(RuntimeError, match=r"^sync\(\) was called where an event loop runs; use 'await'$"):
         sync(doubling().run(1))
@@ -202,6 +225,23 @@ def test_sys_exit_in_a_body_ends_the_program_that_called_run_sync(tmp_path: Path
     assert "Exception ignored" not in ended.stderr
 
 
+def test_after_a_keyboard_interrupt_in_a_body_the_next_run_sync_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+
+    ended = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "WRKFLW_DATABASE_URL": ":memory:"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n5\n")
+    assert "Exception in thread" not in ended.stderr
+
+
 LEAVING = """
 import sys
 from wrkflw import create_workflow, step
@@ -221,6 +261,23 @@ except SystemExit as end:
 leaving.run_sync(0)
 print("next")
 leaving.run_sync(3)
+"""
+INTERRUPTED = """
+from wrkflw import create_workflow, step
+
+@step
+def stop(data: int) -> int:
+    if data == 3:
+        raise KeyboardInterrupt
+    return data
+
+stopping = create_workflow(id="stopping", input_schema=int, output_schema=int).then(stop).commit()
+
+try:
+    stopping.run_sync(3)
+except KeyboardInterrupt:
+    print("interrupted")
+print(stopping.run_sync(5))
 """
 
 
@@ -288,7 +345,29 @@ def test_a_wrong_name_in_the_environment_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_workflow_in_place_of_several_is_refused() -> None:
-    one: Any = create_workflow(id="one", input_schema=int, output_schema=int).then(double).commit()
+    one: Any = create_workflow(id="the-one", input_schema=int, output_schema=int).then(double).commit()
 
-    with pytest.raises(InvalidValueError, match=r"workflows= takes several; put even one into a list: \[hello\]"):
+    with pytest.raises(InvalidValueError, match=r"workflows= takes several; put even one into a list: \[the_one\]"):
         Runtime(":memory:", workflows=one)
+
+
+@pytest.mark.parametrize("given", [None, "flows:hello"])
+def test_what_holds_no_workflows_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"workflows= takes several; put even one into a list: \[\.\.\.\]"):
+        Runtime(":memory:", workflows=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (double, "Step('double', int -> int)"),
+        ("flows:hello", "'flows:hello'"),
+        (create_workflow(id="one", input_schema=int, output_schema=int), "WorkflowBuilder('one', 0 nodes)"),
+    ],
+    ids=["a step", "a name", "a builder"],
+)
+def test_what_is_no_workflow_is_refused_by_name(given: Any, shown: str) -> None:
+    text = f"workflows= takes workflows, got {shown}; pass what .commit() or @workflow gives"
+
+    with pytest.raises(TypeError, match=re.escape(text)):
+        Runtime(":memory:", workflows=[doubling(), given])

@@ -121,7 +121,7 @@ async def test_an_initial_state_that_does_not_fit_begins_nothing(runtime: Runtim
         await run.start("a", initial_state={"n": "many"})  # type: ignore[arg-type]
 
     assert str(refused.value) == (
-        "initial state of run r-17 does not fit Counters: "
+        "initial state of run 'r-17' does not fit Counters: "
         "n: input should be a valid integer, unable to parse string as an integer"
     )
     assert (await runtime.runs.list()).data == []
@@ -278,6 +278,6 @@ async def test_state_that_no_event_can_hold_is_refused_and_never_lost(
         return
     assert isinstance(result, Failed)
     assert result.error.message == "state after step 'grow' does not fit Tree: nested deeper than 187 levels"
-    with pytest.raises(InvalidValueError, match=r"^initial state of run r-17 .*: nested deeper than 187 levels$"):
+    with pytest.raises(InvalidValueError, match=r"^initial state of run 'r-17' .*: nested deeper than 187 levels$"):
         await begun.start(0, initial_state=Tree(root=nested(levels)))
     assert (await begun.start(0)).unwrap() == 0

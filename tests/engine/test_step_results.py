@@ -243,7 +243,7 @@ async def test_the_input_of_the_run_is_read_as_another_type(runtime: Runtime) ->
     result = await (await workflow.create_run(run_id="r-17")).start(5)
 
     assert isinstance(result, Failed)
-    assert result.error.message == "input of run r-17 does not fit list[str]: input should be a valid array"
+    assert result.error.message == "input of run 'r-17' does not fit list[str]: input should be a valid array"
 
 
 async def test_results_are_asked_for_with_the_step_itself(runtime: Runtime) -> None:

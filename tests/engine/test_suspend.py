@@ -386,7 +386,9 @@ async def test_a_run_that_has_ended_takes_no_answer(runtime: Runtime) -> None:
 
     with pytest.raises(NotSuspendedError) as refused:
         await run.resume(approve, Approval(approved=True))
-    assert str(refused.value) == "step 'approve' of run 'r-17' is not suspended; open: nothing"
+    assert str(refused.value) == (
+        "step 'approve' of run 'r-17' is not suspended: the run is already completed; fork it instead"
+    )
 
 
 async def test_a_run_that_never_was_takes_no_answer(runtime: Runtime) -> None:

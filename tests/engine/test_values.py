@@ -241,8 +241,14 @@ CHANGED = "does not survive storage as"
             "pass the name of the secret, and read it in the step that needs it",
         ),
         (Deep, nested(250), None),
-        (str, "\ud800", None),
-        (object, object(), None),
+        (UUID, 5, "does not fit UUID: UUID input should be a string, bytes or UUID object"),
+        (
+            str,
+            "\ud800",
+            "does not fit str: UnicodeEncodeError: 'utf-8' codec can't encode character '\\ud800' in position 0: "
+            "surrogates not allowed",
+        ),
+        (object, object(), "does not fit object: unable to serialize unknown type: <class 'object'>"),
     ],
 )
 async def test_an_output_that_would_be_lost_or_changed_is_refused(
@@ -327,8 +333,8 @@ async def test_a_run_is_not_begun_with_an_input_that_does_not_fit(runtime: Runti
     with pytest.raises(InvalidValueError) as refused:
         await run.start({"nam": "ada"})  # type: ignore[arg-type]
 
-    assert str(refused.value) == "input of run r-17 does not fit Cat: name: field required"
-    assert (refused.value.what, refused.value.problems) == ("input of run r-17", ["name: field required"])
+    assert str(refused.value) == "input of run 'r-17' does not fit Cat: name: field required"
+    assert (refused.value.what, refused.value.problems) == ("input of run 'r-17'", ["name: field required"])
     assert (await runtime.runs.list()).data == []
 
 
@@ -358,7 +364,7 @@ async def test_a_value_over_the_limit_fails_its_step() -> None:
     assert result.error.type == "LimitError"
     assert result.error.message == (
         "output of step 'grow' has 1,502 bytes, the limit is 1,000; store it elsewhere and pass a reference, "
-        "or raise value_bytes"
+        "or raise Limits.value_bytes"
     )
     assert result.error.attributes == {"limit": 1000, "got": 1502}
 
@@ -377,7 +383,7 @@ async def test_the_input_of_a_run_has_the_same_limit() -> None:
     measuring = create_workflow(id="measuring", input_schema=str, output_schema=int).then(length).commit()
     async with Runtime(":memory:", limits=Limits(value_bytes=1000)) as runtime:
         run = await measuring.create_run(run_id="r-17")
-        with pytest.raises(LimitError, match=r"^input of run r-17 has 1,502 bytes, the limit is 1,000; "):
+        with pytest.raises(LimitError, match=r"^input of run 'r-17' has 1,502 bytes, the limit is 1,000; "):
             await run.start("x" * 1500)
         assert (await runtime.runs.list()).data == []
 
@@ -422,7 +428,7 @@ async def test_the_payload_of_a_suspension_has_the_same_limit_and_the_body_is_to
     assert isinstance(result, Failed)
     assert (result.error.type, result.error.key) == ("LimitError", "fail")
     assert result.error.message.startswith("payload of step 'fail' has 1,502 bytes, the limit is 1,000; ")
-    assert result.error.message.endswith("or raise value_bytes")
+    assert result.error.message.endswith("or raise Limits.value_bytes")
 
 
 async def test_a_log_over_the_limit_fails_the_run() -> None:

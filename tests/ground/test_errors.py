@@ -218,7 +218,7 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
         (
             StateConflictError("total", ("price", "stock"), (12, 15)),
             "steps 'price' and 'stock' ran side by side and both set state field 'total' (12 and 15); "
-            "let one set it, or declare how to merge it with Annotated[int, Merge.…]",
+            "let one set it, or declare how to merge it with Annotated[..., Merge.LAST], of numbers also Merge.SUM",
         ),
         (
             StepTimeoutError("charge", timedelta(seconds=30), 2),
@@ -262,6 +262,10 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
         (
             NotSuspendedError("r-17", "approve", ["review[2]", "review[5]"]),
             "step 'approve' of run 'r-17' is not suspended; open: 'review[2]', 'review[5]'",
+        ),
+        (
+            NotSuspendedError.ended("r-17", "approve", "cancelled"),
+            "step 'approve' of run 'r-17' is not suspended: the run is already cancelled; fork it instead",
         ),
         (
             AmbiguousResumeError("review", ["review[2]", "review[5]"]),

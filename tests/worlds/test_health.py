@@ -136,3 +136,28 @@ def test_a_database_of_others_has_no_revision(tmp_path: Path) -> None:
 
     assert revision_of(path) is None
     assert findings(path)["schema"].detail == "this is no database of wrkflw; give it a file of its own"
+
+
+def test_what_is_no_database_has_no_revision_either(tmp_path: Path) -> None:
+    path = tmp_path / "text.db"
+    path.write_text("not a database, but long enough to look like one " * 50)
+
+    with pytest.raises(StoreRefusedError) as refused:
+        revision_of(path)
+
+    assert str(refused.value) == f"{path} cannot be read: file is not a database; give the file of a wrkflw database"
+
+
+def test_where_nothing_can_be_written_a_copy_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite opens no database there; in its place stands a folder, which it cannot open either."""
+    with pytest.raises(StoreRefusedError, match=r"; wrkflw doctor tells more$"):
+        revision_of(tmp_path)
+
+    def only_to_be_read(_: Path, mode: int) -> bool:
+        return mode != os.W_OK
+
+    monkeypatch.setattr(os, "access", only_to_be_read)
+
+    cure = "copy it, with its -wal file if it has one, to another folder"
+    with pytest.raises(StoreRefusedError, match=rf" cannot be read where it is read-only \(.+\); {cure}$"):
+        revision_of(tmp_path)

@@ -137,16 +137,17 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     assert everything_in(path) == before
 
 
-def test_a_file_with_a_foreign_table_of_the_same_name_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["events", "schedules", "cursors", "missed_instants", "Scheduled_Runs"])
+def test_a_file_with_a_foreign_table_of_the_same_name_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "app.db"
-    execute(path, "CREATE TABLE events (id INTEGER)", "CREATE TABLE customers (id INTEGER)")
+    execute(path, f"CREATE TABLE {name} (id INTEGER)", "CREATE TABLE customers (id INTEGER)")
     before = everything_in(path)
 
     with pytest.raises(StoreRefusedError) as refused:
         prepare(path)
 
     assert str(refused.value) == (
-        f"{path} already has a table 'events' that is not wrkflw's; give wrkflw a file of its own"
+        f"{path} already has a table {name.lower()!r} that is not wrkflw's; give wrkflw a file of its own"
     )
     assert everything_in(path) == before
 

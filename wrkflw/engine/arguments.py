@@ -103,7 +103,7 @@ class Doing:
         if len(data) > limit:
             raise LimitError(
                 f"{self._what} have {len(data):,} bytes, the limit is {limit:,}; store them elsewhere and pass a "
-                "reference, or raise value_bytes",
+                "reference, or raise Limits.value_bytes",
                 limit=limit,
                 got=len(data),
             )

@@ -100,8 +100,8 @@ class StepCall:
         if schema is definition.graph.input_schema:
             return given.fresh()
         if given.data is None:
-            return schema_of(schema).validate(given.fresh(), f"input of run {self.run_id}")
-        return schema_of(schema).load(given.data, f"input of run {self.run_id}")
+            return schema_of(schema).validate(given.fresh(), f"input of run {self.run_id!r}")
+        return schema_of(schema).load(given.data, f"input of run {self.run_id!r}")
 
     def heartbeat(self, details: object, /) -> None:
         _logger.debug("step %r of run %s is alive: %r", self.key, self.run_id, details)

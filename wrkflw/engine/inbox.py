@@ -72,7 +72,7 @@ class Inbox:
             if answered_at is None and not now.ended:
                 raise NotSuspendedError.moved_on(seen.run_id, record.key, _open_keys(now)) from refusal
             if now.ended or answered_at is None:
-                raise NotSuspendedError(seen.run_id, at or step.id, ()) from refusal
+                raise NotSuspendedError.ended(seen.run_id, at or step.id, now.status) from refusal
             raise AlreadyResumedError(seen.run_id, record.key, answered_at) from refusal
 
     async def was_answered_by(self, run_id: str, step: AnyStep, dedupe_id: str) -> bool:
@@ -161,9 +161,11 @@ def _open(journal: Journal, step: AnyStep, at: str | None) -> tuple[Record, Susp
     """The suspension that an answer is for.  Raises NotSuspendedError, AlreadyResumedError, AmbiguousResumeError."""
     calls = [record for record in journal.records.values() if record.name == step.id and at in (None, record.key)]
     open_ones = [(record, asked) for record in calls if (asked := record.suspension) is not None]
-    if journal.ended or not open_ones:
+    if journal.ended:
+        raise NotSuspendedError.ended(journal.run_id, at or step.id, journal.status)
+    if not open_ones:
         answered = [record for record in calls if record.suspensions and record.suspensions[-1].answer is not None]
-        last = answered[-1].suspensions[-1].answered_at if answered and not journal.ended else None
+        last = answered[-1].suspensions[-1].answered_at if answered else None
         if last is not None:
             raise AlreadyResumedError(journal.run_id, answered[-1].key, last)
         raise NotSuspendedError(journal.run_id, at or step.id, _open_keys(journal))

@@ -81,7 +81,7 @@ def stored(schema: Schema, value: object, what: str, limit: int) -> Settled:
     if len(data) > limit:
         raise LimitError(
             f"{what} has {len(data):,} bytes, the limit is {limit:,}; store it elsewhere and pass a reference, "
-            "or raise value_bytes",
+            "or raise Limits.value_bytes",
             limit=limit,
             got=len(data),
         )

@@ -51,6 +51,15 @@ class NotSuspendedError(WrkflwError):
         super().__init__(f"step {step_id!r} of run {run_id!r} is not suspended; open: {names(self.open) or 'nothing'}")
 
     @classmethod
+    def ended(cls, run_id: str, step_id: str, status: str) -> Self:
+        """The run has ended, so that nothing in it waits; ``status`` says how."""
+        error = cls.__new__(cls)
+        sentence = f"step {step_id!r} of run {run_id!r} is not suspended: the run is already {status}; fork it instead"
+        Exception.__init__(error, sentence)
+        error.run_id, error.step_id, error.open = run_id, step_id, ()
+        return error
+
+    @classmethod
     def moved_on(cls, run_id: str, key: str, open: Iterable[str]) -> Self:
         """The suspension that was to be answered is over, and another may be open."""
         error = cls.__new__(cls)

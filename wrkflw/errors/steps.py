@@ -38,7 +38,7 @@ class StateConflictError(WrkflwError):
         super().__init__(
             f"steps {steps[0]!r} and {steps[1]!r} ran side by side and both set state field {field!r} "
             f"({values[0]!r} and {values[1]!r}); let one set it, "
-            "or declare how to merge it with Annotated[int, Merge.…]"
+            "or declare how to merge it with Annotated[..., Merge.LAST], of numbers also Merge.SUM"
         )
         self.field = field
         self.steps = steps

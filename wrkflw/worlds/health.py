@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 from wrkflw.clock import from_microseconds
+from wrkflw.world.entities import Wait
 from wrkflw.world.errors import StoreRefusedError
 
 from . import places
 from .bells import is_bell
 from .locks import HAS_FLOCK, flock
+from .sql.rows import wait_from
 from .sql.schema import REVISIONS, VERSION_TABLE
 
 Verdict: TypeAlias = Literal["ok", "note", "bad"]
@@ -28,6 +31,10 @@ _SPARE = 256 * 1024 * 1024
 _FIXED = (3, 51, 3)
 _BACKPORTS = ((3, 50, 7), (3, 44, 6))
 _MODE_OF_OTHERS = 0o077
+_WAITS = (
+    "SELECT run_no, wait_id, kind, waits.status, created_slot, key, signal_type, resume_at, matched_slot, "
+    "completed_slot FROM waits JOIN runs USING (run_no) WHERE run_id = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def revision_of(path: Path) -> str | None:
         with closing(reading(path)) as connection:
             return _revision(connection)
     except sqlite3.Error as error:
-        raise StoreRefusedError(f"{path} cannot be read: {error}; give the file of a wrkflw database") from error
+        raise _unreadable(path, error) from error
 
 
 def reading(path: Path) -> sqlite3.Connection:
@@ -73,6 +80,38 @@ def reading(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
     connection.execute("PRAGMA query_only = 1").close()
     return connection
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> StoreRefusedError:
+    what = f"{path} cannot be read"
+    if "not a database" in str(error):
+        return StoreRefusedError(f"{what}: {error}; give the file of a wrkflw database")
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):  # who reads has a file beside it too
+        cure = "copy it, with its -wal file if it has one, to another folder"
+        return StoreRefusedError(f"{what} where it is read-only ({error}); {cure}")
+    return StoreRefusedError(f"{what}: {error}; wrkflw doctor tells more")
+
+
+def references(path: Path) -> Finding:
+    """Whether what belongs to a run has one."""
+    try:
+        with closing(reading(path)) as connection:
+            lost = Counter(table for table, *_ in connection.execute("PRAGMA foreign_key_check"))
+    except sqlite3.Error as error:
+        return Finding("references", "bad", f"{path} cannot be read: {error}")
+    if not lost:
+        return Finding("references", "ok", "whatever belongs to a run has one")
+    told = ", ".join(f"{times:,} of {table}" for table, times in sorted(lost.items()))
+    return Finding("references", "bad", f"there are rows that belong to no run: {told}; restore a backup")
+
+
+def waits_of(connection: sqlite3.Connection, run_id: str) -> list[Wait]:
+    """The waits of a run as their own table has them.  Raises StoreError when they cannot be read."""
+    try:
+        found = connection.execute(_WAITS, (run_id,)).fetchall()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise StoreRefusedError(f"the waits of run {run_id!r} cannot be read: {error}; restore a backup") from error
+    return [wait_from(run_id, row) for row in found]
 
 
 def _place(path: Path) -> Finding:

@@ -24,7 +24,8 @@ _VERSION_TABLE = (
     f"CREATE TABLE {VERSION_TABLE} ( version_num VARCHAR(32) NOT NULL, "
     f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num) )"
 )
-_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+_TABLES = "SELECT lower(name) FROM sqlite_master WHERE type = 'table'"  # to SQLite, Runs is runs
+_OURS = {statement.split(maxsplit=3)[2] for statement in sql.SCHEMA if statement.startswith("CREATE TABLE ")}
 _VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant
 
 
@@ -54,11 +55,7 @@ def prepare(connection: Connection, path: Path | None) -> None:
 def _version(connection: Connection, path: Path | None) -> str | None:
     tables = {row[0] for row in connection.text(_TABLES)}
     if VERSION_TABLE not in tables:
-        ours = {
-            "runs", "events", "steps", "hooks", "waits", "signals", "run_attributes", "streams", "chunks", "owners",
-            "queue_messages", "crashes", "payloads", "retained", "expired",
-        }  # fmt: skip
-        if clash := sorted(ours & tables):
+        if clash := sorted(_OURS & tables):
             raise StoreRefusedError(
                 f"{path} already has a table {clash[0]!r} that is not wrkflw's; give wrkflw a file of its own"
             )
