@@ -20,13 +20,14 @@ def sync(awaitable: Awaitable[T], /, *, instead: str | None = None) -> T:
     """Run one call of the async API from synchronous code, on the default runtime's own loop.
 
     In a sync step body it runs on the loop of the runtime that executes the body.  Raises RuntimeError, saying what to
-    await instead, when called where an event loop is running, or while that of the runtime is not.
+    await instead, when called where an event loop is running, or on the thread of one that stands still.
     """
     if _a_loop_runs_here():
         raise _refusal(awaitable, "was called where an event loop runs; use", instead)
     runtime = current.entered()
     if runtime is not None and runtime.loop is not None:
-        if not runtime.loop.is_running():  # as between two awaits of a test: nobody would ever do it
+        # As between two awaits of a test; another thread may wait until they go on, this one would wait for itself.
+        if not runtime.loop.is_running() and runtime.loop_thread == threading.get_ident():
             stands = "was called while the event loop of its runtime stands still; make the caller async, and use"
             raise _refusal(awaitable, stands, instead)
         return asyncio.run_coroutine_threadsafe(_awaited(awaitable), runtime.loop).result()

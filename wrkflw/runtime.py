@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Token
 from datetime import timedelta
@@ -117,6 +118,7 @@ class Runtime:
         self._runs = Runs(lambda: self.world.storage, self._definitions)
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: int | None = None
         self._token: Token[Runtime | None] | None = None
         self.keeper: object = None
         """What keeps a default runtime open as long as its loop."""
@@ -174,6 +176,11 @@ class Runtime:
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop it was opened on, the only one it may be used from."""
         return self._loop
+
+    @property
+    def loop_thread(self) -> int | None:
+        """The thread on which that runs."""
+        return self._loop_thread
 
     @property
     def clock(self) -> Clock:
@@ -252,7 +259,7 @@ class Runtime:
         if self._schedules and not self._world.capabilities.schedules:
             raise StoreRefusedError("this World keeps no schedules; take one that does, or list no workflow with any")
         await self._world.start(consume=self._worker, recover=self._settings.recover)
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._loop_thread = asyncio.get_running_loop(), threading.get_ident()
         self._driver = Driver(
             self._world,
             self._definitions,

@@ -208,6 +208,16 @@ def test_the_doctor_finds_damage_that_only_a_long_look_shows(
     assert any(one["check"] == check and one["detail"].startswith(detail) for one in ended.json), ended.out
 
 
+def test_the_doctor_leaves_tables_of_others_alone(shell: Shell) -> None:
+    shell.run("asking", "name=Ada")
+    with closing(sqlite3.connect(shell.folder / "wrkflw.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE orders (customer REFERENCES customers (id))")
+        connection.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY)")
+        connection.execute("INSERT INTO orders VALUES (7)")
+
+    assert shell("doctor", "--deep").code == 0
+
+
 def test_the_doctor_makes_no_database(shell: Shell) -> None:
     ended = shell("doctor")
 

@@ -353,7 +353,12 @@ async def test_a_mail_that_was_dropped_is_there_for_nobody() -> None:
         assert (await room.rt.runs.list(workflow="triage")).data == []
 
 
-async def test_a_mail_that_was_released_is_held_again_for_another_reason(database: str) -> None:
+@pytest.mark.parametrize("expires", [False, True])
+async def test_a_mail_that_was_released_is_held_again_for_another_reason(
+    database: str, expires: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if expires:
+        monkeypatch.setenv("WRKFLW_RETENTION_SECONDS", "0")
     first, second, mended = booking(), triage(), list[bool]()
 
     def make(mail: Email) -> Invoice:
@@ -371,6 +376,8 @@ async def test_a_mail_that_was_released_is_held_again_for_another_reason(databas
         assert held is not None
         mended.append(True)
         await room.release(held)
+        if expires:
+            assert await room.rt.world.storage.retention.expire()
     second.on_email("invoices@*", input=refuse)
     async with mailroom(first, second, database=database) as room:
         deliveries = [await room.deliver(raw, envelope_to=TO) for _ in range(2)]

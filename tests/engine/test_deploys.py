@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal
 
 import pytest
@@ -18,10 +19,12 @@ from wrkflw import (
     Runtime,
     StepContext,
     StepNotRunError,
+    StepTools,
     Waiting,
     create_step,
     create_workflow,
     step,
+    workflow,
 )
 from wrkflw.world import events as e
 
@@ -451,6 +454,44 @@ async def test_code_that_only_seems_to_fit_pauses_a_run_once_in_each_process(clo
             clock.turn("5s")
         assert (await types(run))[-3:] == ["run_paused", "run_resumed", "run_paused"]
         assert (await types(run)).count("run_paused") == 2
+
+
+async def test_a_run_that_was_paused_here_for_what_is_over_goes_on_here_again(
+    clock: ManualClock, database: str
+) -> None:
+    """Also when others, whose code does not fit, pause it later."""
+    broken = [True]
+
+    def napping(*, then: str) -> Any:
+        @workflow(id="campaign")
+        async def campaign(step: StepTools, number: int) -> int:
+            await step.sleep("nap", "1h")
+            if broken:
+                await asyncio.get_running_loop().run_in_executor(None, int)
+            await step.sleep(then, "1h")
+            return number
+
+        return campaign
+
+    fits, misfits = napping(then="again"), napping(then="otherwise")
+    async with Runtime(database, clock=clock, workflows=[fits]):
+        run = await fits.create_run(run_id="r-17")
+        await run.start(1, wait="0s")
+        clock.turn("1h")
+        await settle()
+        assert isinstance(await run.result(), Paused)
+        broken.clear()
+        await run.unpause()
+        await settle()
+        async with Runtime(database, clock=clock, workflows=[misfits]):
+            same = await misfits.get_run("r-17")
+            await same.wake()
+            assert isinstance(await same.result(), Paused)
+        for _ in range(3):
+            await settle()
+            clock.turn("5s")
+        await settle()
+        assert (await run.snapshot()).result == 1
 
 
 async def test_paused_runs_go_on_as_there_is_room_for_them(clock: ManualClock, database: str) -> None:

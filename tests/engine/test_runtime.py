@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +372,31 @@ def test_what_is_no_workflow_is_refused_by_name(given: Any, shown: str) -> None:
 
     with pytest.raises(TypeError, match=re.escape(text)):
         Runtime(":memory:", workflows=[doubling(), given])
+
+
+def test_a_body_may_wait_until_the_loop_goes_on() -> None:
+    """It stands still between two runs of it, as between a fixture and its test: only its own thread may not wait."""
+    begun, stands, asks = (threading.Event() for _ in range(3))
+
+    async def add(number: int) -> int:
+        return number + 1
+
+    @step
+    def ask(number: int) -> int:
+        begun.set()
+        stands.wait()
+        asks.set()
+        return sync(add(number))
+
+    asking = create_workflow(id="asking", input_schema=int, output_schema=int).then(ask).commit()
+    with asyncio.Runner() as runner:
+        runtime = Runtime(":memory:", workflows=[asking])
+        runner.run(runtime.open())
+        run = runner.run(asking.create_run())
+        runner.run(run.enqueue(1))
+        runner.run(asyncio.to_thread(begun.wait))
+        stands.set()
+        asks.wait()
+
+        assert runner.run(run.result()).unwrap() == 2
+        runner.run(runtime.close())

@@ -411,6 +411,8 @@ class Driver:
         if self._worker is not None:
             if isinstance(error, DamagedPayloadError) or (error is None and drive.journal.paused_by == "engine"):
                 self._worker.paused(run_id)
+            elif error is None and not task.cancelled():
+                self._worker.went_on(run_id)
             self._worker.freed()
         # Why a run never came to be is told to its starter alone: the id may be that of another run.
         self._waiters.tell(run_id, error if drive.recorder.epoch else None)

@@ -29,6 +29,7 @@ from .journal import Journal
 SWEEP = timedelta(seconds=5)
 """How often it looks, without being told, for runs whose process has died."""
 _PAGE = 1000
+_MOST_REMEMBERED = 10_000
 
 _log = logging.getLogger("wrkflw")
 
@@ -69,7 +70,7 @@ class Worker:
         """The paused runs as they were seen last: where the log of each ended."""
         self._to_unpause: dict[str, Definition] = {}
         """Those of them that are yet to be looked into, by their ids."""
-        self._paused_here: set[str] = set()
+        self._paused_here: dict[str, None] = {}
         """Runs that the engine has paused here, and would again: whatever a look at them says, they do not fit."""
         self._stranded: list[Run] = []
         """Runs that were claimed, but could neither be driven nor released yet."""
@@ -189,7 +190,13 @@ class Worker:
 
     def paused(self, run_id: str) -> None:
         """The engine has paused the run here."""
-        self._paused_here.add(run_id)
+        self._paused_here[run_id] = None
+        if len(self._paused_here) > _MOST_REMEMBERED:
+            del self._paused_here[next(iter(self._paused_here))]
+
+    def went_on(self, run_id: str) -> None:
+        """The run got further here: the engine paused it, if it did, for something that is over."""
+        self._paused_here.pop(run_id, None)
 
     async def _find_paused(self) -> None:
         """Those that have changed since they were seen last are to be looked into."""
@@ -200,8 +207,10 @@ class Worker:
                 definition = self._definitions.get(run.workflow_name)
                 if definition is None or run.run_id in self._paused_here:
                     continue
+                if run.owner == self._world.owner:  # it is paused by somebody else than the engine
+                    continue
                 if run.owner is not None:  # who paused it has not let go of it, and may have died so
-                    self._unpause_at = self._later()
+                    self.expect_paused()
                     continue
                 seen[run.run_id] = run.last_slot
                 if self._paused_at.get(run.run_id) != run.last_slot:

@@ -21,6 +21,7 @@ from wrkflw.results import Page
 from wrkflw.run import Run
 from wrkflw.runtime import Runtime
 from wrkflw.steps import step
+from wrkflw.world.errors import RunExpiredError
 
 Verdict: TypeAlias = Literal["drop"]
 RELEASED = "released"
@@ -79,14 +80,18 @@ class Quarantine:
         run: Run[Any, Any, Any] = await Run.open(
             self._rt, QUARANTINE, run_id=None, idempotency_key=key, attributes=None, on_conflict="use_existing"
         )
-        with suppress(RunConflictError):  # it is there already, for another reason
+        with suppress(RunConflictError, RunExpiredError):  # it is there already, for another reason, or was
             await run.enqueue(mail)
         return run.run_id
 
     async def _was_released(self, mail_id: str, *, but_not_for: str) -> bool:
         """Whether the mail was let in, though for this reason it would not have been."""
-        located = await self._rt.runs.located(mail_id)
-        return located.cancel_reason == RELEASED and (await self._content_of(mail_id)).reason != but_not_for
+        if (await self._rt.runs.located(mail_id)).cancel_reason != RELEASED:
+            return False
+        try:
+            return (await self._content_of(mail_id)).reason != but_not_for
+        except RunExpiredError:  # what it was held for is not known any more
+            return True
 
     async def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[str]:
         """The ids of the mails, the newest first, up to 1,000 a page."""

@@ -22,7 +22,7 @@ from . import places
 from .bells import is_bell
 from .locks import HAS_FLOCK, flock
 from .sql.rows import wait_from
-from .sql.schema import REVISIONS, VERSION_TABLE
+from .sql.schema import REVISIONS, TABLES, VERSION_TABLE
 
 Verdict: TypeAlias = Literal["ok", "note", "bad"]
 
@@ -93,10 +93,12 @@ def _unreadable(path: Path, error: sqlite3.Error) -> StoreRefusedError:
 
 
 def references(path: Path) -> Finding:
-    """Whether what belongs to a run has one."""
+    """Whether what belongs to a run has one; tables of others, which may be in the file too, are not looked at."""
     try:
         with closing(reading(path)) as connection:
-            lost = Counter(table for table, *_ in connection.execute("PRAGMA foreign_key_check"))
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            ours = [connection.execute(f"PRAGMA foreign_key_check({name})") for name in sorted(names & TABLES)]
+            lost = Counter(table for rows in ours for table, *_ in rows)
     except sqlite3.Error as error:
         return Finding("references", "bad", f"{path} cannot be read: {error}")
     if not lost:

@@ -25,7 +25,7 @@ _VERSION_TABLE = (
     f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num) )"
 )
 _TABLES = "SELECT lower(name) FROM sqlite_master WHERE type = 'table'"  # to SQLite, Runs is runs
-_OURS = {statement.split(maxsplit=3)[2] for statement in sql.SCHEMA if statement.startswith("CREATE TABLE ")}
+TABLES = {statement.split(maxsplit=3)[2] for statement in sql.SCHEMA if statement.startswith("CREATE TABLE ")}
 _VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant
 
 
@@ -55,7 +55,7 @@ def prepare(connection: Connection, path: Path | None) -> None:
 def _version(connection: Connection, path: Path | None) -> str | None:
     tables = {row[0] for row in connection.text(_TABLES)}
     if VERSION_TABLE not in tables:
-        if clash := sorted(_OURS & tables):
+        if clash := sorted(TABLES & tables):
             raise StoreRefusedError(
                 f"{path} already has a table {clash[0]!r} that is not wrkflw's; give wrkflw a file of its own"
             )
