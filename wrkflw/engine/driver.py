@@ -410,9 +410,9 @@ class Driver:
                     pass
         if self._worker is not None:
             if isinstance(error, DamagedPayloadError) or (error is None and drive.journal.paused_by == "engine"):
-                self._worker.paused(run_id)
+                self._worker.unpausing.paused(run_id)
             elif error is None and not task.cancelled():
-                self._worker.went_on(run_id)
+                self._worker.unpausing.went_on(run_id)
             self._worker.freed()
         # Why a run never came to be is told to its starter alone: the id may be that of another run.
         self._waiters.tell(run_id, error if drive.recorder.epoch else None)
@@ -515,7 +515,7 @@ class Driver:
     def _expect_paused(self) -> None:
         """Another process may have paused a run whose record fits the code that is here."""
         if self._worker is not None and not self._world.alone:
-            self._worker.expect_paused()
+            self._worker.unpausing.expect()
 
     async def _look_at_drives(self) -> None:
         """What others may have written to the runs that are driven here: the log says what."""
