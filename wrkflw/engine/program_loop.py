@@ -56,7 +56,8 @@ class ProgramTask(asyncio.Task[_T]):
     @property
     def is_to_be_cancelled(self) -> bool:
         """Whether it hears of it where it waits next: also after an ``uncancel()``, which does not take that back."""
-        return self._must_cancel  # type: ignore[attr-defined,no-any-return]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] -- asyncio goes by it
+        task: Any = self  # asyncio has no other word for it
+        return bool(task._must_cancel)
 
     def __hash__(self) -> int:
         return self._number

@@ -21,6 +21,7 @@ from wrkflw.world.errors import StoreRefusedError
 from . import places
 from .bells import is_bell
 from .locks import HAS_FLOCK, flock
+from .sql import compiled as sql
 from .sql.rows import wait_from
 from .sql.schema import REVISIONS, TABLES, VERSION_TABLE
 
@@ -31,10 +32,7 @@ _SPARE = 256 * 1024 * 1024
 _FIXED = (3, 51, 3)
 _BACKPORTS = ((3, 50, 7), (3, 44, 6))
 _MODE_OF_OTHERS = 0o077
-_WAITS = (
-    "SELECT run_no, wait_id, kind, waits.status, created_slot, key, signal_type, resume_at, matched_slot, "
-    "completed_slot FROM waits JOIN runs USING (run_no) WHERE run_id = ?"
-)
+_RUN_NO = "SELECT run_no FROM runs WHERE run_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,8 @@ def references(path: Path) -> Finding:
 def waits_of(connection: sqlite3.Connection, run_id: str) -> list[Wait]:
     """The waits of a run as their own table has them.  Raises StoreError when they cannot be read."""
     try:
-        found = connection.execute(_WAITS, (run_id,)).fetchall()
+        run_no = connection.execute(_RUN_NO, (run_id,)).fetchone()
+        found = connection.execute(sql.WAITS_OF_RUN.text, run_no or (None,)).fetchall()
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise StoreRefusedError(f"the waits of run {run_id!r} cannot be read: {error}; restore a backup") from error
     return [wait_from(run_id, row) for row in found]
