@@ -209,35 +209,28 @@ async def test_a_thread_uses_the_runtime_that_started_it(runtime: Runtime) -> No
     assert len((await runtime.runs.list()).data) == 1
 
 
-def test_sys_exit_in_a_body_ends_the_program_that_called_run_sync(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(LEAVING)
-
-    ended = subprocess.run(
+def ran(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    (folder / "program.py").write_text(program)
+    return subprocess.run(
         [sys.executable, "program.py"],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "WRKFLW_DATABASE_URL": ":memory:"},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_sys_exit_in_a_body_ends_the_program_that_called_run_sync(tmp_path: Path) -> None:
+    ended = ran(tmp_path, LEAVING)
 
     assert (ended.returncode, ended.stdout) == (3, "it said 3\nnext\n")
     assert "Exception ignored" not in ended.stderr
 
 
 def test_after_a_keyboard_interrupt_in_a_body_the_next_run_sync_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(INTERRUPTED)
-
-    ended = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "WRKFLW_DATABASE_URL": ":memory:"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = ran(tmp_path, INTERRUPTED)
 
     assert (ended.returncode, ended.stdout) == (0, "interrupted\n5\n")
     assert "Exception in thread" not in ended.stderr
