@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.clocks import ManualClock, settle
+from tests.mute import UNKEEPABLE
 from wrkflw import Runtime, Workflow
 from wrkflw.testing import Crashed, TestRuntime
 from wrkflw.triggers import Fire, every
@@ -286,18 +286,7 @@ async def test_an_input_function_that_raises_what_cancels_a_task_stops_no_other_
         ] * 2
 
 
-class MuteError(Exception):
-    def __str__(self) -> str:
-        raise LookupError
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (OSError(f"no {os.fsdecode(bytes([255]))}.csv"), "OSError: no \\udcff.csv"),
-        (MuteError(), "MuteError: (its text cannot be made: LookupError)"),
-    ],
-)
+@pytest.mark.parametrize(("error", "said"), UNKEEPABLE)
 async def test_an_exception_whose_text_cannot_be_kept_holds_no_schedule_up(
     error: Exception, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
