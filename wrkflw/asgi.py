@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -25,3 +25,25 @@ def mounted_at(scope: Scope, paths: Iterable[str]) -> str | None:
     """The one of ``paths`` that a request leads to, or beneath."""
     inside: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return next((path for path in paths if f"{inside}/".startswith(f"{path}/")), None)
+
+
+class Begun:
+    """A message that is awaited, or that is there already: then nothing needs to watch how long it takes."""
+
+    def __init__(self, receiving: Awaitable[Message]) -> None:
+        self._rest = receiving.__await__()
+        self.message: Message | None = None
+        try:
+            self._pending = next(self._rest)
+        except StopIteration as ended:
+            self.message = ended.value
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        if self.message is None:
+            try:
+                yield self._pending
+            except BaseException:  # whoever waits is cancelled
+                self._rest.close()
+                raise
+            self.message = yield from self._rest
+        return self.message

@@ -110,6 +110,31 @@ async def test_what_is_submitted_in_one_turn_of_the_loop_is_one_commit(
     await writer.close()
 
 
+async def test_while_each_turn_of_the_loop_brings_more_the_commit_waits_but_not_for_long(
+    writer: Writer, disk: Disk
+) -> None:
+    """Requests of a server come in one turn after another; a commit for each would cost more than the requests."""
+    futures: list[asyncio.Future[str]] = []
+    for number in range(12):
+        futures += [writer.submit(note(f"{number}a")), writer.submit(note(f"{number}b"))]
+        await asyncio.sleep(0)
+
+    assert disk.notes()[:8] == ["0a", "0b", "1a", "1b", "2a", "2b", "3a", "3b"]
+    assert 1 < disk.commits < 5
+    await results(*futures)
+    await writer.close()
+
+
+async def test_who_comes_alone_does_not_wait_for_others(writer: Writer, disk: Disk) -> None:
+    future = writer.submit(note("alone"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert disk.notes() == ["alone"]
+    await future
+    await writer.close()
+
+
 async def test_nobody_is_answered_before_the_commit(writer: Writer, disk: Disk) -> None:
     seen: list[int] = []
     future = writer.submit(note("a"))

@@ -35,6 +35,8 @@ PATIENCE = 5.0
 """Seconds that callers wait for a process that holds the database."""
 _MEMORY = 0.8  # weight of the past in the running mean of commit times
 _MOST_AT_ONCE = 1000
+_MOST_TURNS = 3
+"""Turns of the loop in which work may gather before it is committed."""
 
 
 @dataclass(slots=True)
@@ -80,6 +82,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Request] = deque()
         self._scheduled = False
+        self._seen = self._turns = 0
+        """How much had gathered a turn of the loop ago, and in how many turns."""
         self._hand = Hand("wrkflw-writer")
         self._in_thread: asyncio.Future[Any] | None = None
         self._has_turn = False
@@ -147,6 +151,9 @@ class Writer:
     # --- one flush ---------------------------------------------------------------------------------
 
     def _flush(self) -> None:
+        if self._gathers():
+            self._loop.call_soon(self._flush)
+            return
         self._scheduled = False
         if self._in_thread is not None or not self._pending:
             return
@@ -166,6 +173,13 @@ class Writer:
         else:  # the interpreter is ending, and takes no more work for threads
             self._settle(self._take_turn())
         self._go_on()
+
+    def _gathers(self) -> bool:
+        """Whether the last turn of the loop has brought more, so that the next may too: a commit does for all."""
+        seen, count = self._seen, len(self._pending)
+        more = count > max(seen, 1) and self._turns < _MOST_TURNS
+        self._seen, self._turns = (count, self._turns + 1) if more else (0, 0)
+        return more
 
     def _go_on(self) -> None:
         if self._in_thread is None and self._closed is None and self._wal is not None and self._wal.is_full:
