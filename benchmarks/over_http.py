@@ -35,8 +35,11 @@ async def _waiting(step: StepTools, _: Number) -> Number:
 
 
 def measure(sizes: Sizes, folder: Path) -> list[Figure]:
-    pairs = [asyncio.run(_enqueued(sizes.requests, folder)) for _ in range(sizes.repetitions)]
-    inside = [asyncio.run(_enqueued_here(sizes.requests, new(folder))) for _ in pairs]
+    pairs: list[Paired] = []
+    inside: list[Timed] = []
+    for _ in range(sizes.repetitions):  # one after the other: a machine that others use is not the same a minute later
+        pairs.append(asyncio.run(_enqueued(sizes.requests, folder)))
+        inside.append(asyncio.run(_enqueued_here(sizes.requests, new(folder))))
     delays = asyncio.run(_answered(sizes.alone, new(folder)))
     note = f"{_CONNECTIONS} connections, from another process; no worker"
     return [
