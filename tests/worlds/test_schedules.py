@@ -36,11 +36,13 @@ async def defined(world: SqliteWorld, new: NewSchedule) -> Schedule:
     return schedule
 
 
-def instant(number: int, *, run_id: str | None = None, input: bytes = b"1", keyed: bool = True) -> Instant:
+def instant(
+    number: int, *, run_id: str | None = None, input: bytes = b"1", keyed: bool = True, workflow: str = "greet"
+) -> Instant:
     """The n-th hour after the beginning, with its run."""
     moment = START + number * HOUR
     key = key_of("daily", moment) if keyed else None
-    created = e.RunCreated(workflow_name="greet", input=input, idempotency_key=key)
+    created = e.RunCreated(workflow_name=workflow, input=input, idempotency_key=key)
     return Instant(moment, run_id or f"r-{number}", created)
 
 
@@ -139,6 +141,22 @@ async def test_an_instant_that_was_made_by_hand_is_not_made_again(world: SqliteW
     moved = await ledger.move(schedule, START + 2 * HOUR, [instant(1, run_id="again"), instant(2)])
 
     assert (made.run_ids, made.schedule.cursor, moved.run_ids) == (["r-1"], START, ["r-2"])
+
+
+async def test_an_instant_that_was_made_for_another_workflow_is_not_made_again(world: SqliteWorld) -> None:
+    """Also where nothing tells any more of which workflow the schedule was: its last run is deleted."""
+    await defined(world, daily())
+    ledger = world.storage.schedules
+    await ledger.make("daily", [instant(1), instant(2)], overlap="allow")
+    await world.storage.events.create("r-2", e.RunCancelled())
+    await world.storage.runs.delete("r-2")
+    schedule = await defined(world, daily()._replace(workflow_name="other"))
+
+    hours = [instant(number, run_id=f"new-{number}", workflow="other") for number in (1, 2, 3)]
+    moved = await ledger.move(schedule, START + 3 * HOUR, hours)
+
+    assert moved.run_ids == ["new-2", "new-3"]
+    assert await runs(world) == ["r-1", "new-2", "new-3"]
 
 
 async def test_what_has_no_key_is_made_each_time(world: SqliteWorld) -> None:

@@ -648,24 +648,14 @@ SCHEDULE_MOVE = Statement(
     {},
 )
 SCHEDULED_MADE = Statement(
-    'WITH RECURSIVE names(name) AS (SELECT (SELECT min(runs.workflow_name) AS min_1 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > ? AND runs.idempotency_key IS NOT NULL) AS name UNION ALL SELECT (SELECT min(runs.workflow_name) AS min_2 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > names.name AND runs.idempotency_key IS NOT NULL) AS anon_1 FROM names WHERE names.name IS NOT NULL) SELECT runs.idempotency_key FROM runs WHERE runs.namespace = ? AND runs.idempotency_key BETWEEN ? AND ? AND runs.workflow_name IN (SELECT names.name FROM names)',
-    ('namespace', 'workflow_name_1', 'namespace', 'namespace', 'first', 'last'),
-    {'workflow_name_1': ''},
-)
-SCHEDULED_MADE_OF = Statement(
-    'SELECT runs.idempotency_key FROM runs WHERE runs.namespace = ? AND runs.idempotency_key BETWEEN ? AND ? AND runs.workflow_name = ?',
-    ('namespace', 'first', 'last', 'workflow_name'),
-    {},
-)
-SCHEDULED_WORKFLOW = Statement(
-    'SELECT runs.workflow_name FROM runs WHERE runs.run_id = ?',
-    ('run_id',),
+    'SELECT runs.idempotency_key FROM runs WHERE runs.namespace = ? AND runs.idempotency_key IS NOT NULL AND runs.idempotency_key BETWEEN ? AND ?',
+    ('namespace', 'first', 'last'),
     {},
 )
 SCHEDULED_ADOPT = Statement(
-    'WITH RECURSIVE names(name) AS (SELECT (SELECT min(runs.workflow_name) AS min_1 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > ? AND runs.idempotency_key IS NOT NULL) AS name UNION ALL SELECT (SELECT min(runs.workflow_name) AS min_2 FROM runs WHERE runs.namespace = ? AND runs.workflow_name > names.name AND runs.idempotency_key IS NOT NULL) AS anon_2 FROM names WHERE names.name IS NOT NULL) INSERT OR IGNORE INTO scheduled_runs (namespace, schedule_id, run_no) SELECT runs.namespace, ? AS anon_1, runs.run_no FROM runs WHERE runs.namespace = ? AND runs.idempotency_key BETWEEN ? AND ? AND runs.workflow_name IN (SELECT names.name FROM names) AND runs.ended_slot IS NULL',
-    ('namespace', 'workflow_name_1', 'namespace', 'id', 'namespace', 'first', 'last'),
-    {'workflow_name_1': ''},
+    'INSERT OR IGNORE INTO scheduled_runs (namespace, schedule_id, run_no) SELECT runs.namespace, ? AS anon_1, runs.run_no FROM runs WHERE runs.namespace = ? AND runs.idempotency_key IS NOT NULL AND runs.idempotency_key BETWEEN ? AND ? AND runs.ended_slot IS NULL',
+    ('id', 'namespace', 'first', 'last'),
+    {},
 )
 SCHEDULED_INSERT = Statement(
     'INSERT INTO scheduled_runs (namespace, schedule_id, run_no) VALUES (?, ?, ?)',
@@ -734,7 +724,7 @@ SCHEMA = (
     'CREATE TABLE retained ( namespace VARCHAR NOT NULL, due_at INTEGER NOT NULL, run_no INTEGER NOT NULL, PRIMARY KEY (namespace, due_at, run_no) ) WITHOUT ROWID',
     "CREATE TABLE runs ( run_no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id VARCHAR NOT NULL, namespace VARCHAR NOT NULL, workflow_name VARCHAR NOT NULL, status VARCHAR NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, last_slot INTEGER NOT NULL, spec_version INTEGER NOT NULL, deployment_id VARCHAR NOT NULL, definition_hash VARCHAR, idempotency_key VARCHAR, parent_run_id VARCHAR, replayed_from VARCHAR, started_at INTEGER, completed_at INTEGER, paused_at INTEGER, ended_slot INTEGER, epoch INTEGER NOT NULL, owner VARCHAR, wake_at INTEGER, seen_slot INTEGER NOT NULL, error_code VARCHAR, cancel_reason VARCHAR, CONSTRAINT runs_status CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'cancelled'), UNIQUE (run_id) )",
     'CREATE INDEX runs_due ON runs (namespace, wake_at) WHERE wake_at IS NOT NULL AND owner IS NULL AND paused_at IS NULL',
-    'CREATE UNIQUE INDEX runs_key ON runs (namespace, workflow_name, idempotency_key) WHERE idempotency_key IS NOT NULL',
+    'CREATE UNIQUE INDEX runs_key ON runs (namespace, idempotency_key, workflow_name) WHERE idempotency_key IS NOT NULL',
     'CREATE INDEX runs_listed ON runs (namespace, created_at, run_no)',
     'CREATE INDEX runs_owned ON runs (owner) WHERE owner IS NOT NULL',
     'CREATE INDEX runs_paused ON runs (namespace, created_at, run_no) WHERE paused_at IS NOT NULL',

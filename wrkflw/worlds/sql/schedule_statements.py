@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Select, Table, and_, bindparam, delete, func, insert, null, select, update
+from sqlalchemy import Table, and_, bindparam, delete, func, insert, null, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from . import tables as t
@@ -25,22 +25,12 @@ def _of(table: Table) -> Clause:
     return and_(table.c.namespace == at("here"), table.c.schedule_id == at("id"))
 
 
-def _workflows() -> Select[tuple[str | None]]:
-    """Those that have runs with keys: from each a step to the next, and not through all the runs."""
-
-    def next_after(name: Clause) -> Clause:
-        later = and_(runs.c.namespace == at("namespace"), runs.c.workflow_name > name)
-        found = select(func.min(runs.c.workflow_name)).where(later, runs.c.idempotency_key.is_not(None))
-        return found.scalar_subquery()
-
-    names = select(next_after("").label("name")).cte("names", recursive=True)
-    names = names.union_all(select(next_after(names.c.name)).where(names.c.name.is_not(None)))
-    return select(names.c.name)
-
-
 _missed = upsert(missed)
-_in_span = and_(runs.c.namespace == at("namespace"), runs.c.idempotency_key.between(at("first"), at("last")))
-_of_any_workflow = and_(_in_span, runs.c.workflow_name.in_(_workflows()))
+_in_span = and_(
+    runs.c.namespace == at("namespace"),
+    runs.c.idempotency_key.is_not(None),  # which the index is about
+    runs.c.idempotency_key.between(at("first"), at("last")),
+)
 _open = select(runs.c.run_no).where(runs.c.run_no == scheduled.c.run_no, runs.c.ended_slot.is_(None))
 _newest = (
     select(missed.c.instant)
@@ -72,15 +62,13 @@ SCHEDULE_STATEMENTS: dict[str, Clause] = {
     .where(_of(schedules))
     .values(cursor=at("cursor"), last_run_id=func.coalesce(at("last_run_id"), schedules.c.last_run_id)),
     # --- which instants have a run
-    "SCHEDULED_MADE": select(runs.c.idempotency_key).where(_of_any_workflow),
-    "SCHEDULED_MADE_OF": select(runs.c.idempotency_key).where(_in_span, runs.c.workflow_name == at("workflow_name")),
-    "SCHEDULED_WORKFLOW": select(runs.c.workflow_name).where(runs.c.run_id == at("run_id")),
+    "SCHEDULED_MADE": select(runs.c.idempotency_key).where(_in_span),
     # --- the runs of a schedule whose runs do not overlap
     "SCHEDULED_ADOPT": insert(scheduled)
     .prefix_with("OR IGNORE")
     .from_select(
         ["namespace", "schedule_id", "run_no"],
-        select(runs.c.namespace, at("id"), runs.c.run_no).where(_of_any_workflow, runs.c.ended_slot.is_(None)),
+        select(runs.c.namespace, at("id"), runs.c.run_no).where(_in_span, runs.c.ended_slot.is_(None)),
     ),
     "SCHEDULED_INSERT": insert(scheduled),
     "SCHEDULED_FORGET": delete(scheduled).where(_of(scheduled), ~_open.exists()),

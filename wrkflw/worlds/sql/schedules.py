@@ -213,7 +213,7 @@ class SqlSchedules:
         overlap = overlap if lines_up else "allow"
         line = self._line(connection, found.schedule_id) if lines_up or by_hand else _Line()
         ahead = line.ahead if lines_up else None
-        done = self._made(connection, found, instants, by_hand=by_hand)
+        done = self._made(connection, found, instants)
         made, missed, waits = list[str](), dict[int, str](), False
         for instant in instants:
             moment = to_microseconds(instant.at)
@@ -238,27 +238,13 @@ class SqlSchedules:
         connection.run(sql.SCHEDULE_MOVE, here=self._namespace, id=found.schedule_id, **last)
         return Moved(self._found(connection, found.schedule_id), True, made, ahead if waits else None, told)
 
-    def _made(self, connection: Connection, found: Schedule, instants: Sequence[Instant], *, by_hand: bool) -> set[str]:
-        """The keys of those that have a run, as they do when it was asked for by hand before.
-
-        Under which workflow it may be is asked where it can be another: what only moves on has made none twice.
-        """
+    def _made(self, connection: Connection, found: Schedule, instants: Sequence[Instant]) -> set[str]:
+        """The keys of those that have a run: it may have been asked for by hand, or be of another workflow."""
         keys = [key for instant in instants if (key := _key_of(found, instant)) is not None]
         if not keys:
             return set()
         span = {"namespace": self._namespace, "first": min(keys), "last": max(keys)}
-        if by_hand or self._was_of_another(connection, found):
-            rows_found = connection.all(sql.SCHEDULED_MADE, **span)
-        else:
-            rows_found = connection.all(sql.SCHEDULED_MADE_OF, workflow_name=found.workflow_name, **span)
-        return {key for (key,) in rows_found}
-
-    def _was_of_another(self, connection: Connection, found: Schedule) -> bool:
-        """Whether the last run was of another workflow."""
-        if found.last_run_id is None:
-            return False
-        row = connection.one(sql.SCHEDULED_WORKFLOW, run_id=found.last_run_id)
-        return row is not None and row[0] != found.workflow_name
+        return {key for (key,) in connection.all(sql.SCHEDULED_MADE, **span)}
 
     def _miss(self, connection: Connection, schedule_id: str, missed: dict[int, str]) -> None:
         """Remember the instants that made no run, and of all of them the newest."""

@@ -15,7 +15,7 @@ from wrkflw.world.errors import StoreRefusedError
 from . import compiled as sql
 from .database import Connection
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0009", "0010", "0011", "0012")
 """Every schema there has been, oldest first; the last is the present one."""
 VERSION_TABLE = "wrkflw_version"
 

@@ -52,8 +52,8 @@ class RunRow(Table, table=True):
         Index(
             "runs_key",
             "namespace",
-            "workflow_name",
             "idempotency_key",
+            "workflow_name",
             unique=True,
             sqlite_where=text("idempotency_key IS NOT NULL"),
         ),
