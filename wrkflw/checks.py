@@ -143,6 +143,8 @@ def _schemas_can_be_built(graph: Graph) -> Problems:
         yield DefinitionError(f"{what}, which cannot be loaded; take a model")
     else:
         yield from _build("input", workflow, graph.input_schema)
+    if not is_protocol_form(graph.output_schema):  # else the last step says how it is stored
+        yield from _build("output", workflow, graph.output_schema)
     for node in graph.nodes:
         if isinstance(node, Into):
             yield from _build("type", f"{node.id!r}", node.schema)

@@ -343,10 +343,11 @@ def test_schemas_are_built_at_commit() -> None:
 def test_a_schema_that_names_what_is_not_defined_is_refused_with_whose_it_is() -> None:
     nowhere: Any = "Nowhere"
     hold = create_step(id="hold", input_schema=nowhere, output_schema=str, execute=lambda data: "")
-    begun: Any = create_workflow(id="campaign", input_schema=nowhere, output_schema=str)
+    begun: Any = create_workflow(id="campaign", input_schema=nowhere, output_schema=nowhere)
 
     assert problems(begun.then(hold)) == [
         "input of workflow 'campaign': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
+        "output of workflow 'campaign': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
         "input of step 'hold': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
     ]
 
