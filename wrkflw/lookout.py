@@ -52,15 +52,17 @@ class Lookout:
         """Wait until the run is finished or parked.  Raises what kept the run that was ``begun`` from coming to be."""
         driver = self._runtime.driver
         while True:
-            drive = driver.drive_of(self._run_id)
-            seen: Seen | None = None
-            if drive is None or drive.overdue:
-                seen = await self._standing()
-            elif drive.waiting_until is not None:
-                seen = self._seen(drive.journal, goes_on=True)
-            if seen is not None:
-                return seen
-            await driver.changed(self._run_id)
+            with driver.watching(self._run_id) as news:
+                drive = driver.drive_of(self._run_id)
+                seen: Seen | None = None
+                if drive is None or drive.overdue:
+                    seen = await self._standing()
+                elif drive.waiting_until is not None:
+                    seen = self._seen(drive.journal, goes_on=True)
+                if seen is not None:
+                    return seen
+                driver.check_open(self._run_id)
+                await news
             if begun is not None and begun.refusal is not None:
                 raise begun.refusal
             if drive is not None and (seen := self._landed(drive)) is not None:

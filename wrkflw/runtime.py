@@ -234,11 +234,7 @@ class Runtime:
         from .triggers.scheduler import Scheduler  # noqa: PLC0415
 
         scheduler = Scheduler(self._world, self._schedules.values(), self._firing(), self._clock)
-        try:
-            await scheduler.define()
-        except BaseException:
-            await self.close()
-            raise
+        await scheduler.define()
         driver.spawn(scheduler.work())
 
     async def _keep_turns(self, driver: Driver) -> None:
@@ -253,7 +249,9 @@ class Runtime:
         return self._random
 
     async def open(self) -> None:
-        """Open the database, and begin to work."""
+        """Open the database, and begin to work.  Raises RuntimeError when it is open already."""
+        if self._driver is not None:
+            raise RuntimeError("the runtime is open already; use it as it is, or make another Runtime")
         complaints.be_heard()
         self._list_schedules()  # with what they were given since
         if self._schedules and not self._world.capabilities.schedules:
@@ -272,11 +270,15 @@ class Runtime:
             executor=self._new_executor(),
             observer=self.observer,
         )
-        self._driver.start()
-        if self._worker and self._schedules:
-            await self._keep_schedules(self._driver)
-        elif self._worker and self._world.capabilities.schedules:
-            self._driver.spawn(self._keep_turns(self._driver))
+        try:
+            self._driver.start()
+            if self._worker and self._schedules:
+                await self._keep_schedules(self._driver)
+            elif self._worker and self._world.capabilities.schedules:
+                self._driver.spawn(self._keep_turns(self._driver))
+        except BaseException:
+            await self.close()
+            raise
 
     async def drain(self, patience: timedelta | str = "10s") -> None:
         """Begin nothing more here, and let the steps that run come to their end, which is recorded.

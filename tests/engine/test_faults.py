@@ -237,9 +237,14 @@ async def test_a_run_that_could_not_be_read_goes_on_when_it_can(clock: ManualClo
 # --- those who wait ------------------------------------------------------------------------------------
 
 
+async def news(waiters: Waiters) -> None:
+    with waiters.listening("r-17") as told:
+        await told
+
+
 async def test_who_stops_waiting_leaves_nothing_behind() -> None:
     waiters = Waiters()
-    first, second = (asyncio.ensure_future(waiters.news("r-17")) for _ in range(2))
+    first, second = (asyncio.ensure_future(news(waiters)) for _ in range(2))
     await settle()
     first.cancel()
     await settle()
@@ -252,7 +257,7 @@ async def test_who_stops_waiting_leaves_nothing_behind() -> None:
 
 async def test_who_stops_waiting_as_the_news_comes_harms_nobody() -> None:
     waiters = Waiters()
-    waiting = asyncio.ensure_future(waiters.news("r-17"))
+    waiting = asyncio.ensure_future(news(waiters))
     await settle()
     waiting.cancel()
     waiters.tell("r-17")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,6 +137,40 @@ async def test_without_its_key_a_run_waits_for_one_who_has_it(
         result = await (await workflow.get_run("r-1")).send_event(GO, SECRET)
 
     assert isinstance(result, Completed)
+
+
+class Archive(FileBlobs):
+    """Once, who asks for a blob has to wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked, self.handed_out = threading.Event(), threading.Event()
+        self.busy = False
+
+    def get(self, name: str, /) -> bytes:
+        if self.busy:
+            self.busy = False
+            self.asked.set()
+            self.handed_out.wait(10)
+        return super().get(name)
+
+
+async def test_who_waits_hears_of_an_end_that_comes_while_he_reads_the_log(
+    tmp_path: Path, clock: ManualClock, workflow: Workflow[str, str, None]
+) -> None:
+    archive = Archive(tmp_path / "blobs")
+    world = SqliteWorld(tmp_path / "app.db", clock=clock, blobs=archive)
+    async with Runtime(world=world, clock=clock, workflows=[workflow]) as runtime:
+        await parked(runtime, workflow, "r-1", LARGE)
+        run = await workflow.get_run("r-1")
+        archive.busy = True
+        waiting = asyncio.ensure_future(run.result())
+        await asyncio.to_thread(archive.asked.wait, 10)
+        await run.send_event(GO, "!")
+        ended = await (await workflow.get_run("r-1")).result()
+        archive.handed_out.set()
+
+        assert await asyncio.wait_for(waiting, 10) == ended
 
 
 async def test_what_the_world_does_not_take_ends_the_run(

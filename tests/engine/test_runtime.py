@@ -104,6 +104,15 @@ async def test_a_runtime_may_be_opened_again(database: str, clock: ManualClock) 
         assert await workflow.run(3) == 6
 
 
+async def test_what_is_open_already_is_not_opened_again(database: str, clock: ManualClock) -> None:
+    workflow = doubling()
+    async with Runtime(database, clock=clock, workflows=[workflow]) as runtime:
+        with pytest.raises(RuntimeError, match=r"^the runtime is open already; use it as it is, or make another"):
+            await runtime.open()
+
+        assert await workflow.run(3) == 6
+
+
 async def test_closing_twice_does_no_harm() -> None:
     async with Runtime(":memory:") as runtime:
         await runtime.close()

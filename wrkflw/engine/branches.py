@@ -88,6 +88,7 @@ class Branches:
         standing = self._parked.pop(number, None)
         if standing is not None:
             self._timed.discard(number)
+            self._due.discard(number)
             for name in standing.on:
                 self._waits_for.pop(name, None)
 
@@ -216,10 +217,7 @@ class Branches:
             if standing.paused or (standing.until is not None and standing.until <= now):
                 numbers.add(number)
         for number in sorted(numbers):
-            for name in self._parked.pop(number).on:
-                self._waits_for.pop(name, None)
-            self._timed.discard(number)
-            self._due.discard(number)
+            self.forget(number)
             self._start(number)
         return bool(numbers)
 

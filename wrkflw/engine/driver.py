@@ -114,6 +114,8 @@ class Driver:
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
         self._draining = False
+        self._looks, self._must_look = False, False
+        """Whether somebody looks what others have written to the runs that are driven here, and is to look again."""
         self._delivering: Counter[str] = Counter()
         """Runs to which something is being written here that is to claim them."""
 
@@ -228,13 +230,18 @@ class Driver:
         runs = self._services.storage.runs
         try:
             run = await runs.locate(run_id)
-            if waits_in_line(run):
+            if run.ended:  # nobody will tell of that
+                self._errands.drop(run_id)
+            if run.ended or waits_in_line(run):
                 return False
             if run.owner is None and run.wake_at is not None and run.wake_at > self._clock.now():
                 self._take_at(run.wake_at, run_id, definition)
                 return False
             run = await runs.claim(run_id, owner=self._services.owner)
-        except (EntityConflictError, RunExpiredError, WorkflowRunNotFoundError):
+        except EntityConflictError:
+            return False
+        except (RunExpiredError, WorkflowRunNotFoundError):
+            self._errands.drop(run_id)
             return False
         await self._resume_or_give_up(run, definition)
         return True
@@ -342,17 +349,20 @@ class Driver:
         """How many runs are being advanced here now."""
         return len(self._drives)
 
-    async def changed(self, run_id: str) -> None:
-        """Wait until something about the run may have changed.  Raises StoreError when this process has lost it."""
-        self._check_open(run_id)
-        await self._waiters.news(run_id)
+    def watching(self, run_id: str) -> AbstractContextManager[asyncio.Future[None]]:
+        """A future of the next change of how the run stands.  It raises StoreError when this process has lost the run.
+
+        Who goes on to wait for it calls :meth:`check_open` before.
+        """
+        return self._waiters.listening(run_id)
 
     def listening(self, run_id: str) -> AbstractContextManager[asyncio.Future[None]]:
         """A future of the next thing that is written to the run, by whomever.  Raises StoreError once it is closed."""
-        self._check_open(run_id)
+        self.check_open(run_id)
         return self._readers.listening(run_id)
 
-    def _check_open(self, run_id: str) -> None:
+    def check_open(self, run_id: str) -> None:
+        """Raises StoreError when nothing more is heard of the run here."""
         if self._closing:
             raise StoreError(
                 f"the runtime was closed while run {run_id!r} goes on; take it with wf.get_run({run_id!r})"
@@ -510,7 +520,10 @@ class Driver:
         self._waiters.tell_all()
         self._readers.tell_all()
         if self._drives:
-            self.spawn(self._look_at_drives())
+            self._must_look = True
+            if not self._looks:
+                self._looks = True
+                self.spawn(self._look_at_drives())
 
     def _expect_paused(self) -> None:
         """Another process may have paused a run whose record fits the code that is here."""
@@ -520,11 +533,20 @@ class Driver:
     async def _look_at_drives(self) -> None:
         """What others may have written to the runs that are driven here: the log says what."""
         try:
-            runs = await self._services.storage.runs.get_many(list(self._drives))
-        except WrkflwError:
-            _log.exception("the database could not be read; looking again")
-            await sleep_until(self._clock, self._clock.now() + HOLD)
-            return await self._look_at_drives()
+            while self._must_look:
+                self._must_look = False
+                try:
+                    runs = await self._services.storage.runs.get_many(list(self._drives))
+                except WrkflwError:
+                    _log.exception("the database could not be read; looking again")
+                    await sleep_until(self._clock, self._clock.now() + HOLD)
+                    self._must_look = True
+                else:
+                    self._tell_drives(runs)
+        finally:
+            self._looks = False
+
+    def _tell_drives(self, runs: Iterable[Run | None]) -> None:
         for run in runs:
             drive = None if run is None else self._drives.get(run.run_id)
             if run is not None and drive is not None:

@@ -37,6 +37,7 @@ class Errands:
 
     def drop(self, run_id: str) -> None:
         self._definitions.pop(run_id, None)
+        self.taken(run_id)
 
     def get(self, run_id: str) -> Definition | None:
         return self._definitions.get(run_id)

@@ -15,14 +15,12 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
-    async def news(self, run_id: str) -> None:
-        """Wait for news of the run.  Raises StoreError when this process can write no more to it."""
-        with self.listening(run_id) as news:
-            await news
-
     @contextmanager
     def listening(self, run_id: str) -> Generator[asyncio.Future[None]]:
-        """A future of the next news, for who looks first and waits then."""
+        """A future of the next news: one listens first, then looks, then waits, so that nothing falls between.
+
+        It raises StoreError when this process can write no more to the run.
+        """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run_id, []).append(waiter)
         try:
@@ -30,6 +28,8 @@ class Waiters:
         finally:
             if not waiter.done() or waiter.cancelled():  # not told, so still listed
                 self._strike(run_id, waiter)
+            else:
+                waiter.exception()  # who has seen enough does not wait for it
 
     def waits_for(self, run_id: str) -> bool:
         return run_id in self._waiting
