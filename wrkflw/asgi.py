@@ -40,10 +40,23 @@ class Begun:
 
     def __await__(self) -> Generator[Any, Any, Message]:
         if self.message is None:
-            try:
-                yield self._pending
-            except BaseException:  # whoever waits is cancelled
-                self._rest.close()
-                raise
-            self.message = yield from self._rest
+            self.message = yield from self._delegating()
         return self.message
+
+    def _delegating(self) -> Generator[Any, Any, Message]:
+        """``yield from`` (PEP 380), of what has yielded once already; who receives may handle that he is cancelled."""
+        pending = self._pending
+        try:
+            while True:
+                try:
+                    yield pending
+                except GeneratorExit:
+                    self._rest.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001  # it is handed on
+                    pending = self._rest.throw(error)
+                else:
+                    return (yield from self._rest)
+        except StopIteration as ended:
+            message: Message = ended.value
+            return message

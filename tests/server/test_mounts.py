@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
 
 from wrkflw import DefinitionError, Runtime
-from wrkflw.asgi import Receive, Scope, Send
+from wrkflw.asgi import Message, Receive, Scope, Send
 from wrkflw.server import AsgiApp, app
 
-from .desk import served
+from .desk import WORKFLOWS, served
 
 
 def said(text: bytes) -> AsgiApp:
@@ -48,3 +58,58 @@ async def test_nothing_is_mounted_before_a_route(path: str) -> None:
     async with Runtime(":memory:") as rt:
         with pytest.raises(DefinitionError, match="would stand before a route of the server"):
             app(rt, mounts={path: said(b"")})
+
+
+# --- the server, mounted in a site -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [[b'{"name":"Ada"}'], [b'{"name":', b'"Ada"}'], []], ids=["whole", "pieces", "none"])
+async def test_a_site_with_middleware_hands_bodies_on(pieces: list[bytes]) -> None:
+    """Its ``receive`` comes out of a scope that it cancels itself, and must be let out of it."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    async def hand_on(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        return await call_next(request)
+
+    async with Runtime(":memory:", workflows=WORKFLOWS) as rt:
+        site = Starlette(
+            routes=[Mount("/flows", app(rt, trust_callers=True))],
+            middleware=[Middleware(BaseHTTPMiddleware, dispatch=hand_on)],
+        )
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(site), base_url="http://localhost") as client:
+            answer = await client.post(
+                "/flows/api/workflows/greeting/runs?wait=5s",
+                content=body(),
+                headers={"Content-Type": "application/json"},
+            )
+
+    assert answer.status_code == (200 if pieces else 422)
+
+
+async def test_a_server_that_gives_up_on_a_body_is_let_to_say_so() -> None:
+    """A server, or a layer before the application, may have a limit of its own."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        try:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            pass
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with Runtime(":memory:", workflows=WORKFLOWS) as rt:
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "root_path": "",
+            "path": "/api/workflows/greeting/runs", "query_string": b"", "client": ("127.0.0.1", 1),
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        }  # fmt: skip
+        await app(rt)(scope, receive, send)
+
+    assert sent[0]["status"] == 400

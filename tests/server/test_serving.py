@@ -74,6 +74,21 @@ async def test_who_was_cut_off_goes_on_where_the_last_event_was() -> None:
     assert ids[:3] == before
 
 
+async def test_a_stream_ends_when_its_run_is_deleted(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening() as place, place.client() as client:
+        run_id = await parked(place, "deciding")
+        async with client.stream("GET", f"/api/runs/{run_id}/stream") as answer:
+            lines = answer.aiter_lines()
+            while "wait_created" not in await anext(lines):
+                pass
+            await place.rt.runs.cancel_many([run_id])
+            await place.rt.runs.delete(run_id)
+            async for _ in lines:
+                pass
+
+    assert caplog.text == ""
+
+
 async def test_a_stream_in_which_nothing_happens_gives_signs_of_life() -> None:
     clock = ManualClock()
     rt = Runtime(":memory:", workflows=WORKFLOWS, clock=clock)
@@ -222,6 +237,21 @@ async def test_who_asks_for_far_more_than_was_answered_is_turned_away() -> None:
         assert (await client.get("/healthz")).status_code == 200
 
     assert answers.count(b"HTTP/1.1 200 ") <= 100
+
+
+async def test_a_request_that_was_sent_ahead_may_still_come_in_pieces() -> None:
+    body = b'{"name":"Ada"}'
+    head = POST + f"Content-Length: {len(body)}\r\n".encode()
+    async with listening() as place:
+        reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+        writer.write(head + b"\r\n" + body + head + b"Connection: close\r\n\r\n" + body[:-2])
+        first = await reader.readuntil(b"}")
+        writer.write(body[-2:])
+        second = await reader.read()
+        writer.close()
+        runs = (await place.rt.runs.list()).data
+
+    assert [first[:12], second[:12], len(runs)] == [b"HTTP/1.1 202", b"HTTP/1.1 202", 2]
 
 
 # --- the end -----------------------------------------------------------------------------------------------

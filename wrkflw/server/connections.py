@@ -69,8 +69,9 @@ class _Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        is_newest = not self.pipeline  # else what is still read is another's body
         super().on_response_complete()
-        if not self._in_headers and not self.transport.is_closing():
+        if is_newest and not self._in_headers and not self.transport.is_closing():
             # The rest of the body is of no interest.  To close at once could cost the client its answer.
             self._is_over = True
             if self.transport.can_write_eof():

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from wrkflw.clock import Clock
-from wrkflw.errors import StoreError
+from wrkflw.errors import RunNotFoundError, StoreError
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ async def live(items: AsyncIterator[T], ending: asyncio.Event, clock: Clock) -> 
             if following.done():
                 try:
                     item = following.result()
-                except (StopAsyncIteration, StoreError):  # all was given, or the runtime is closed
+                except (StopAsyncIteration, StoreError, RunNotFoundError):  # its end, a closed runtime, a deleted run
                     return
                 following = None
                 yield item
