@@ -85,13 +85,13 @@ async def sleep_until(clock: Clock, when: datetime) -> None:
 
 
 @asynccontextmanager
-async def within(clock: Clock, duration: timedelta) -> AsyncGenerator[None]:
-    """Raises TimeoutError when what is done within takes longer, on ``clock``."""
+async def within(clock: Clock, duration: timedelta) -> AsyncGenerator[asyncio.Timeout]:
+    """Raises TimeoutError when what is done within takes longer, on ``clock``; the limit says whether it did."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
         timer = clock.call_at(later(clock.now(), duration), lambda: limit.reschedule(loop.time()))
         try:
-            yield
+            yield limit
         finally:
             timer.cancel()
 

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import AsyncIterator, Coroutine, Generator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
 from typing_extensions import TypeVar
 
-from .clock import later
+from .births import Birth
+from .clock import later, within
 from .context import ResultAccess, Results
-from .creation import check_attributes, creation_of
 from .durations import parse_duration
 from .engine.inbox import Inbox
 from .engine.journal import Journal
 from .engine.views import StepReader, snapshot_of, state_at
-from .errors import (
-    AlreadyResumedError,
-    InvalidValueError,
-    LimitError,
-    RunConflictError,
-    RunExistsError,
-    RunNotFoundError,
-    StoreError,
-)
+from .errors import AlreadyResumedError, RunExistsError, RunNotFoundError, StoreError
 from .events import check_event
 from .forks import Fork
-from .ids import made_another_time
 from .lookout import Lookout
 from .results import RunResult, Snapshot, StreamItem
-from .runs import check_reason, check_word, is_text
+from .runs import check_reason, check_word
 from .steps import ITSELF, check_step
 from .streams import Place, bytes_of, stream_of
 from .world.entities import Run as RunEntity
-from .world.errors import EntityConflictError, EventLimitError, WorldError
+from .world.errors import EntityConflictError, WorldError
 from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
 
 if TYPE_CHECKING:
-    from .engine.definition import Definition
     from .engine.drive import Drive
     from .events import Event
     from .runtime import Runtime
@@ -63,41 +51,17 @@ class _Within(ResultAccess):
         return self._read
 
 
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_LONGEST_KEY = 1024
-
-
-def _shown(value: object) -> str:
-    return repr(value[:140]) if isinstance(value, str) else repr(value)[:140]
-
-
 class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     """One execution of a workflow.  Many handles may point at one run.
 
     ``state`` and ``get_step_result`` answer from what this handle saw last: its own calls and ``refresh`` look again.
     """
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        definition: Definition,
-        run_id: str,
-        *,
-        exists: bool,
-        found_by_key: bool = False,
-        joins: bool = True,
-        idempotency_key: str | None = None,
-        attributes: Mapping[str, str] | None = None,
-    ) -> None:
-        self._runtime = runtime
-        self._definition = definition
-        self._run_id = run_id
-        self._exists = exists
-        self._found_by_key = found_by_key
-        self._joins = joins
-        self._idempotency_key = idempotency_key
-        self._attributes = dict(attributes or {})
-        self._journal = Journal(run_id)
+    def __init__(self, birth: Birth) -> None:
+        self._birth = birth
+        self._runtime = birth.runtime
+        self._definition = birth.definition
+        self._journal = Journal(birth.run_id)
 
     @classmethod
     async def open(
@@ -111,39 +75,15 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         on_conflict: Literal["use_existing", "fail"],
     ) -> Run[Any, Any, Any]:
         """The handle of a run to be, or of the one that holds the key."""
-        definition = runtime.define(workflow)
-        check_attributes({} if attributes is None else attributes)
-        check_word("on_conflict=", [on_conflict], ("use_existing", "fail"))
-        if run_id is not None and not (is_text(run_id) and _RUN_ID.fullmatch(run_id)):
-            cure = "use letters, digits, '_' and '-', at most 128"
-            raise InvalidValueError.because(_shown(run_id), "cannot be a run id", cure=cure)
-        if idempotency_key is not None:
-            if not is_text(idempotency_key) or not 0 < len(idempotency_key) <= _LONGEST_KEY:
-                shown, cure = _shown(idempotency_key), f"give a text of 1 to {_LONGEST_KEY:,} characters"
-                raise InvalidValueError.because(shown, "cannot be an idempotency key", cure=cure)
-            holder = await runtime.world.storage.runs.find(workflow.id, idempotency_key)
-            if holder is not None:
-                if on_conflict == "fail":
-                    raise RunExistsError(holder.run_id)
-                return cls(
-                    runtime,
-                    definition,
-                    holder.run_id,
-                    exists=True,
-                    found_by_key=True,
-                    idempotency_key=idempotency_key,
-                )
-        if run_id is not None and (made := made_another_time(run_id, runtime.clock.now())) is not None:
-            problem = f"was made at {made:%Y-%m-%d %H:%M:%S}, which is not now"
-            raise InvalidValueError.because(f"run id {run_id!r}", problem, cure="make a new one")
         return cls(
-            runtime,
-            definition,
-            run_id or runtime.new_run_id(),
-            exists=False,
-            joins=on_conflict == "use_existing",
-            idempotency_key=idempotency_key,
-            attributes=attributes,
+            await Birth.of(
+                runtime,
+                workflow,
+                run_id=run_id,
+                idempotency_key=idempotency_key,
+                attributes=attributes,
+                on_conflict=on_conflict,
+            )
         )
 
     @classmethod
@@ -153,14 +93,14 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         entity = await runtime.runs.located(run_id)
         if entity.workflow_name != workflow.id:
             raise RunNotFoundError.of_another(run_id, entity.workflow_name)
-        run: Run[Any, Any, Any] = cls(runtime, definition, run_id, exists=True)
+        run: Run[Any, Any, Any] = cls(Birth(runtime, definition, run_id, exists=True))
         run._journal = runtime.driver.journal_of(entity) or await runtime.runs.journal(run_id)
         return run
 
     @property
     def run_id(self) -> str:
         """``wrun_`` and a ULID, or the id that was given."""
-        return self._run_id
+        return self._birth.run_id
 
     @property
     def state(self) -> StateT:
@@ -171,7 +111,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         return StepReader(self._journal, self._definition)
 
     def __repr__(self) -> str:
-        return f"Run({self._run_id!r}, workflow={self._definition.id!r}, status={self._journal.status!r})"
+        return f"Run({self.run_id!r}, workflow={self._definition.id!r}, status={self._journal.status!r})"
 
     # --- starting ----------------------------------------------------------------------------------
 
@@ -198,27 +138,18 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         key is known with another input; StoreError when nothing could be recorded.
         """
         patience = None if wait is None else parse_duration(wait)
-        created = self._created(input_data, initial_state)
-        begun: Drive | None = None
-        if self._exists:
-            await self._join(created)
-        elif self._runtime.driver.drive_of(self._run_id) is not None:
-            raise RunExistsError(self._run_id)
-        else:
-            self._exists = True
-            begun = self._runtime.driver.begin(self._definition, self._run_id, created)
-        try:
-            return await self._outcome(patience, begun)
-        except EventLimitError as error:  # its first transaction is more than a log may hold
-            self._exists = False
-            raise LimitError(str(error), limit=error.limit, got=error.limit + 1) from error
-        except EntityConflictError as conflict:
-            await self._find_by_key(conflict)
+        created = self._birth.created(input_data, initial_state)
+        if self._birth.exists:
             await self._join(created)
             return await self._outcome(patience)
-        except (WorldError, StoreError):
-            self._exists = begun is None or begun.refusal is None  # what was not recorded may be started again
-            raise
+        drive = self._birth.begin(created)
+        try:
+            with self._birth.following(drive):
+                return await self._outcome(patience, drive)
+        except EntityConflictError as conflict:
+            await self._birth.find_holder(conflict)
+            await self._join(created)
+            return await self._outcome(patience)
 
     @overload
     async def enqueue(
@@ -236,59 +167,21 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         Durable when it returns.  Raises as :meth:`start` does.
         """
         wake_at = None if delay is None else later(self._runtime.clock.now(), parse_duration(delay))
-        created = self._created(input_data, initial_state, wake_at)
-        if self._exists:
+        created = self._birth.created(input_data, initial_state, wake_at)
+        if self._birth.exists or not await self._birth.record(created, wake_at):
             await self._join(created)
             return self
-        events = self._runtime.world.storage.events
-        try:
-            await events.create(self._run_id, created, wake_at=wake_at, resolve_data="none")
-        except EntityConflictError as conflict:
-            await self._find_by_key(conflict)
-            await self._join(created)
-            return self
-        self._exists = True
-        self._journal = Journal(self._run_id)
+        self._journal = Journal(self.run_id)
         self._journal.add(created)
         return self
 
-    def _created(self, input_data: object, initial_state: object, due: datetime | None = None) -> RunCreated:
-        return creation_of(
-            self._runtime,
-            self._definition,
-            self._run_id,
-            input_data,
-            initial_state,
-            attributes=self._attributes,
-            idempotency_key=self._idempotency_key,
-            due=due,
-        )
-
-    async def _find_by_key(self, conflict: EntityConflictError) -> None:
-        """Somebody else was faster: take the run that holds the key.
-
-        Raises RunExistsError when there is none, or the handle is to be of a new run.
-        """
-        holder = None
-        if self._idempotency_key is not None:
-            holder = await self._runtime.world.storage.runs.find(self._definition.id, self._idempotency_key)
-        if holder is None:
-            raise RunExistsError(self._run_id) from conflict
-        if not self._joins:
-            self._exists = holder.run_id == self._run_id
-            raise RunExistsError(holder.run_id) from conflict
-        self._run_id, self._exists, self._found_by_key = holder.run_id, True, True
-
     async def _join(self, created: RunCreated) -> None:
         """Accept that the run exists, if it is the one that was meant."""
-        if not self._found_by_key:
-            raise RunExistsError(self._run_id)
+        if not self._birth.found_by_key:
+            raise RunExistsError(self.run_id)
         await self.refresh()
-        if self._journal.input != created.input:
-            before = self._definition.input_schema.load(self._journal.input or b"null", "the recorded input")
-            if before != self._definition.input_schema.load(created.input or b"null", "the input"):
-                raise RunConflictError(self._run_id)
-        await self._runtime.driver.take(self._run_id, self._definition)
+        self._birth.check_meant(created, self._journal)
+        await self._runtime.driver.take(self.run_id, self._definition)
 
     # --- awaiting ----------------------------------------------------------------------------------
 
@@ -299,29 +192,22 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """
         if timeout is None:
             return await self._outcome(None, for_good=True)
-        waiting = asyncio.ensure_future(self._outcome(None, for_good=True))
-        clock = self._runtime.clock
-
-        def give_up() -> None:
-            waiting.cancel()
-
-        timer = clock.call_at(later(clock.now(), parse_duration(timeout)), give_up)
+        patience = parse_duration(timeout)
+        limit = None
         try:
-            return await asyncio.shield(waiting)
-        except asyncio.CancelledError:
-            if waiting.cancelled():
-                raise TimeoutError(f"run {self._run_id!r} has no result after {timeout}; it goes on") from None
-            waiting.cancel()
-            raise
-        finally:
-            timer.cancel()
+            async with within(self._runtime.clock, patience) as limit:
+                return await self._outcome(None, for_good=True)
+        except TimeoutError:
+            if limit is None or not limit.expired():  # it is the World's
+                raise
+            raise TimeoutError(f"run {self.run_id!r} has no result after {timeout}; it goes on") from None
 
     async def _outcome(
-        self, patience: timedelta | None, begun: Drive | None = None, *, for_good: bool = False
+        self, patience: timedelta | None, drive: Drive | None = None, *, for_good: bool = False
     ) -> RunResult[WOutT]:
-        lookout = Lookout(self._runtime, self._definition, self._run_id, patience, for_good=for_good)
+        lookout = Lookout(self._runtime, self._definition, self.run_id, patience, for_good=for_good)
         with self._started():
-            seen = await lookout.watch(begun)
+            seen = await lookout.watch(drive)
         self._journal = seen.journal
         return cast("RunResult[WOutT]", seen.result)
 
@@ -375,7 +261,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         patience = None if wait is None else parse_duration(wait)
         check_event("send_event()", event)
         with self._started():
-            await self._inbox.send(self._run_id, event, payload, dedupe_id)
+            await self._inbox.send(self.run_id, event, payload, dedupe_id)
         return await self._outcome(patience)
 
     async def wake(self, id: str | None = None) -> None:
@@ -385,7 +271,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         to such a sleep, and LimitError when its log is full.
         """
         with self._started():
-            await self._inbox.wake(self._run_id, id)
+            await self._inbox.wake(self.run_id, id)
 
     @contextmanager
     def _started(self) -> Generator[None]:
@@ -393,9 +279,9 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         try:
             yield
         except RunNotFoundError as error:
-            if self._exists:
+            if self._birth.exists:
                 raise
-            raise RunNotFoundError.not_started(self._run_id) from error
+            raise RunNotFoundError.not_started(self.run_id) from error
 
     @property
     def _inbox(self) -> Inbox:
@@ -418,14 +304,14 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             check_step("fork()", at, cure=ITSELF)
 
         def handle(run_id: str) -> Run[WInT, WOutT, StateT]:
-            return Run(self._runtime, self._definition, run_id, exists=True)
+            return Run(Birth(self._runtime, self._definition, run_id, exists=True))
 
         def outcome(
-            run: Run[Any, Any, Any], patience: timedelta | None, begun: Drive
+            run: Run[Any, Any, Any], patience: timedelta | None, drive: Drive
         ) -> Coroutine[Any, Any, RunResult[WOutT]]:
-            return run._outcome(patience, begun)
+            return run._outcome(patience, drive)
 
-        return Fork(self._runtime, self._definition, self._run_id, at, key, handle, outcome)
+        return Fork(self._runtime, self._definition, self.run_id, at, key, handle, outcome)
 
     async def cancel(self, reason: str | None = None) -> bool:
         """End the run.  Durable when it returns: nothing of it starts any more.
@@ -434,7 +320,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         Raises RunNotFoundError when it was never started.
         """
         with self._started():
-            cancelled = await self._runtime.runs.cancel(self._run_id, reason)
+            cancelled = await self._runtime.runs.cancel(self.run_id, reason)
         await self.refresh()
         return cancelled
 
@@ -446,7 +332,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """
         check_reason(reason)
         with self._started():
-            await self._runtime.runs.record(self._run_id, RunPaused(reason=reason))
+            await self._runtime.runs.record(self.run_id, RunPaused(reason=reason))
 
     async def unpause(self) -> None:
         """Let the run go on; what fell due meanwhile happens now.
@@ -456,16 +342,16 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """
         with self._started():
             if not await self._unpaused_here():
-                await self._runtime.runs.record(self._run_id, RunResumed())
+                await self._runtime.runs.record(self.run_id, RunResumed())
 
     async def _unpaused_here(self) -> bool:
         """Let it go on here if the code fits, which elsewhere it may not.  False when that is left to others."""
         driver = self._runtime.driver
         try:
-            journal = await self._runtime.runs.journal(self._run_id)
+            journal = await self._runtime.runs.journal(self.run_id)
             if journal.paused_by is None or await driver.misfit(self._definition, journal) is not None:
                 return False
-            await driver.deliver(self._run_id, self._definition, RunResumed())
+            await driver.deliver(self.run_id, self._definition, RunResumed())
         except (WorldError, StoreError):  # what is wrong is said by who records it without looking
             return False
         return True
@@ -481,14 +367,14 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def snapshot(self) -> Snapshot:
         """The run as its log stands now.  Raises RunNotFoundError when it was never started."""
         with self._started():
-            entity: RunEntity = await self._runtime.runs.entity(self._run_id)
-        self._journal = await self._runtime.runs.journal(self._run_id)
+            entity: RunEntity = await self._runtime.runs.entity(self.run_id)
+        self._journal = await self._runtime.runs.journal(self.run_id)
         return snapshot_of(self._journal, entity, self._definition)
 
     async def events(self) -> AsyncIterator[StoredEvent]:
         """The log of the run so far, in order.  Raises RunNotFoundError when it was never started."""
         with self._started():
-            log = await self._runtime.runs.log(self._run_id)
+            log = await self._runtime.runs.log(self.run_id)
         for event in log:
             yield event
 
@@ -505,7 +391,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         RunNotFoundError when it was never started.
         """
         check_word("until=", [until], ("finished", "parked"))
-        return stream_of(self._runtime, self._run_id, Place.of(after), until)
+        return stream_of(self._runtime, self.run_id, Place.of(after), until)
 
     def read_stream(self, name: str = "default", start_index: int = 0) -> AsyncIterator[bytes]:
         """The chunks of one stream, live, until it is closed or the run has ended.
@@ -514,8 +400,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         out, unless they were given before that; no other gets their index.  Raises RunNotFoundError,
         and InvalidValueError for what cannot be the name of a stream.
         """
-        return bytes_of(self._runtime, self._run_id, name, start_index)
+        return bytes_of(self._runtime, self.run_id, name, start_index)
 
     async def refresh(self) -> None:
         """Read again what was recorded; ``state`` and ``get_step_result`` answer from it."""
-        self._journal = await self._runtime.runs.journal(self._run_id)
+        self._journal = await self._runtime.runs.journal(self.run_id)

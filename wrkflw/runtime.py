@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Token
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, Unpack, cast
 
 from . import complaints, current
 from .clock import Clock, SystemClock
 from .creation import creation_of
-from .durations import FOREVER, parse_duration
+from .databases import WorldOptions, options_of, world_at
+from .durations import parse_duration
 from .engine.definition import Definition, WorkflowLike
 from .engine.driver import THREADS, Driver
 from .engine.executor import Executor
@@ -28,7 +29,6 @@ from .settings import Settings
 from .steps import Step
 from .world import World
 from .world.errors import StoreRefusedError
-from .world.storage import Stamp
 
 if TYPE_CHECKING:
     from .builder import Workflow
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from .world.payloads import PayloadCodec
 
     AnyWorkflow: TypeAlias = Workflow[Never, object, Any]
-
-_SQLITE = "sqlite:///"
 
 
 class Runtime:
@@ -97,23 +95,9 @@ class Runtime:
         self._retry = retry
         self._worker = settings.role != "producer" if worker is None else worker
         self._concurrency = settings.worker_concurrency
-        self._world = world or self._new_world(
-            settings.database_url,
-            namespace=settings.namespace,
-            durability=settings.durability,
-            clock=self._clock,
-            lease=timedelta(seconds=settings.lease_seconds) if lease is None else _lease(lease),
-            poll=timedelta(seconds=settings.poll_seconds),
-            max_events=self._limits.events,
-            max_deliveries=settings.max_deliveries,
-            deployment_id=settings.deployment_id,
-            stamp=Stamp(settings.owner_id, settings.project_id, settings.environment),
-            payload_inline_max=settings.payload_inline_max,
-            payload_max=self._limits.value_bytes,
-            blobs=settings.blob_url,
-            retention=FOREVER if settings.retention_seconds is None else timedelta(seconds=settings.retention_seconds),
-            codec=codec,
-        )
+        lasts = timedelta(seconds=settings.lease_seconds) if lease is None else _lease(lease)
+        options = options_of(settings, self._limits, clock=self._clock, lease=lasts, codec=codec)
+        self._world = world or self._new_world(settings.database_url, **options)
         self._definitions: dict[str, Definition] = {}
         self._runs = Runs(lambda: self.world.storage, self._definitions)
         self._driver: Driver | None = None
@@ -298,25 +282,6 @@ class Runtime:
             await asyncio.shield(self._world.close())
 
 
-class WorldOptions(TypedDict):
-    """What a runtime tells the World it opens."""
-
-    namespace: str
-    durability: Literal["full", "normal"]
-    clock: Clock
-    lease: timedelta
-    poll: timedelta
-    max_events: int
-    max_deliveries: int
-    deployment_id: str
-    stamp: Stamp
-    payload_inline_max: int
-    payload_max: int
-    blobs: str | None
-    retention: timedelta
-    codec: PayloadCodec | None
-
-
 def _checked(workflows: object) -> tuple[AnyWorkflow, ...]:  # of anything: not all callers are typed
     if isinstance(workflows, str) or not isinstance(workflows, Iterable):
         one = workflows.id.replace("-", "_") if isinstance(workflows, Step) else "..."
@@ -340,29 +305,6 @@ def _lease(given: timedelta | str) -> timedelta:
     if not lease:
         raise InvalidValueError.because("lease=", f"cannot be {given!r}", cure="give more than 0s")
     return lease
-
-
-def world_at(url: str, **options: Unpack[WorldOptions]) -> World:
-    """The World that a database URL names; nothing is opened yet.  Raises StoreRefusedError for an unknown kind."""
-    path = path_of(url)
-    from .worlds.sqlite import SqliteWorld  # noqa: PLC0415  # a World is loaded when one is opened
-
-    return SqliteWorld(path, **options)
-
-
-def path_of(url: str) -> str:
-    """The path in a SQLite URL.  Raises StoreRefusedError for any other kind."""
-    if url == ":memory:":
-        return url
-    path = url.removeprefix(_SQLITE)
-    if url.startswith(_SQLITE) and "?" in path:
-        raise StoreRefusedError(f"{url!r} has options, and a SQLite file takes none; leave out what is behind '?'")
-    if url.startswith(_SQLITE) and path:
-        return path
-    shown = f"{url.partition('://')[0]}://…" if "@" in url else url  # there may be a password in it
-    raise StoreRefusedError(
-        f"{shown!r} is not a database this version knows; use 'sqlite:///path/to/file.db' or ':memory:'"
-    )
 
 
 def new_default_runtime() -> Runtime:

@@ -251,9 +251,9 @@ def step(fn: Callable[..., object] | None = None, /, *, id: str | None = None, *
         TypeError: an option is unknown.
         ValueError: ``timeout`` is not a duration.
     """
-    decorator = _checked(id, options)
+    _check(id, options)
     if fn is None:
-        return decorator
+        return StepDecorator(id, options)
     return _make(None, fn, options, names_of_caller())
 
 
@@ -350,7 +350,7 @@ def create_step(
         TypeError: an option is unknown.
         ValueError: ``timeout`` is not a duration.
     """
-    _checked(id, options)
+    _check(id, options)
     if execute is not None:
         return _make(id, execute, options, names_of_caller(), input_schema, output_schema)
     if isinstance(input_schema, Undeclared) or isinstance(output_schema, Undeclared):
@@ -399,14 +399,13 @@ def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Ca
     return both
 
 
-def _checked(id: str | None, options: StepOptions) -> StepDecorator:
-    """A decorator, made at once so that a wrong id or option is refused on its own line."""
+def _check(id: str | None, options: StepOptions) -> None:
+    """Raises for a wrong id or option: at once, so that it is refused on its own line."""
     check_options(options, StepOptions.__annotations__)
     if id is not None:
         check_id("step", id)
     check_retry(options.get("retry"))
     parse_duration(options.get("timeout", "0s"))
-    return StepDecorator(id, options)
 
 
 def _make(

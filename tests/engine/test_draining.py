@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Completed, Run, Runtime, StepTools, StoreError, Workflow, create_workflow, step, workflow
+from wrkflw import Completed, Event, Run, Runtime, StepTools, StoreError, Workflow, create_workflow, step, workflow
 
 
 class Doors:
@@ -140,9 +141,43 @@ async def test_the_code_of_a_program_begins_nothing_more_either(database: str) -
     assert passed == ["first", "second"]
 
 
-async def test_nothing_is_started_any_more(runtime: Runtime) -> None:
-    doors = Doors()
+async def test_code_may_give_up_a_wait_that_it_asks_for_meanwhile(database: str) -> None:
+    first_door, door, never = asyncio.Event(), asyncio.Event(), Event("never", int)
+
+    @workflow(id="racing")
+    async def racing(step: StepTools, data: None) -> str:
+        working = asyncio.create_task(step.do("work", door.wait))
+        await step.do("first", first_door.wait)
+        waiting = asyncio.create_task(step.wait_for_event(never))
+        await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiting
+        return await step.do("last", lambda: "done")
+
+    async with Runtime(database, workflows=[racing]) as runtime:
+        run = await (await racing.create_run()).enqueue()
+        await settle()
+        draining = asyncio.ensure_future(runtime.drain())
+        first_door.set()
+        await settle()
+        door.set()
+        await draining
+        snapshot = await run.snapshot()
+    async with Runtime(database, workflows=[racing]):
+        result = await (await racing.get_run(run.run_id)).result()
+
+    assert snapshot.status == "running"
+    assert sorted(snapshot.step_results) == ["first", "work"]
+    assert result.unwrap() == "done"
+
+
+async def test_nothing_is_started_any_more_however_often_it_is_tried(runtime: Runtime) -> None:
+    run = await Doors().workflow.create_run()
     await runtime.drain()
 
-    with pytest.raises(StoreError, match=r"the runtime is being closed; start run '.*' with another"):
-        await (await doors.workflow.create_run()).start()
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"the runtime is being closed; start run '.*' with another"):
+            await run.start()
+    await run.enqueue()
+    assert (await run.snapshot()).status == "pending"

@@ -10,7 +10,20 @@ from unittest.mock import patch
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Completed, Event, Failed, LimitError, Limits, RunFinishedError, Runtime, StepTools, workflow
+from wrkflw import (
+    Completed,
+    Event,
+    Failed,
+    LimitError,
+    Limits,
+    RunFinishedError,
+    Runtime,
+    StepTools,
+    Workflow,
+    create_workflow,
+    step,
+    workflow,
+)
 from wrkflw.engine.messages import NO_ROOM
 from wrkflw.world import events as e
 from wrkflw.world.queue import Invocation
@@ -174,3 +187,39 @@ async def test_a_run_whose_last_step_runs_comes_to_its_end(runtime: Runtime) -> 
     desk.let("work")
 
     assert isinstance(await starting, Completed)
+
+
+# --- blocks of workflows -------------------------------------------------------------------------------------
+
+
+@step
+async def load(number: int) -> int:
+    return number
+
+
+chained = create_workflow(id="chained", input_schema=int, output_schema=int).then(load).commit()
+
+
+@workflow
+async def coded(step: StepTools, number: int) -> int:
+    try:
+        one, other = await asyncio.gather(step.run(load, number), step.run(load, number))
+    except Exception:  # noqa: BLE001  # as users write it: the limit of the run is not for them to catch
+        return -1
+    return one + other
+
+
+@pytest.mark.parametrize("most", range(40, 60))
+@pytest.mark.parametrize("body", [chained, coded], ids=["chain", "program"])
+async def test_wherever_the_log_of_many_nested_workflows_is_full_the_run_fails_of_that(
+    clock: ManualClock, body: Workflow[int, int, None], most: int
+) -> None:
+    """Others note what follows from what the log did not take, while that is still being asked."""
+    chain = create_workflow(id="fan", input_schema=list[int], output_schema=list[int])
+    fan = chain.foreach(body, concurrency=5).commit()
+    async with Runtime(":memory:", clock=clock, limits=Limits(events=most), workflows=[fan]) as runtime:
+        result = await (await fan.create_run(run_id="r-17")).start(list(range(60)))
+        run = await runtime.world.storage.runs.get("r-17")
+
+    assert isinstance(result, Failed)
+    assert (result.error.type, run.error_code) == ("LimitError", "MAX_EVENTS_EXCEEDED")

@@ -365,6 +365,26 @@ async def test_result_in_time_is_given(runtime: Runtime, clock: ManualClock) -> 
     assert isinstance(await waiting, Completed)
 
 
+async def test_who_waits_with_a_timeout_is_cancelled_with_all_that_wait(runtime: Runtime) -> None:
+    run = await (await doubling().create_run()).enqueue(1, delay="1h")
+    before = asyncio.all_tasks()
+    waiting = asyncio.ensure_future(run.result(timeout="30s"))
+    await settle()
+    for task in (*(asyncio.all_tasks() - before - {waiting}), waiting):  # all, as asyncio.run() does at its end
+        task.cancel()
+    await settle()
+
+    assert waiting.cancelled()
+
+
+async def test_a_timeout_of_the_world_is_not_taken_for_that_of_the_wait(runtime: Runtime) -> None:
+    run = await (await doubling().create_run()).enqueue(1, delay="1h")
+
+    slow = patch.object(runtime.runs, "located", side_effect=TimeoutError("the disk is slow"))
+    with slow, pytest.raises(TimeoutError, match=r"^the disk is slow$"):
+        await run.result(timeout="30s")
+
+
 async def test_many_may_wait_for_one_run(runtime: Runtime, clock: ManualClock) -> None:
     run = await (await doubling().create_run()).enqueue(1, delay="10s")
     waiting = [asyncio.ensure_future(run.result()) for _ in range(5)]

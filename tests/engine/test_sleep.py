@@ -13,6 +13,7 @@ from tests.clocks import START, ManualClock, settle
 from wrkflw import (
     Cancelled,
     Completed,
+    Event,
     Failed,
     Paused,
     RunFinishedError,
@@ -293,6 +294,17 @@ async def test_what_does_not_sleep_is_not_woken(runtime: Runtime, desk: Desk) ->
     await run.cancel()
     with pytest.raises(RunFinishedError):
         await run.wake()
+
+
+async def test_a_wait_for_an_event_is_no_sleep_to_be_ended(runtime: Runtime, desk: Desk) -> None:
+    nap = chain("nap").sleep("30d", id="lie-down").then(desk.quick("x")).commit()
+    answer = chain("answer").wait_for_event(Event("go", int), id="listen").then(desk.quick("y")).commit()
+    run = await chain(gives=list[int]).parallel_all([nap, answer]).commit().create_run(run_id="r-17")
+    await run.start(1)
+
+    with pytest.raises(StepNotRunError) as missing:
+        await run.wake("answer/listen")
+    assert str(missing.value) == "run 'r-17' never reached a sleep 'answer/listen'; open: 'nap/lie-down'"
 
 
 async def test_another_runtime_wakes_it(clock: ManualClock, database: str, desk: Desk) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.faults import mutants as of_disks
+from wrkflw.births import Birth
 from wrkflw.clock import Clock, Timer
 from wrkflw.engine.driver import Driver
 from wrkflw.engine.journal import Journal
-from wrkflw.run import Run
 from wrkflw.world import events as e
 from wrkflw.world import transitions
 from wrkflw.world.entities import Run as Entity
@@ -184,11 +184,7 @@ def _keeps_hooks_after_the_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_any_input_for_a_key(patch: pytest.MonkeyPatch) -> None:
-    async def join(run: Run[Any, Any, Any], _created: e.RunCreated) -> None:
-        await run.refresh()
-        await run._runtime.driver.take(run._run_id, run._definition)
-
-    patch.setattr(Run, "_join", join)
+    patch.setattr(Birth, "check_meant", lambda *_: None)
 
 
 class _ProcessClock:

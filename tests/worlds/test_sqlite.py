@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
+from wrkflw.databases import path_of
 from wrkflw.errors import StoreError
-from wrkflw.runtime import path_of
 from wrkflw.world import events as e
 from wrkflw.world.errors import StoreRefusedError
 from wrkflw.worlds.sql.database import Connection

@@ -35,7 +35,7 @@ def doctor(
 
 
 async def _doctor(db: str | None, *, deep: bool, as_json: bool) -> int:
-    from wrkflw.runtime import path_of
+    from wrkflw.databases import path_of
 
     from .opening import url_of
     from .screen import show_json, show_table

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from wrkflw.runtime import Runtime, path_of
+from wrkflw.databases import path_of
+from wrkflw.runtime import Runtime
 from wrkflw.settings import Settings
 from wrkflw.world.errors import StoreRefusedError
 

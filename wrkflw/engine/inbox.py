@@ -69,14 +69,18 @@ class Inbox:
         except (HookNotFoundError, EntityConflictError, RunExpiredError) as refusal:  # somebody was faster
             now = await self._read(seen.run_id)
             answered_at = now.answered_at(asked.hook_id)
-            if answered_at is None and not now.ended:
-                raise NotSuspendedError.moved_on(seen.run_id, record.key, _open_keys(now)) from refusal
-            if now.ended or answered_at is None:
+            if now.ended:
                 raise NotSuspendedError.ended(seen.run_id, at or step.id, now.status) from refusal
+            if answered_at is None:
+                raise NotSuspendedError.moved_on(seen.run_id, record.key, _open_keys(now)) from refusal
             raise AlreadyResumedError(seen.run_id, record.key, answered_at) from refusal
 
     async def was_answered_by(self, run_id: str, step: AnyStep, dedupe_id: str) -> bool:
-        """Whether a suspension of the step was answered under this ``dedupe_id``.  Raises RunNotFoundError."""
+        """Whether a suspension of the step was answered under this ``dedupe_id``.  Raises RunNotFoundError.
+
+        The same answer is handed in again: the hook is over, so that nothing is recorded.  It is refused unless it is
+        known by its ``dedupe_id``.
+        """
         for record in (await self._read(run_id)).records.values():
             for asked in record.suspensions if record.name == step.id else ():
                 if asked.answer is None:
@@ -138,7 +142,7 @@ class Inbox:
         if journal.ended:
             raise RunFinishedError(run_id, journal.status)
         sleeps = [wait for wait in journal.waits.values() if wait.kind == "sleep"]
-        if key is not None and key not in journal.waits:
+        if key is not None and all(wait.key != key for wait in sleeps):
             raise StepNotRunError.no_sleep(run_id, key, [wait.key for wait in sleeps if wait.open])
         for wait in sleeps:
             if wait.open and key in (None, wait.key):

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, cast
 
 from wrkflw.world import events as e
+from wrkflw.world.entities import RunStatus
 from wrkflw.world.errors import DamagedPayloadError
 from wrkflw.world.schedules import is_of_instant
 
@@ -17,7 +18,6 @@ from .keys import id_of, scope_of
 from .records import Record, RecordStatus, ScopeRecords, SuspensionRecord, WaitRecord, copy_record, copy_wait
 from .signals import Signals
 
-RunStanding: TypeAlias = Literal["pending", "running", "completed", "failed", "cancelled"]
 _WITH_ERRORS = (e.StepFailed, e.StepRetrying)
 
 
@@ -28,7 +28,7 @@ class Journal:
     run_id: str
     workflow_name: str = ""
     definition_hash: str | None = None
-    status: RunStanding = "pending"
+    status: RunStatus = "pending"
     last_slot: int = 0
     input: bytes | None = None
     output: bytes | None = None
@@ -60,7 +60,7 @@ class Journal:
     of_instant: bool = False
     """Whether a schedule created it, so that it may have to wait for its turn."""
     updated_at: datetime | None = None
-    _by_id: dict[str, Record] = field(default_factory=dict)
+    _by_correlation_id: dict[str, Record] = field(default_factory=dict)
     _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(default_factory=dict)
     _signals: Signals = field(default_factory=Signals)
 
@@ -129,7 +129,7 @@ class Journal:
         twin.waits = {key: copy_wait(wait) for key, wait in self.waits.items()}
         twin.scopes = {prefix: scope.copy(twin.twin_of) for prefix, scope in self.scopes.items()}
         twin.stirred = self.stirred.copy()
-        twin._by_id = {record.correlation_id: record for record in twin.records.values()}
+        twin._by_correlation_id = {record.correlation_id: record for record in twin.records.values()}
         asked = [(record, one) for record in twin.records.values() for one in record.suspensions]
         twin._hooks = {one.hook_id: (record, one) for record, one in asked}
         twin._signals = self._signals.copy({wait.wait_id: wait for wait in twin.waits.values()})
@@ -160,6 +160,11 @@ class Journal:
             why = f"{event.event_type!r} does not follow from what stands before it"
             raise DamagedPayloadError(self.run_id, f"slot {slot}", why) from error
 
+    def is_running(self, correlation_id: str) -> bool:
+        """Whether there is a step of this id whose body runs."""
+        record = self._by_correlation_id.get(correlation_id)
+        return record is not None and record.status == "running"
+
     def check_whole(self, last_slot: int) -> None:
         """Raises DamagedPayloadError when the run is known to have more events than the log."""
         if self.last_slot < last_slot:
@@ -174,21 +179,21 @@ class Journal:
             case e.StepCreated():
                 self._create(event, at)
             case e.StepStarted():
-                record = self._by_id[event.correlation_id]
+                record = self._by_correlation_id[event.correlation_id]
                 if record.status == "running":
                     record.interruptions += 1  # the try before was lost with its worker
                 record.status, record.retry_after = "running", None
                 record.started_at = record.started_at or at
             case e.StepCompleted():
-                self._complete(self._by_id[event.correlation_id], event, at)
+                self._complete(self._by_correlation_id[event.correlation_id], event, at)
             case e.StepFailed():
-                record = self._by_id[event.correlation_id]
+                record = self._by_correlation_id[event.correlation_id]
                 cancelled = event.meta is not None and "cancelled" in event.meta
                 record.failures += record.status != "retrying"  # who gives up between two tries makes no other
                 self._end(record, "cancelled" if cancelled else "failed", at, event.meta)
                 record.error = event.error
             case e.StepRetrying():
-                self._retry(self._by_id[event.correlation_id], event)
+                self._retry(self._by_correlation_id[event.correlation_id], event)
             case e.WaitCreated() | e.WaitCompleted() | e.SignalReceived():
                 self._add_wait_event(event, at)
             case e.HookCreated() | e.HookReceived() | e.HookDisposed():
@@ -203,10 +208,10 @@ class Journal:
         if (meta := event.meta) is not None:
             record.meta = meta
             record.kind = cast("Any", meta.get("kind", "step"))
-        self.records[event.key] = self._by_id[event.correlation_id] = record
-        self._begun(event.key, event.step_name, record)
+        self.records[event.key] = self._by_correlation_id[event.correlation_id] = record
+        self._enter(event.key, event.step_name, record)
 
-    def _begun(self, key: str, id: str, record: Record | WaitRecord) -> None:
+    def _enter(self, key: str, id: str, record: Record | WaitRecord) -> None:
         prefix = scope_of(key)
         scope = self.scopes.get(prefix)
         if scope is None:
@@ -255,7 +260,7 @@ class Journal:
 
     def _add_hook_event(self, event: e.HookCreated | e.HookReceived | e.HookDisposed, at: datetime | None) -> None:
         if isinstance(event, e.HookCreated):
-            record = self._by_id.get(event.step_id or "")
+            record = self._by_correlation_id.get(event.step_id or "")
             if record is not None:
                 suspension = SuspensionRecord(event.correlation_id, event.token, event.metadata or b"null", at)
                 record.suspensions += (suspension,)
@@ -281,7 +286,7 @@ class Journal:
                 )
                 wait.ended_before = _moment((event.meta or {}).get("at"))
                 self.waits[key] = wait
-                self._begun(key, id_of(key), wait)
+                self._enter(key, id_of(key), wait)
                 if self._signals.open(wait):
                     self._over(wait, at)
             case e.WaitCompleted():

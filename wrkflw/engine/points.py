@@ -45,11 +45,8 @@ class Point:
         """Whether the run goes on where it failed, or repeats what is open in it."""
         self.key = self._where_it_stands() if self.retries else self._point_at(at, key)
         """Of the call; or a prefix of keys for the end of that scope, where nothing in it failed or is open."""
-        self.limit = self._slot_of(self.key)
+        self.limit = self._limit()
         """What a program had recorded by this slot is taken over."""
-        if self.retries:  # all that it asked for without knowing how that would end
-            stopped = journal.records.get(self.key)
-            self.limit = EVER if stopped is None or stopped.ended is None else stopped.ended
         self._check()
 
     def _point_at(self, at: AnyStep | None, key: str | None) -> str:
@@ -98,6 +95,13 @@ class Point:
             if record.status in _OPEN or (record.status == "failed" and self.graph_of(scope_of(record.key)) is not None)
         ]
 
+    def _limit(self) -> int:
+        """When the call began; when it ended where it is tried again: what was asked for meanwhile is taken over."""
+        if not self.retries:
+            return self._slot_of(self.key)
+        stopped = self._journal.records.get(self.key)
+        return EVER if stopped is None or stopped.ended is None else stopped.ended
+
     def _check(self) -> None:
         """Raises DefinitionChangedError when the workflow no longer has the point."""
         parts = self.key.split("/")
@@ -138,11 +142,11 @@ class Point:
         """Of a call in a graph, seen from another.  Raises DefinitionChangedError when they have changed places."""
         position, point = graph.positions.get(id_of(mine)), graph.positions[id_of(its)]
         began_before = self._slot_of(mine) < self._slot_of(its)
+        if position is None and not began_before:
+            return "after"  # it is gone, and would not have been taken over
+        if position is None or (position != point and (position < point) is not began_before):
+            raise DefinitionChangedError(self._journal.run_id, mine, self._definition.id)
         if position != point:
-            if position is None or (position < point) is not began_before:
-                if position is None and not began_before:
-                    return "after"  # it is gone, and would not have been taken over
-                raise DefinitionChangedError(self._journal.run_id, mine, self._definition.id)
             return "before" if began_before else "after"
         match graph.nodes[point]:
             case Parallel():

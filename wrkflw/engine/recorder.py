@@ -51,6 +51,8 @@ class Recorder:
         """Whether the commit that claims the run was begun."""
         self._followers: list[tuple[int, asyncio.Future[None]]] = []
         self._broken: BaseException | None = None
+        self._full: LimitError | None = None
+        """That the log took no more."""
         self._news = False
         """Whether a commit has brought in what others wrote, at which the run may not have looked yet."""
 
@@ -79,7 +81,12 @@ class Recorder:
         return own
 
     def note(self, event: e.NewEvent, at: datetime | None = None) -> None:
-        """Record with the next commit; the journal has it at once."""
+        """Record with the next commit; the journal has it at once.
+
+        Raises LimitError once the log is full, unless it is an end, or what became of a body that runs.
+        """
+        if self._full is not None and not self._still_fits(event):
+            raise self._full
         self._pending.append(event)
         self._noted += 1
         self.journal.add(event, at)
@@ -171,7 +178,7 @@ class Recorder:
             for upto, follower in followers:
                 if follower.done():
                     continue
-                if failed is not None and upto <= self._durable:  # it was in the same boat
+                if failed is not None and (upto <= self._durable or self._full is not None):  # in the same boat
                     follower.set_exception(failed)
                 else:
                     follower.set_result(None)
@@ -202,6 +209,10 @@ class Recorder:
             self._confirmed = result.last_slot
             return
         refused = [(event, item.refusal) for event, item in zip(batch, result.items, strict=True) if item.refusal]
+        full = next((refusal for _, refusal in refused if isinstance(refusal, EventLimitError)), None)
+        if full is not None and self._full is None:
+            self._full = LimitError(str(full), limit=full.limit, got=full.limit + 1)
+            self._full.__cause__ = full
         if refused:  # the journal holds what is not in the log
             expected = self._confirmed + len(batch) - len(refused)
             await self._reload()
@@ -209,9 +220,10 @@ class Recorder:
         else:
             await self._merge({item.slot for item in result.items}, batch)
         self._leave_if_ended()
+        if full is not None and self._full is not None:
+            raise self._full
         for event, refusal in refused:
-            was_over = isinstance(event, e.WaitCompleted) and not isinstance(refusal, EventLimitError)
-            if not was_over:  # else the journal knows now
+            if not isinstance(event, e.WaitCompleted):  # else it was over, which the journal knows now
                 self._leave_because_of(refusal)
 
     async def _claim(self, batch: Sequence[e.NewEvent]) -> BatchResult:
@@ -240,12 +252,21 @@ class Recorder:
         self.journal.last_slot = self._confirmed + len(self._pending)
 
     async def _reload(self) -> None:
-        """Read the log as it is, and what is still pending after it."""
+        """Read the log as it is, and what is still pending after it, as far as the log will take that."""
         log = await self._storage.events.list(self.journal.run_id)
         self.journal.reread(log.data)
         self._confirmed = self.journal.last_slot
+        if self._full is not None:
+            self._pending = [event for event in self._pending if self._still_fits(event)]
+            self._durable = self._noted - len(self._pending)
         for event in self._pending:
             self.journal.add(event)
+
+    def _still_fits(self, event: e.NewEvent) -> bool:
+        """Whether a log that is full takes it."""
+        if isinstance(event, e.StepCompleted | e.StepFailed):
+            return self.journal.is_running(event.correlation_id)
+        return event.event_type in e.RUN_ENDS
 
     def _leave_because_of(self, refusal: WorldError) -> None:
         match refusal:

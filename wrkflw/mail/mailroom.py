@@ -11,6 +11,7 @@ from email.utils import getaddresses
 from hashlib import sha256
 from typing import Any, TypeAlias, cast
 
+from wrkflw.births import Birth
 from wrkflw.engine.failures import text_of
 from wrkflw.errors import DefinitionError, InvalidValueError, LimitError, RunConflictError, RunExistsError
 from wrkflw.run import Run
@@ -99,7 +100,8 @@ class Mailroom:
         """Take a mail in.  When this returns, what it led to is durable; until then, deliver it again.
 
         ``raw`` is the mail as it is sent, ``envelope_to`` the addresses that it came to; without them those count that
-        stand in it.  The same mail again leads to nothing new.
+        stand in it.  The same mail again leads to nothing new; but a reply that names its run by a token alone is held
+        when the run has ended.
 
         Raises:
             NoRecipientError: no workflow takes mail to any of the addresses.
@@ -214,9 +216,7 @@ class Mailroom:
             what = f"workflow {route.workflow.id!r}: {type(error).__name__}: {text_of(error)[:200]}"
             return None, False, f"it makes no input of {what}"
         run_id = self.rt.new_run_id()
-        run: Run[Any, Any, Any] = Run(
-            self.rt, self.rt.define(route.workflow), run_id, exists=False, idempotency_key=key
-        )
+        run: Run[Any, Any, Any] = Run(Birth(self.rt, self.rt.define(route.workflow), run_id, idempotency_key=key))
         try:
             await run.enqueue(given)
         except (RunConflictError, RunExistsError) as error:  # another process was faster

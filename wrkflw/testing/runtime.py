@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack, get_args
 
+from wrkflw.databases import WorldOptions, path_of
 from wrkflw.durations import parse_duration
 from wrkflw.engine.driver import THREADS, Driver
 from wrkflw.runs import Runs
-from wrkflw.runtime import Runtime, WorldOptions, path_of
+from wrkflw.runtime import Runtime
 from wrkflw.suggestions import did_you_mean
 from wrkflw.world import World
 from wrkflw.world import events as e
