@@ -89,7 +89,7 @@ async def test_a_child_that_outlives_its_parent_does_not_make_it_look_alive(path
     world.abandon()
 
     probe = Presence("own_other", clock, world._presence._lease, path.with_name("a.db-owners"))
-    assert not probe._holds_its_lock(path.with_name("a.db-owners") / world.owner)
+    assert not probe.holds_its_lock(path.with_name("a.db-owners") / world.owner)
     for descriptor in (gone, go, here, born):
         os.close(descriptor)
     await asyncio.to_thread(os.waitpid, pid, 0)

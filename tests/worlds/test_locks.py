@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -62,6 +63,26 @@ def test_who_dies_has_it_no_more(locks: tuple[WriteLock, WriteLock]) -> None:
 
     assert here.acquire(wait=False)
     here.release()
+
+
+def test_who_cannot_let_go_has_written_all_the_same_and_lets_go_next_time(
+    locks: tuple[WriteLock, WriteLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    here, there = locks
+    with monkeypatch.context() as system:
+        here.acquire()
+        system.setattr("fcntl.flock", refuse)
+        here.release()
+    assert not there.acquire(wait=False)
+
+    with here:
+        pass
+
+    assert there.acquire(wait=False)
+    there.release()
 
 
 def test_the_file_is_its_owners_alone_and_stays(tmp_path: Path, locks: tuple[WriteLock, WriteLock]) -> None:

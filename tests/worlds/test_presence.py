@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from wrkflw.clock import to_microseconds
 from wrkflw.world import events as e
 from wrkflw.world.errors import EntityConflictError, FencedError
 from wrkflw.world.storage import RunFence
-from wrkflw.worlds import presence
-from wrkflw.worlds.locks import WriteLock
+from wrkflw.worlds.locks import WriteLock, flock
 from wrkflw.worlds.presence import Presence
 from wrkflw.worlds.sql import compiled as sql
 from wrkflw.worlds.sql.database import Connection
@@ -221,58 +220,65 @@ async def test_a_mark_changes_only_when_another_process_has_written(tmp_path: Pa
 # --- taking the lock -----------------------------------------------------------------------------------
 
 
-def test_a_process_that_is_probed_as_it_takes_its_lock_counts_as_alive(
-    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Lock:
+    """What happens to a process just before it locks a file, and how often it is told that somebody else holds it."""
+
+    def __init__(self) -> None:
+        self.before: list[Callable[[], object]] = []
+        self.refusals = 0
+
+    def __call__(self, descriptor: int) -> bool:
+        if self.before:
+            self.before.pop()()
+        if self.refusals:
+            self.refusals -= 1
+            return False
+        return flock(descriptor, wait=False)
+
+
+def test_a_process_that_is_probed_as_it_takes_its_lock_counts_as_alive(tmp_path: Path, clock: ManualClock) -> None:
     """The prober wins the lock, finds nobody who holds it, and removes the file."""
-    ours, prober = (Presence(owner, clock, LEASE, tmp_path / "owners") for owner in ("own_ours", "own_prober"))
-    path, lock, probed = tmp_path / "owners" / "own_ours", presence._lock, list[bool]()
+    lock, probed = Lock(), list[bool]()
+    ours = Presence("own_ours", clock, LEASE, tmp_path / "owners", lock=lock)
+    prober = Presence("own_prober", clock, LEASE, tmp_path / "owners")
+    path = tmp_path / "owners" / "own_ours"
+    lock.before.append(lambda: probed.append(prober.holds_its_lock(path)))
 
-    def probe_first(descriptor: int) -> bool:
-        monkeypatch.setattr(presence, "_lock", lock)
-        probed.append(prober._holds_its_lock(path))
-        return lock(descriptor)
-
-    monkeypatch.setattr(presence, "_lock", probe_first)
-    ours._hold_lock()
+    ours.hold_lock()
 
     assert probed == [False]
-    assert prober._holds_its_lock(path)
+    assert prober.holds_its_lock(path)
     ours.let_go()
-    assert not prober._holds_its_lock(path)
+    assert not prober.holds_its_lock(path)
 
 
-def test_a_lock_that_a_prober_still_holds_is_waited_for(
-    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours = Presence("own_ours", clock, LEASE, tmp_path / "owners")
-    path, lock, tries = tmp_path / "owners" / "own_ours", presence._lock, [False, False]
-    monkeypatch.setattr(presence, "_lock", lambda descriptor: tries.pop() if tries else lock(descriptor))
+def test_a_lock_that_a_prober_still_holds_is_waited_for(tmp_path: Path, clock: ManualClock) -> None:
+    lock = Lock()
+    ours = Presence("own_ours", clock, LEASE, tmp_path / "owners", lock=lock)
+    lock.refusals = 2
 
-    ours._hold_lock()
+    ours.hold_lock()
 
-    assert tries == []
-    assert ours._holds_its_lock(path)
+    assert lock.refusals == 0
+    assert ours.holds_its_lock(tmp_path / "owners" / "own_ours")
     ours.let_go()
 
 
-def test_a_prober_removes_only_the_file_it_has_locked(
-    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prober_removes_only_the_file_it_has_locked(tmp_path: Path, clock: ManualClock) -> None:
     """Between its open and its lock, another has removed the file, and the owner has made a new one."""
-    ours, prober = (Presence(owner, clock, LEASE, tmp_path / "owners") for owner in ("own_ours", "own_prober"))
-    path, lock = tmp_path / "owners" / "own_ours", presence._lock
+    lock = Lock()
+    ours = Presence("own_ours", clock, LEASE, tmp_path / "owners")
+    prober = Presence("own_prober", clock, LEASE, tmp_path / "owners", lock=lock)
+    path = tmp_path / "owners" / "own_ours"
     path.parent.mkdir()
     path.touch()
 
-    def replaced_first(descriptor: int) -> bool:
-        monkeypatch.setattr(presence, "_lock", lock)
+    def replace() -> None:
         path.unlink()
-        ours._hold_lock()
-        return lock(descriptor)
+        ours.hold_lock()
 
-    monkeypatch.setattr(presence, "_lock", replaced_first)
+    lock.before.append(replace)
 
-    assert prober._holds_its_lock(path)
+    assert prober.holds_its_lock(path)
     assert path.exists()
     ours.let_go()

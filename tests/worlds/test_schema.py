@@ -10,9 +10,10 @@ import pytest
 
 from wrkflw.world.errors import StoreRefusedError
 from wrkflw.world.events import RunCreated, StepCompleted, StepCreated
-from wrkflw.worlds.sql import compiled, schema, statements
+from wrkflw.worlds.sql import compiled, compiling, schema
 from wrkflw.worlds.sql.database import Connection
 from wrkflw.worlds.sql.migrations.upgrade import upgrade
+from wrkflw.worlds.sql.statements import STATEMENTS
 from wrkflw.worlds.sqlite import SqliteWorld
 
 A_RUN = """
@@ -172,7 +173,7 @@ def test_the_newest_migration_is_the_present_schema() -> None:
 
 def test_the_compiled_statements_are_up_to_date() -> None:
     assert compiled.__file__ is not None
-    assert Path(compiled.__file__).read_text(encoding="utf-8") == statements.compiled()
+    assert Path(compiled.__file__).read_text(encoding="utf-8") == compiling.compiled(STATEMENTS)
 
 
 def test_neither_sqlalchemy_nor_alembic_is_loaded_unless_the_schema_is_behind() -> None:

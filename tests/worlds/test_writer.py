@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,7 @@ from wrkflw.world.errors import EntityConflictError, StoreBusyError
 from wrkflw.worlds.locks import WriteLock
 from wrkflw.worlds.sql.database import Connection, Notice
 from wrkflw.worlds.sql.statement import Statement
+from wrkflw.worlds.wal import Wal
 from wrkflw.worlds.writer import FAST_COMMIT, SLOW_COMMIT, Work, Writer
 
 INSERT = Statement("INSERT INTO notes VALUES (?)", ("text",))
@@ -364,3 +366,125 @@ async def test_a_process_that_hangs_keeps_nobody_from_closing(
         await future
     elsewhere.release()
     assert disk.notes() == []
+
+
+# --- a lock that cannot be had -------------------------------------------------------------------------
+
+
+class BrokenLock(WriteLock):
+    """The next to take it are answered so: an error, or False when somebody else has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[OSError | bool] = []
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        answer = self.answers.pop(0) if self.answers else True
+        if isinstance(answer, OSError):
+            raise answer
+        return answer and super().acquire(wait=wait)
+
+
+@pytest.fixture
+def broken() -> BrokenLock:
+    return BrokenLock()
+
+
+@pytest.fixture
+async def unlocked(disk: Disk, told: list[Notice], broken: BrokenLock) -> Writer:
+    return Writer(disk.connection, lock=broken, notify=told.extend, threads=True, measure=disk.measure, patience=30)
+
+
+def no_locks() -> OSError:
+    return OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("elsewhere_first", [False, True], ids=["on the loop", "in the thread"])
+async def test_when_the_lock_cannot_be_taken_callers_are_told(
+    elsewhere_first: bool, unlocked: Writer, broken: BrokenLock, disk: Disk
+) -> None:
+    broken.answers = [False, no_locks()] if elsewhere_first else [no_locks()]
+
+    async with asyncio.timeout(20):
+        answers = await results(unlocked.submit(note("a")), unlocked.submit(note("b")))
+
+    assert [str(answer) for answer in answers] == [
+        "the database could not be locked: No locks available; "
+        "repeat the call, and keep the database on a local disk if it happens again"
+    ] * 2
+    assert all(type(answer) is StoreError for answer in answers)
+    assert await unlocked.submit(note("c")) == "C"
+    assert disk.notes() == ["c"], "what was refused is not written later"
+    await unlocked.close()
+
+
+async def test_on_a_slow_disk_too_callers_are_told_that_the_lock_cannot_be_taken(
+    unlocked: Writer, broken: BrokenLock, disk: Disk
+) -> None:
+    disk.cost = 1.0
+    await unlocked.submit(note("slow"))
+    broken.answers = [no_locks()]
+
+    async with asyncio.timeout(20):
+        with pytest.raises(StoreError, match="could not be locked"):
+            await unlocked.submit(note("a"))
+
+    assert await unlocked.submit(note("b")) == "B"
+    await unlocked.close()
+
+
+async def test_those_behind_the_refused_have_their_turn(unlocked: Writer, broken: BrokenLock, disk: Disk) -> None:
+    broken.answers = [no_locks()]
+
+    async with asyncio.timeout(20):
+        answers = await results(*(unlocked.submit(note(str(number))) for number in range(1500)))
+
+    refused = [answer for answer in answers if isinstance(answer, StoreError)]
+    assert (len(refused), len(disk.notes())) == (1000, 500)
+    await unlocked.close()
+
+
+async def test_a_lock_that_cannot_be_taken_keeps_nobody_from_closing(unlocked: Writer, broken: BrokenLock) -> None:
+    broken.answers = [no_locks(), no_locks()]
+
+    await unlocked.close()
+
+    assert broken.answers == []
+    with pytest.raises(StoreError, match="the database is closed"):
+        await unlocked.submit(note("a"))
+
+
+class FullWal(Wal):
+    """Counts how often it is emptied, after which it is full no more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.emptied = 0
+
+    def check(self) -> None:
+        pass
+
+    @property
+    def is_full(self) -> bool:
+        return self.emptied == 0
+
+    def empty(self, connection: Connection) -> None:
+        self.emptied += 1
+
+
+async def test_a_log_that_could_not_be_emptied_is_emptied_after_the_next_commit(
+    disk: Disk, broken: BrokenLock, tmp_path: Path
+) -> None:
+    wal = FullWal(tmp_path / "notes.db")
+    writer = Writer(disk.connection, lock=broken, notify=lambda _: None, threads=True, wal=wal, measure=disk.measure)
+    broken.answers = [True, no_locks()]
+
+    await writer.submit(note("a"))
+    emptying = writer._in_thread
+    assert emptying is not None
+    await emptying
+    assert (wal.emptied, writer._in_thread) == (0, None), "it is not tried again at once"
+    await writer.submit(note("b"))
+    await writer.close()
+
+    assert wal.emptied == 1

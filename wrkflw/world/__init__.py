@@ -80,8 +80,9 @@ class World(Protocol):
 
         Chunks of streams are told as ``chunk_written`` and ``stream_closed``, that a run was given up as ``run_due`` or
         ``run_parked``, messages as ``message_queued``.  Of the steps in another process only the run is told.  An empty
-        ``run_id`` says that anything may have been written anywhere, or that the World was closed.  A hint for those
-        who wait; the log is the record.
+        ``run_id`` is about no single run: with ``schedules_changed``, a schedule was defined, paused or resumed, or a
+        run of one has to wait its turn; without types, anything may have been written anywhere, or the World was
+        closed.  A hint for those who wait; the log is the record.
         """
         ...
 

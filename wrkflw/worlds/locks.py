@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from wrkflw.world.errors import StoreRefusedError
@@ -99,7 +100,9 @@ class WriteLock:
 
     def release(self) -> None:
         if self._descriptor is not None:
-            _unlock(self._descriptor)
+            # What was written stands, and its writer must hear so; the lock is let go of after the next beat at latest.
+            with suppress(OSError):
+                _unlock(self._descriptor)
         self.threads.release()
 
     def __enter__(self) -> None:

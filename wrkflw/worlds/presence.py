@@ -25,24 +25,34 @@ from .loop_watch import LoopWatch
 from .sql import compiled as sql
 from .sql.database import Connection
 
-
-def _lock(descriptor: int) -> bool:
-    """False when another process, or another World of this one, holds it."""
-    return flock(descriptor, wait=False)
-
-
 _PROBE_SECONDS = 0.001  # far more than a probe takes
 _PATIENCE = 1.0  # seconds
 
 
-class Presence:
-    """``folder`` holds the lock files; without one (a database in memory) there are no other processes."""
+def _lock_at_once(descriptor: int) -> bool:
+    return flock(descriptor, wait=False)
 
-    def __init__(self, owner: str, clock: Clock, lease: timedelta, folder: Path | None) -> None:
+
+class Presence:
+    """``folder`` holds the lock files; without one (a database in memory) there are no other processes.
+
+    ``lock`` locks an open file; False when another process, or another World of this one, holds it.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        clock: Clock,
+        lease: timedelta,
+        folder: Path | None,
+        *,
+        lock: Callable[[int], bool] = _lock_at_once,
+    ) -> None:
         self.owner = owner
         self._clock = clock
         self._lease = lease
         self._folder = folder
+        self._lock = lock
         self._descriptor: int | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -50,7 +60,7 @@ class Presence:
 
     def announce(self, connection: Connection) -> None:
         """Count as alive from the end of this transaction on."""
-        self._hold_lock()
+        self.hold_lock()
         self._tidy(connection)
         self.renew(connection)
 
@@ -69,7 +79,7 @@ class Presence:
         if owner == self.owner:
             return True
         # The lock first, in any case: who has died left the file behind, which is removed here.
-        if self._folder is None or not self._holds_its_lock(self._folder / owner):
+        if self._folder is None or not self.holds_its_lock(self._folder / owner):
             return False
         row = connection.one(sql.OWNER_BY_NAME, owner=owner)
         return row is not None and row[0] > to_microseconds(self._clock.now())
@@ -100,7 +110,7 @@ class Presence:
     def beat(self, connection: Connection, lock: WriteLock) -> bool:
         """Renew the lease in a transaction of its own.  False when that failed: the next beat may succeed."""
         try:
-            self._hold_lock()
+            self.hold_lock()
             with lock:
                 if self._stop.is_set():
                     return False  # it may have waited long for its turn
@@ -147,15 +157,7 @@ class Presence:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _tidy(self, connection: Connection) -> None:
-        """Remove the files of those who died before they were announced: nobody else asks whether they are alive."""
-        if self._folder is None:
-            return
-        for name in set(os.listdir(self._folder)) - {self.owner}:
-            if not is_bell(name) and connection.one(sql.OWNER_BY_NAME, owner=name) is None:
-                self._holds_its_lock(self._folder / name)
-
-    def _hold_lock(self) -> None:
+    def hold_lock(self) -> None:
         """Lock a file of this process's name, again if somebody has tidied the file away."""
         if self._folder is None:
             return
@@ -168,26 +170,35 @@ class Presence:
         while self._descriptor is None:
             descriptor = _open_in(self._folder, path)
             # Whoever probes the file just now holds its lock, and removes it.
-            if (_lock(descriptor) or not HAS_FLOCK) and _is_at(path, descriptor):
+            if (self._lock(descriptor) or not HAS_FLOCK) and _is_at(path, descriptor):
                 self._descriptor = descriptor
             else:
                 os.close(descriptor)
                 time.sleep(_PROBE_SECONDS)
 
-    def _holds_its_lock(self, path: Path) -> bool:
+    def holds_its_lock(self, path: Path) -> bool:
+        """Whether the process whose lock file this is lives; when it does not, the file is removed."""
         while True:
             try:
                 descriptor = os.open(path, os.O_RDWR)
             except FileNotFoundError:
                 return False
             try:
-                if not _lock(descriptor):
+                if not self._lock(descriptor):
                     return True
                 if _is_at(path, descriptor):  # else somebody removed it, and its owner may have made another
                     _remove(path)
                     return False
             finally:
                 os.close(descriptor)
+
+    def _tidy(self, connection: Connection) -> None:
+        """Remove the files of those who died before they were announced: nobody else asks whether they are alive."""
+        if self._folder is None:
+            return
+        for name in set(os.listdir(self._folder)) - {self.owner}:
+            if not is_bell(name) and connection.one(sql.OWNER_BY_NAME, owner=name) is None:
+                self.holds_its_lock(self._folder / name)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -108,9 +108,7 @@ class Writer:
             future.set_exception(self._closed)
             return future
         self._pending.append(_Request(work, future))
-        if not self._scheduled and self._in_thread is None:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
         return future
 
     async def close(self, beside: Sequence[Connection] = ()) -> None:
@@ -124,7 +122,10 @@ class Writer:
                 self._refuse_pending(_busy())
                 break
         self.refuse(StoreError("the database is closed; open a Runtime again"))
-        if self._lock.acquire(wait=False):
+        locked = False
+        with suppress(OSError):
+            locked = self._lock.acquire(wait=False)
+        if locked:
             try:
                 self._close_all(beside)
             finally:
@@ -161,11 +162,7 @@ class Writer:
             self._refuse_pending(self._closed)
         elif self._threads and self._is_slow() and self._begin(self._take_turn, self._took_turn):
             return
-        elif self._lock.acquire(wait=False):
-            try:
-                committed = self._commit(self._gathered())
-            finally:
-                self._lock.release()
+        elif (committed := self._commit_at_once()) is not None:
             self._settle(committed)
         elif self._begin(self._take_turn, self._took_turn):
             self._patience_ends = self._loop.call_later(self._patience, self._lose_patience)
@@ -184,6 +181,9 @@ class Writer:
     def _go_on(self) -> None:
         if self._in_thread is None and self._closed is None and self._wal is not None and self._wal.is_full:
             self._begin(self._empty_wal, self._emptied_wal)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._pending and not self._scheduled and self._in_thread is None:
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -206,9 +206,33 @@ class Writer:
         future.add_done_callback(then)
         return True
 
-    def _take_turn(self) -> _Committed:
-        with self._turn():
+    def _commit_at_once(self) -> _Committed | None:
+        """None when somebody else has the lock."""
+        try:
+            if not self._lock.acquire(wait=False):
+                return None
+        except OSError as error:
+            return self._not_locked(error)
+        try:
             return self._commit(self._gathered())
+        finally:
+            self._lock.release()
+
+    def _take_turn(self) -> _Committed:
+        try:
+            with self._turn():
+                return self._commit(self._gathered())
+        except OSError as error:  # of the lock: whatever a transaction raises is an outcome
+            return self._not_locked(error)
+
+    def _not_locked(self, error: OSError) -> _Committed:
+        """Whoever waits hears of it, and nobody is left waiting for somebody else to come."""
+        refusal = StoreError(
+            f"the database could not be locked: {error.strerror or error}; repeat the call, "
+            "and keep the database on a local disk if it happens again"
+        )
+        refusal.__cause__ = error
+        return _Committed([(request, None, refusal) for request in self._gathered()], [], 0.0)
 
     @contextmanager
     def _turn(self) -> Generator[None]:
@@ -235,13 +259,13 @@ class Writer:
 
     def _empty_wal(self) -> None:
         assert self._wal is not None
-        with self._turn():
+        with suppress(OSError), self._turn():  # without the lock it stays full until after the next commit
             if self._closed is None:
                 self._wal.empty(self._connection)
 
     def _emptied_wal(self, _: asyncio.Future[None]) -> None:
         self._in_thread = None
-        self._go_on()
+        self._flush_soon()
 
     def _is_slow(self) -> bool:
         # Two limits, so that it does not swing: above the upper one in the thread, below the lower one back.
@@ -268,7 +292,9 @@ class Writer:
 
     def _close_in_turn(self, beside: Iterable[Connection]) -> None:
         # Who closes last empties the log, which is a write.  While somebody hangs with the lock, this is not the last.
-        locked = self._lock.acquire_within(self._patience)
+        locked = False
+        with suppress(OSError):
+            locked = self._lock.acquire_within(self._patience)
         try:
             self._close_all(beside)
         finally:

@@ -59,6 +59,11 @@ class Appender:
         self._max_events = max_events
 
     def __call__(self, connection: Connection, request: Append) -> Appended:
+        """Judge and write the events of ``request``; raises what refuses them.
+
+        What an image that was kept refuses, or cannot write, may be the fault of the image: it is judged once more, and
+        from the rows, for ``Images.open`` has let go of the image.
+        """
         epoch = request.epoch
         opened = self._images.open(connection, request, self._clock.now())
         run = opened.image.run
@@ -77,7 +82,7 @@ class Appender:
                 self._take(connection, opened, event, request, appended)
             except WorldError as refusal:
                 if opened.kept:
-                    return self(connection, request)  # it may be the image that is out of date: judge again
+                    return self(connection, request)
                 if request.atomic:
                     raise
                 appended.outcomes.append(BatchItem(refusal=refusal))
@@ -87,7 +92,7 @@ class Appender:
         run = opened.image.run
         assert run is not None
         if opened.rows and not self._write(connection, request, opened, run, appended):
-            return self(connection, request)  # the image was out of date, and is forgotten
+            return self(connection, request)
         if request.messages and (opened.rows or not appended.refused):
             self._mailbox.post(connection, request.messages)
         appended.run_no = opened.run_no

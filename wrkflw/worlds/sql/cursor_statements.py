@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
-
-from sqlalchemy import and_, bindparam, null, select, update
+from sqlalchemy import and_, null, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from . import tables as t
-
-Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
+from .clauses import Clause, at
 
 cursors = t.Table.metadata.tables["cursors"]
-
-
-def at(name: str) -> Clause:
-    return cast("Clause", bindparam(name))
-
 
 _taken = upsert(cursors)
 # Named so that no column that is set has the name.

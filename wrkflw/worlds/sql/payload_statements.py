@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
-
-from sqlalchemy import and_, bindparam, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import and_, delete, exists, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from . import tables as t
-
-Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
+from .clauses import Clause, at, in_json
 
 payloads, events = t.Table.metadata.tables["payloads"], t.Table.metadata.tables["events"]
-
-
-def at(name: str) -> Clause:
-    return cast("Clause", bindparam(name))
-
 
 _this = and_(payloads.c.namespace == at("namespace"), payloads.c.sha256 == at("sha256"))
 _in_row = payloads.c.data.is_not(None)
@@ -31,8 +23,7 @@ PAYLOAD_STATEMENTS: dict[str, Clause] = {
     ),
     "PAYLOAD_USED": update(payloads).where(_this).values(last_used_at=at("now")),
     "PAYLOADS_NAMED": select(payloads.c.sha256, payloads.c.data).where(
-        payloads.c.namespace == at("namespace"),
-        payloads.c.sha256.in_(select(func.json_each(at("names")).table_valued("value").c.value)),
+        payloads.c.namespace == at("namespace"), payloads.c.sha256.in_(in_json("names"))
     ),
     # --- the collector: a doomed row is one whose deletion was begun
     "PAYLOADS_MARKED": select(payloads.c.sha256, or_(payloads.c.doomed, _unused))

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
-
-from sqlalchemy import and_, bindparam, delete, null, or_, select, tuple_, update
+from sqlalchemy import and_, delete, null, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from . import tables as t
-
-Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
+from .clauses import Clause, at
 
 retained, expired, runs, events, chunks = (
     t.Table.metadata.tables[name] for name in ("retained", "expired", "runs", "events", "chunks")
 )
-
-
-def at(name: str) -> Clause:
-    return cast("Clause", bindparam(name))
-
 
 _here = retained.c.namespace == at("namespace")
 _holds = or_(events.c.payload.is_not(None), events.c.payload_ref.is_not(None), events.c.data.is_not(None))

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
-
-from sqlalchemy import Table, and_, bindparam, delete, func, insert, null, select, update
+from sqlalchemy import Table, and_, delete, func, insert, null, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from . import tables as t
-
-Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
+from .clauses import Clause, at
 
 schedules, scheduled, missed, runs = (
     t.Table.metadata.tables[name] for name in ("schedules", "scheduled_runs", "missed_instants", "runs")
 )
-
-
-def at(name: str) -> Clause:
-    return cast("Clause", bindparam(name))
 
 
 def _of(table: Table) -> Clause:

@@ -148,6 +148,7 @@ class SqlSchedules:
         now = await self.get(expected.schedule_id)
         if not _stands_as(now, expected):  # another process was faster: that can be seen without writing
             return Moved(now, moved=False)
+        requests = await self._requests(instants)
 
         def work(connection: Connection) -> Moved:
             found = self._found(connection, expected.schedule_id)
@@ -155,10 +156,11 @@ class SqlSchedules:
                 return Moved(found, moved=False)
             return self._make(connection, found, instants, requests, to, found.overlap, by_hand=False)
 
-        requests = await self._requests(instants)
         return await self._writer.submit(work)
 
     async def make(self, schedule_id: str, instants: Sequence[Instant], *, overlap: Overlap) -> Moved:
+        requests = await self._requests(instants)
+
         def work(connection: Connection) -> Moved:
             found = self._found(connection, schedule_id)
             moved = self._make(connection, found, instants, requests, found.cursor, overlap, by_hand=True)
@@ -166,7 +168,6 @@ class SqlSchedules:
                 connection.notices.append(_CHANGED)
             return moved
 
-        requests = await self._requests(instants)
         return await self._writer.submit(work)
 
     async def waiting(self) -> Sequence[str]:

@@ -7,16 +7,12 @@ where a whole row is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
-    Executable,
     Table,
     Text,
     and_,
-    bindparam,
     case,
     delete,
     exists,
@@ -32,19 +28,15 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from . import tables as t
+from .clauses import Clause, any_of, at, in_json, or_absent, replace, row_where
+from .compiling import compiled
 from .cursor_statements import CURSOR_STATEMENTS
 from .payload_statements import PAYLOAD_STATEMENTS
-from .queue_statements import STATEMENTS as QUEUE_STATEMENTS
+from .queue_statements import QUEUE_STATEMENTS
 from .retention_statements import RETENTION_STATEMENTS
 from .schedule_statements import SCHEDULE_STATEMENTS
-from .statement import ABSENT
-
-Clause: TypeAlias = Any  # SQLAlchemy's expressions have no useful common type
 
 runs, events, steps, hooks, waits, signals, attributes, streams, chunks, owners = (
     t.Table.metadata.tables[name]
@@ -54,40 +46,8 @@ runs, events, steps, hooks, waits, signals, attributes, streams, chunks, owners 
 )  # fmt: skip
 
 
-def at(name: str) -> Clause:
-    return cast("Clause", bindparam(name))
-
-
-def _row_where(table: Table, *names: str) -> Clause:
-    return and_(*(table.c[name] == at(name) for name in names))
-
-
-def _replace(table: Table) -> Executable:
-    """Insert a row, or overwrite the one with its key."""
-    statement = upsert(table)
-    keys = [item.name for item in table.primary_key]
-    changed = {item.name: statement.excluded[item.name] for item in table.c if item.name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
-
-
-def _or_absent(item: Clause) -> Clause:
-    """The value bound for a column; NULL for ABSENT."""
-    return func.nullif(at(item.name), literal_column(repr(ABSENT))) if item.nullable else at(item.name)
-
-
 def _constant(text: str) -> Clause:
     return literal_column(f"'{text}'", Text)
-
-
-def _any_of(item: Clause, name: str) -> Clause:
-    """``item`` is in the JSON array bound to ``name``, or that is null."""
-    members = func.json_each(at(name)).table_valued("value", name=name)
-    return or_(at(name).is_(None), item.in_(select(members.c.value)))
-
-
-def _in_json(name: str) -> Clause:
-    """The members of the JSON array bound to ``name``."""
-    return select(func.json_each(at(name)).table_valued("value").c.value)
 
 
 _here = runs.c.namespace == at("namespace")
@@ -125,7 +85,7 @@ _edge = tuple_(at("edge_created"), at("edge_no"))
 _listed = (
     _here,
     or_(at("workflow_name").is_(None), runs.c.workflow_name == at("workflow_name")),
-    _any_of(runs.c.status, "statuses"),
+    any_of(runs.c.status, "statuses"),
     or_(at("attributes").is_(None), ~_lacks_one),
     runs.c.created_at >= at("since"),
     runs.c.created_at < at("until"),
@@ -142,7 +102,7 @@ _due = and_(
     runs.c.wake_at.is_not(None),
     runs.c.owner.is_(None),
     runs.c.paused_at.is_(None),
-    _any_of(runs.c.workflow_name, "workflow_names"),
+    any_of(runs.c.workflow_name, "workflow_names"),
 )
 _creation = events.alias("creation")
 _correlation_id = func.coalesce(events.c.correlation_id, _creation.c.correlation_id)
@@ -189,7 +149,7 @@ _chunk = select(
     chunks.c.number,
     chunks.c.idx,
 ).where(chunks.c.run_no == at("run_no"))
-_about = _plain_log.where(or_(events.c.subject.in_(_in_json("subjects")), events.c.slot.in_(_in_json("slots"))))
+_about = _plain_log.where(or_(events.c.subject.in_(in_json("subjects")), events.c.slot.in_(in_json("slots"))))
 # By the log, which is in this order; the key of the steps is not.
 _steps_in_order = (
     select(steps)
@@ -235,15 +195,15 @@ STATEMENTS: dict[str, Clause] = {
     "RUN_BY_KEY": select(runs).where(
         _here, runs.c.workflow_name == at("workflow_name"), runs.c.idempotency_key == at("idempotency_key")
     ),
-    "RUNS_BY_ID": select(runs).where(_here, runs.c.run_id.in_(_in_json("run_ids"))),
+    "RUNS_BY_ID": select(runs).where(_here, runs.c.run_id.in_(in_json("run_ids"))),
     "RUN_KEY_FREE": update(runs).where(runs.c.run_no == at("no")).values(idempotency_key=None),
-    "RUN_INSERT": insert(runs).values({item.name: _or_absent(item) for item in runs.c if item.name != "run_no"}),
+    "RUN_INSERT": insert(runs).values({item.name: or_absent(item) for item in runs.c if item.name != "run_no"}),
     "RUN_UPDATE": update(runs)
     .where(runs.c.run_no == at("no"))
-    .values({name: _or_absent(runs.c[name]) for name in _mutable}),
+    .values({name: or_absent(runs.c[name]) for name in _mutable}),
     "RUN_MOVE": update(runs)
     .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
-    .values({name: _or_absent(runs.c[name]) for name in _mutable}),
+    .values({name: or_absent(runs.c[name]) for name in _mutable}),
     "RUN_ADVANCE": update(runs)
     .where(runs.c.run_no == at("no"), runs.c.last_slot == at("found_slot"), runs.c.epoch == at("found_epoch"))
     .values(last_slot=at("last_slot"), updated_at=at("updated_at")),
@@ -263,19 +223,18 @@ STATEMENTS: dict[str, Clause] = {
     # Those who have announced themselves, and whoever else holds runs.
     "OWNERS": union(select(owners.c.owner), select(runs.c.owner).where(runs.c.owner.is_not(None), _here)),
     "OWNER_BY_NAME": select(owners.c.lease_until).where(owners.c.owner == at("owner")),
-    "OWNER_RENEW": _replace(owners),
+    "OWNER_RENEW": replace(owners),
     "OWNER_DELETE": delete(owners).where(owners.c.owner == at("owner")),
     "RUNS_FREE": update(runs).where(runs.c.owner == at("gone")).values(owner=None, wake_at=at("now")),
     "RUNS_TAKE_OVER": update(runs).where(runs.c.owner == at("gone"), _here).values(owner=None, wake_at=at("now")),
     # --- the log
-    "EVENT_INSERT": insert(events).values({item.name: _or_absent(item) for item in events.c}),
+    "EVENT_INSERT": insert(events).values({item.name: or_absent(item) for item in events.c}),
     "EVENTS_AFTER": _plain_log.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
     "EVENTS_BEFORE": _plain_log.where(events.c.slot > at("after"), events.c.slot < at("before"))
     .order_by(events.c.slot.desc())
     .limit(at("row_limit")),
     "NAMES_AT": select(events.c.slot, events.c.correlation_id).where(
-        events.c.run_no == at("run_no"),
-        events.c.slot.in_(select(func.json_each(at("slots")).table_valued("value").c.value)),
+        events.c.run_no == at("run_no"), events.c.slot.in_(in_json("slots"))
     ),
     "EVENT_AT": _log.where(events.c.slot == at("slot")),
     # Between where it began and where it ended, not in all of the log.
@@ -286,9 +245,9 @@ STATEMENTS: dict[str, Clause] = {
     .order_by(events.c.slot.desc())
     .limit(at("row_limit")),
     "SPANS_OF": union_all(
-        select(steps.c.created_slot, steps.c.ended_slot).where(_row_where(steps, "run_no", "step_id")),
-        select(hooks.c.created_slot, hooks.c.released_slot).where(_row_where(hooks, "run_no", "hook_id")),
-        select(waits.c.created_slot, waits.c.completed_slot).where(_row_where(waits, "run_no", "wait_id")),
+        select(steps.c.created_slot, steps.c.ended_slot).where(row_where(steps, "run_no", "step_id")),
+        select(hooks.c.created_slot, hooks.c.released_slot).where(row_where(hooks, "run_no", "hook_id")),
+        select(waits.c.created_slot, waits.c.completed_slot).where(row_where(waits, "run_no", "wait_id")),
     ),
     "EVENT_RESUMED": _log.where(events.c.resume_id == at("resume_id")),
     "CONFLICT_OF": _log.where(text("events.event_type = 'hook_conflict'"), _named),
@@ -296,21 +255,21 @@ STATEMENTS: dict[str, Clause] = {
         events.c.run_no == at("run_no"), text("events.event_type = 'attr_set'"), _named
     ),
     # --- the views
-    "STEP_BY_ID": select(steps).where(_row_where(steps, "run_no", "step_id")),
-    "STEP_INSERT": insert(steps).values({item.name: _or_absent(item) for item in steps.c}),
+    "STEP_BY_ID": select(steps).where(row_where(steps, "run_no", "step_id")),
+    "STEP_INSERT": insert(steps).values({item.name: or_absent(item) for item in steps.c}),
     "STEP_UPDATE": update(steps)
     .where(steps.c.run_no == at("no"), steps.c.step_id == at("id"))
-    .values({name: _or_absent(steps.c[name]) for name in _moves_on}),
+    .values({name: or_absent(steps.c[name]) for name in _moves_on}),
     "STEPS_BEFORE": _steps_in_order.where(events.c.slot < at("before"))
     .order_by(events.c.slot.desc())
     .limit(at("row_limit")),
     "STEPS_AFTER": _steps_in_order.where(events.c.slot > at("after")).order_by(events.c.slot).limit(at("row_limit")),
-    "HOOK_BY_ID": select(hooks).where(_row_where(hooks, "run_no", "hook_id")),
+    "HOOK_BY_ID": select(hooks).where(row_where(hooks, "run_no", "hook_id")),
     "HOOK_BY_TOKEN": select(hooks, runs.c.ended_slot, runs.c.run_id)
     .join(runs, runs.c.run_no == hooks.c.run_no)
     .where(hooks.c.namespace == at("namespace"), hooks.c.token == at("token"), hooks.c.released_slot.is_(None)),
-    "HOOK_WRITE": _replace(hooks),
-    "HOOKS_OF_RUN": select(hooks).where(_row_where(hooks, "run_no")).order_by(hooks.c.created_slot),
+    "HOOK_WRITE": replace(hooks),
+    "HOOKS_OF_RUN": select(hooks).where(row_where(hooks, "run_no")).order_by(hooks.c.created_slot),
     "HOOKS_RELEASE": update(hooks)
     .where(
         hooks.c.run_no == at("no"),
@@ -326,39 +285,39 @@ STATEMENTS: dict[str, Clause] = {
     "HOOKS_LIVE_DESC": _hooks_down,
     "HOOKS_LIVE_OF_RUN": _hooks_up.where(_of_one_run),
     "HOOKS_LIVE_OF_RUN_DESC": _hooks_down.where(_of_one_run),
-    "WAIT_BY_ID": select(waits).where(_row_where(waits, "run_no", "wait_id")),
+    "WAIT_BY_ID": select(waits).where(row_where(waits, "run_no", "wait_id")),
     "WAITS_FOR_SIGNAL": select(waits)
-    .where(_row_where(waits, "run_no", "signal_type"), text(t.OPEN_FOR_A_SIGNAL))
+    .where(row_where(waits, "run_no", "signal_type"), text(t.OPEN_FOR_A_SIGNAL))
     .order_by(waits.c.created_slot)
     .limit(at("row_limit")),
-    "WAITS_OF_RUN": select(waits).where(_row_where(waits, "run_no")).order_by(waits.c.created_slot),
-    "WAIT_WRITE": _replace(waits),
+    "WAITS_OF_RUN": select(waits).where(row_where(waits, "run_no")).order_by(waits.c.created_slot),
+    "WAIT_WRITE": replace(waits),
     "WAITS_CLOSE": update(waits)
     .where(waits.c.run_no == at("no"), waits.c.status == "waiting")
     .values(status="completed", completed_slot=at("slot")),
     "SIGNALS_OF_TYPE": select(signals.c.slot)
-    .where(_row_where(signals, "run_no", "signal_type"))
+    .where(row_where(signals, "run_no", "signal_type"))
     .order_by(signals.c.slot)
     .limit(at("row_limit")),
     "SIGNALS_OF_RUN": select(signals.c.signal_type, signals.c.slot)
-    .where(_row_where(signals, "run_no"))
+    .where(row_where(signals, "run_no"))
     .order_by(signals.c.slot),
     "SIGNAL_INSERT": insert(signals),
-    "SIGNAL_DELETE": delete(signals).where(_row_where(signals, "run_no", "signal_type", "slot")),
-    "ATTRIBUTES_OF_RUN": select(attributes.c.key, attributes.c.value).where(_row_where(attributes, "run_no")),
-    "ATTRIBUTES_CLEAR": delete(attributes).where(_row_where(attributes, "run_no")),
+    "SIGNAL_DELETE": delete(signals).where(row_where(signals, "run_no", "signal_type", "slot")),
+    "ATTRIBUTES_OF_RUN": select(attributes.c.key, attributes.c.value).where(row_where(attributes, "run_no")),
+    "ATTRIBUTES_CLEAR": delete(attributes).where(row_where(attributes, "run_no")),
     "ATTRIBUTE_INSERT": insert(attributes),
     # --- streams
-    "STREAM_BY_NAME": select(streams.c.length, streams.c.done).where(_row_where(streams, "run_no", "stream")),
-    "STREAM_WRITE": _replace(streams),
-    "STREAMS_OF_RUN": select(streams.c.stream).where(_row_where(streams, "run_no")).order_by(streams.c.stream),
+    "STREAM_BY_NAME": select(streams.c.length, streams.c.done).where(row_where(streams, "run_no", "stream")),
+    "STREAM_WRITE": replace(streams),
+    "STREAMS_OF_RUN": select(streams.c.stream).where(row_where(streams, "run_no")).order_by(streams.c.stream),
     "CHUNK_INSERT": insert(chunks),
     "CHUNK_LAST": select(chunks.c.number)
-    .where(_row_where(chunks, "run_no"))
+    .where(row_where(chunks, "run_no"))
     .order_by(chunks.c.after_slot.desc(), chunks.c.number.desc())
     .limit(1),
     "CHUNK_BY_KEY": select(chunks.c.number)
-    .where(_row_where(chunks, "run_no", "key"), chunks.c.after_slot < at("before_slot"))
+    .where(row_where(chunks, "run_no", "key"), chunks.c.after_slot < at("before_slot"))
     .limit(1),
     "CHUNKS_OF_STREAM": _chunk.where(chunks.c.stream == at("stream"), chunks.c.idx >= at("start_index"))
     .order_by(chunks.c.idx)
@@ -373,7 +332,7 @@ STATEMENTS: dict[str, Clause] = {
     .order_by(text("1, 11"))
     .limit(at("row_limit")),
     **{
-        f"{table.name.upper()}_DELETE": delete(table).where(_row_where(table, "run_no"))
+        f"{table.name.upper()}_DELETE": delete(table).where(row_where(table, "run_no"))
         for table in (events, steps, hooks, waits, signals, streams, chunks, runs)
     },
     **CURSOR_STATEMENTS,
@@ -384,47 +343,5 @@ STATEMENTS: dict[str, Clause] = {
 }
 
 
-def compiled() -> str:
-    """The text of ``compiled.py``: each statement as SQLite's SQL and the names of its placeholders, in order."""
-    return "\n".join(["\n".join(_PREAMBLE), *_statements(), *_schema(), ""])
-
-
-_PREAMBLE = (
-    '"""Generated by ``python -m wrkflw.worlds.sql.statements``; change ``tables`` or ``statements`` instead."""',
-    "",
-    "# ruff: noqa: E501",
-    "# fmt: off",
-    "",
-    "from __future__ import annotations",
-    "",
-    "from .statement import Statement",
-    "",
-)
-
-
-def _statements() -> Iterator[str]:
-    dialect = sqlite.dialect(paramstyle="qmark")
-    for name, statement in STATEMENTS.items():
-        result: Any = statement.compile(dialect=dialect)
-        order: tuple[str, ...] = tuple(result.positiontup)
-        params: dict[str, object] = result.params
-        sql = " ".join(str(result).split())
-        # Literals became placeholders too: their values are part of the statement.
-        fixed = {key: value for key, value in params.items() if key in order and value is not None}
-        yield f"{name} = Statement(\n    {sql!r},\n    {order!r},\n    {fixed!r},\n)"
-
-
-def _schema() -> Iterator[str]:
-    dialect = sqlite.dialect()
-    yield "SCHEMA = ("
-    for table in t.Table.metadata.sorted_tables:
-        indexes = sorted(table.indexes, key=str)
-        statements: list[Clause] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
-        for statement in statements:
-            yield f"    {' '.join(str(statement.compile(dialect=dialect)).split())!r},"
-    yield from (f"    {trigger!r}," for trigger in t.TRIGGERS)
-    yield ")"
-
-
 if __name__ == "__main__":
-    Path(__file__).with_name("compiled.py").write_text(compiled())
+    Path(__file__).with_name("compiled.py").write_text(compiled(STATEMENTS))
