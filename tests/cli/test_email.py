@@ -92,6 +92,17 @@ def test_a_mail_that_cannot_be_read_is_held_and_is_not_to_be_sent_again(
     assert shell("runs", "show", ended.json["held"], "--json").json["workflow_id"] == "mail-quarantine"
 
 
+def test_without_stdin_the_mail_server_keeps_the_mail(
+    shell: Shell, deliver: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it when it is closed
+
+    ended = shell("email", "deliver", "flow.py")
+
+    assert ended.code == 75
+    assert ended.err == "wrkflw: stdin is closed; pipe the mail in; the mail was not taken, deliver it again\n"
+
+
 @pytest.mark.parametrize(
     ("target", "arguments", "sentence"),
     [

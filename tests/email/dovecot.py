@@ -9,7 +9,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from imaplib import IMAP4
+from datetime import datetime
+from imaplib import IMAP4, Time2Internaldate
 from pathlib import Path
 
 DOVECOT = shutil.which("dovecot")
@@ -55,11 +56,17 @@ class Server:
         self.user = user
         self.folder = folder / "mail" / user
 
-    def post(self, raw: bytes, *, flags: str = "") -> None:
+    def post(self, raw: bytes, *, flags: str = "", at: datetime | None = None) -> None:
         """A mail arrives."""
         with logged_in(self.port, self.user) as client:
-            verdict, told = client.append("INBOX", flags, "", raw)
+            verdict, told = client.append("INBOX", flags, "" if at is None else Time2Internaldate(at), raw)
             assert verdict == "OK", told
+
+    def numbering(self) -> int:
+        """What the server calls it."""
+        with logged_in(self.port, self.user) as client:
+            _, [found] = client.status("INBOX", "(UIDVALIDITY)")
+        return int(found.decode().rpartition(" ")[2].rstrip(")"))
 
     def flags(self) -> list[str]:
         """Of each mail, in order."""
@@ -72,6 +79,12 @@ class Server:
         """What the server knew of the mailbox is lost: every number means another mail from now on."""
         for path in [*self.folder.glob("dovecot-uidlist*"), *self.folder.glob("dovecot.index*")]:
             path.unlink()
+
+    def redate(self, at: datetime) -> None:
+        """The mails that are there arrived then."""
+        for path in [*self.folder.glob("new/*"), *self.folder.glob("cur/*")]:
+            os.utime(path, (at.timestamp(), at.timestamp()))
+        self.renumber()
 
 
 @contextmanager

@@ -7,16 +7,17 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import httpx2
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Runtime
+from wrkflw import DefinitionError, Runtime
 from wrkflw.asgi import Message
 from wrkflw.mail import BasicLogin, MailHook, MailLimits, Mailroom, Provider, postmark, raw_mime, sendgrid
-from wrkflw.triggers import StandardWebhooks, Verify
+from wrkflw.triggers import HttpRequest, StandardWebhooks, Verify
 
 from .desk import letter, mailroom, outputs, triage
 
@@ -129,6 +130,26 @@ async def test_another_login_is_not_let_in() -> None:
             assert (await desk.client.post("/mail", content=RAW, headers=BY_US, auth=auth)).status_code == 401
         assert (await desk.client.post("/mail", content=RAW, headers=BY_US)).status_code == 401
         assert await desk.runs() == []
+
+
+@pytest.mark.parametrize("given", [False, True, "", b"msg_1"])
+async def test_what_says_neither_an_id_nor_none_lets_nobody_in(given: object) -> None:
+    def verify(*_: object) -> Any:  # as somebody may write it who takes it for a question
+        return given
+
+    async with hooked(raw_mime, verify) as desk:
+        assert (await desk.client.post("/mail", content=RAW, headers=BY_US)).status_code == 401
+        assert await desk.runs() == []
+
+
+async def test_what_nobody_would_await_is_refused() -> None:
+    async def function(request: HttpRequest, now: datetime) -> None:
+        raise ValueError("not signed")
+
+    async with hooked(raw_mime, SIGNING) as desk:
+        for verify in (function, None):
+            with pytest.raises(DefinitionError, match="verify= of a MailHook is no plain function; pass one of a re"):
+                MailHook(desk.room, raw_mime, verify=verify)  # type: ignore[arg-type]
 
 
 async def test_a_request_that_never_comes_to_its_end_is_answered_in_time() -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,78 @@ async def test_mails_that_get_new_numbers_are_taken_in_once(server: Server, data
     async with opened(database) as room, reading(room, server):
         assert await taken(room.rt, 2) == ["mail 1", "mail 2"]
         assert len((await room.rt.runs.list()).data) == 2
+
+
+EARLIER = datetime.now(UTC) - timedelta(hours=1)
+
+
+async def read_for_the_first_time(server: Server, database: str) -> None:
+    """Mails 1 and 2 are in the mailbox, and 1 was seen."""
+    server.post(mail(1), flags="\\Seen", at=EARLIER)
+    server.post(mail(2))
+    async with opened(database) as room, reading(room, server):
+        await taken(room.rt, 1)
+        await asyncio.to_thread(server.post, mail(3))  # once this is taken in, what was before is recorded
+        assert await taken(room.rt, 2) == ["mail 2", "mail 3"]
+
+
+@needs_dovecot
+async def test_of_mails_that_get_new_numbers_those_are_left_alone_that_had_been_read_before_the_first_time(
+    server: Server, database: str
+) -> None:
+    await read_for_the_first_time(server, database)
+    server.renumber()
+    server.post(mail(4), flags="\\Seen")  # opened by a person, while nobody else was reading
+    server.post(mail(5))
+    async with opened(database) as room, reading(room, server):
+        await taken(room.rt, 4)
+        await asyncio.to_thread(server.post, mail(6))
+
+        assert await taken(room.rt, 5) == ["mail 2", "mail 3", "mail 4", "mail 5", "mail 6"]
+
+
+@needs_dovecot
+async def test_mail_that_is_dated_in_the_future_hides_no_other(server: Server, database: str) -> None:
+    server.post(mail(0), flags="\\Seen")
+    server.redate(datetime.now(UTC) + timedelta(days=1_000))
+    await read_for_the_first_time(server, database)
+    server.post(mail(4), flags="\\Seen")
+    server.redate(datetime.now(UTC) + timedelta(hours=1))
+    async with opened(database) as room, reading(room, server):
+        assert (await taken(room.rt, 5))[-1] == "mail 4"
+
+
+@asynccontextmanager
+async def with_position(server: Server, position: str) -> AsyncIterator[Mailroom]:
+    """Of a version that did not keep since when the mailbox is read."""
+    async with opened() as room:
+        cursors, source = room.rt.world.storage.cursors, f"imap:{server.user}@127.0.0.1/INBOX"
+        await cursors.take(source)
+        assert await cursors.advance(source, position)
+        await cursors.release(source)
+        yield room
+
+
+@needs_dovecot
+async def test_a_position_of_an_older_version_learns_what_had_been_read_before(server: Server) -> None:
+    server.post(mail(1), flags="\\Seen", at=EARLIER)
+    server.post(mail(2))
+    async with with_position(server, f"{server.numbering()}:1") as room:
+        async with reading(room, server):
+            await taken(room.rt, 1)
+            await asyncio.to_thread(server.post, mail(3))
+            await taken(room.rt, 2)
+        server.renumber()
+        server.post(mail(4))
+        async with reading(room, server):
+            assert await taken(room.rt, 3) == ["mail 2", "mail 3", "mail 4"]
+
+
+@needs_dovecot
+async def test_a_position_of_an_older_version_in_numbers_that_are_gone_leaves_nothing_out(server: Server) -> None:
+    server.post(mail(1), flags="\\Seen")
+    async with with_position(server, "1:1") as room, reading(room, server):
+        assert await taken(room.rt, 1) == ["mail 1"]
 
 
 @needs_dovecot

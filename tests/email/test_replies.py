@@ -146,6 +146,22 @@ async def test_the_same_reply_again_is_known(room: Mailroom) -> None:
     assert (first.answered, again.answered, again.held) == (run.run_id, run.run_id, None)
 
 
+async def test_a_token_knows_the_same_reply_no_more_once_the_run_has_ended(room: Mailroom) -> None:
+    run, _ = await asked(room)
+    parked = await run.result()
+    assert isinstance(parked, Suspended)
+    to = f"approvals+{parked.suspensions[0].token}@acme.test"
+    raw = letter(to, **PROVEN).as_bytes()
+
+    first = await room.deliver(raw, envelope_to=[to])
+    await outputs(room, run.run_id)
+    again = [await room.deliver(raw, envelope_to=[to]) for _ in range(2)]
+
+    assert first.answered == run.run_id
+    assert {one.reason for one in again} == {"it is a reply to nothing that a run has asked"}
+    assert (await room.quarantine.list()).data == [again[0].held]
+
+
 async def test_a_second_answer_is_held(room: Mailroom) -> None:
     run, question = await asked(room)
     await room.deliver(letter(In_Reply_To=question, **PROVEN).as_bytes(), envelope_to=TO)

@@ -36,7 +36,7 @@ def deliver(
 
     The ids of the runs that it started are printed; a worker takes them.
     Exit codes are those that mail servers know: 0 it is recorded, or held for a person; 1 it is refused;
-    75 it could not be taken, deliver it again.
+    75 it could not be taken, deliver it again.  An option that there is not is 2, as with all commands.
     """
     import asyncio
 
@@ -65,8 +65,11 @@ async def _deliver(
 ) -> Delivery:
     from wrkflw.mail import Mailroom
 
+    from .failures import MisuseError
     from .opening import new_runtime
 
+    if sys.stdin is None:  # closed, when the process began
+        raise MisuseError("stdin is closed; pipe the mail in")
     async with new_runtime(db, workflows, worker=False) as runtime:
         room = Mailroom(runtime, trust=trust)
         raw = sys.stdin.buffer.read(room.limits.size + 1)

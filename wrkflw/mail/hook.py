@@ -5,13 +5,12 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from asyncio import CancelledError
 from base64 import b64encode
 from datetime import datetime, timedelta
 
 from wrkflw.asgi import Receive, Scope, Send, headers_of
 from wrkflw.clock import within
-from wrkflw.triggers.endpoints import HttpRequest, Verify
+from wrkflw.triggers.endpoints import HttpRequest, NotVerifiedError, Verify, check_verify, verified
 
 from .errors import HostileMailError, MailTooLargeError, NoRecipientError
 from .mailroom import Mailroom
@@ -37,6 +36,9 @@ class Answer(Exception):  # it is the answer, not an error
 class MailHook:
     """An ASGI application that takes mail from a provider, to be served or mounted: ``app.mount("/mail", hook)``.
 
+    Starlette and FastAPI serve what is mounted so under ``/mail/``, and send who asks for ``/mail`` there, which not
+    all providers follow: give them the address with the slash.  ``mounts=`` of :func:`wrkflw.server.app` takes both.
+
     It answers 200 once all that a mail leads to is durable; 401 to a request that is not signed as it should be, 403
     for an address that no workflow has, 413 and 422 for what is too large or no mail, which providers do not send
     again; and 503, upon which they do, when it could not be recorded.
@@ -45,9 +47,13 @@ class MailHook:
         room: takes the mail in.
         provider: what the requests look like: :func:`raw_mime`, :func:`sendgrid`, :func:`postmark`, or one of yours.
         verify: who may send, as :class:`wrkflw.triggers.StandardWebhooks` and :class:`BasicLogin` do.
+
+    Raises:
+        DefinitionError: ``verify`` is no plain function.
     """
 
     def __init__(self, room: Mailroom, provider: Provider, *, verify: Verify) -> None:
+        check_verify("a MailHook", verify)
         self._room = room
         self._provider = provider
         self._verify = verify
@@ -99,8 +105,8 @@ class MailHook:
 
     def _check(self, request: HttpRequest, now: datetime) -> None:
         try:
-            self._verify(request, now)
-        except (Exception, CancelledError) as error:  # of the user's: whatever it is, it lets nothing in  # noqa: BLE001
+            verified(self._verify, request, now)
+        except NotVerifiedError as error:
             _log.warning("a mail by a webhook was turned away: %s", error)
             raise Answer(401, "the request is not signed as it should be") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -20,7 +20,7 @@ from wrkflw.world.cursors import Cursors
 from wrkflw.world.errors import StoreRefusedError
 
 from .errors import MailTooLargeError, NoRecipientError
-from .mailboxes import Account, Mailbox, MailboxError, Position
+from .mailboxes import Account, Kept, Mailbox, MailboxError, Position
 from .mailroom import Mailroom
 
 T = TypeVar("T")
@@ -37,8 +37,10 @@ class ImapMailbox:
     """Reads a mailbox and hands its mail to a :class:`Mailroom`, within ``async with``.
 
     It takes in what comes, and what is unseen when it reads the mailbox for the first time.  How far it was read is
-    kept in the database, so a mail that a person has opened meanwhile is not left out.  Of several processes one reads;
-    another one goes on when that is gone.  Mail that no workflow takes stays as it is.
+    kept in the database, so a mail that a person has opened meanwhile is not left out.  When the server numbers its
+    mails anew, it takes in what is unseen, and what has arrived since it read them for the first time; what was taken
+    in before is known.  Of several processes one reads; another one goes on when that is gone.  Mail that no workflow
+    takes stays as it is.
 
     Args:
         room: takes the mail in.
@@ -135,14 +137,16 @@ class ImapMailbox:
         until = clock.now() + _SESSION
         await self._call(self._mailbox.close)
         validity = await self._call(self._mailbox.open)
-        if self._position is None:
-            await self._advance(await self._begin(validity))
-        elif self._position.validity != validity:  # every number means another mail; those taken in are known
-            self._position = Position(validity, 0)
-        while self._position is not None and clock.now() < until:
-            for uid in await self._call(partial(self._mailbox.new_after, self._position.uid)):
+        before = self._position
+        if before is None or before.validity != validity:  # then every number means another mail
+            await self._advance(await self._begin(validity, before))
+        elif before.since is None:
+            mails = await self._call(partial(self._mailbox.up_to, before.uid))
+            await self._advance(before._replace(since=self._latest(mails)))
+        while (position := self._position) is not None and clock.now() < until:
+            for uid in await self._call(partial(self._mailbox.new_after, position.uid)):
                 await self._take_in(uid)
-                await self._advance(Position(validity, uid))
+                await self._advance(position._replace(uid=uid))
                 if not self._held:
                     return
             if not await self._call(partial(self._mailbox.wait, self._poll.total_seconds())):
@@ -152,13 +156,24 @@ class ImapMailbox:
         self._held = await self._cursors.advance(self._source, str(position))
         self._position = position
 
-    async def _begin(self, validity: int) -> Position:
-        """Take in what nobody has seen; how far that is.  It is recorded as a whole: a crash begins it again."""
-        last = await self._call(self._mailbox.last)  # first, so that what comes meanwhile is behind it, or unseen
-        for uid in await self._call(partial(self._mailbox.new_after, 0, unseen_only=True)):
-            await self._take_in(uid)
-            last = max(last, uid)
-        return Position(validity, last)
+    async def _begin(self, validity: int, before: Position | None) -> Position:
+        """Take in what nobody has seen, and where it was read ``before``, what has arrived since; how far that is.
+
+        It is recorded as a whole: a crash begins it again.
+        """
+        last = await self._call(self._mailbox.last)  # first, so that what comes meanwhile is behind it
+        mails = await self._call(partial(self._mailbox.up_to, last))
+        left = [mail for mail in mails if mail.seen]
+        since = self._latest(left) if before is None else before.since or 0  # of doubtful ones none is left out
+        for mail in mails:
+            if not mail.seen or (before is not None and mail.arrived > since):
+                await self._take_in(mail.uid)
+        return Position(validity, last, since)
+
+    def _latest(self, mails: Iterable[Kept]) -> int:
+        """When the last of them arrived.  Not by this clock: what comes later is to be later by that of the server."""
+        latest = max((mail.arrived for mail in mails), default=0)
+        return min(latest, int(self._room.rt.clock.now().timestamp()))  # some are dated in the future
 
     async def _take_in(self, uid: int) -> None:
         """Raises StoreError when the mail could not be recorded."""

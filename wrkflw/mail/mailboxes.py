@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from .errors import MailError, MissingExtraError
@@ -19,6 +20,9 @@ except ImportError as error:
     raise MissingExtraError("imap-tools") from error
 
 _SIZE = re.compile(rb"RFC822\.SIZE (\d+)")
+_UID = re.compile(rb"UID (\d+)")
+_ARRIVED = re.compile(rb'INTERNALDATE "([^"]+)"')
+_FLAGS = re.compile(rb"FLAGS \(([^)]*)\)")
 _SECONDS = 30.0
 """After which a server that is silent is given up; while it is waited for new mail, it may be."""
 
@@ -32,14 +36,26 @@ class Position(NamedTuple):
 
     validity: int
     uid: int
+    since: int | None
+    """When the latest mail arrived that may not have been taken in, as it had been seen before; in Unix seconds.
+    None where a version has written the position that did not keep it."""
 
     @classmethod
     def of(cls, text: str) -> Position:
-        validity, _, uid = text.partition(":")
-        return cls(int(validity), int(uid))
+        validity, uid, *since = map(int, text.split(":"))
+        return cls(validity, uid, since[0] if since else None)
 
     def __str__(self) -> str:
-        return f"{self.validity}:{self.uid}"
+        return ":".join(str(number) for number in self if number is not None)
+
+
+class Kept(NamedTuple):
+    """A mail in the mailbox."""
+
+    uid: int
+    arrived: int
+    """As the server has it, in Unix seconds."""
+    seen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +94,24 @@ class Mailbox:
             made.login(account.user, account.password, initial_folder=account.folder)
             return int(made.folder.status(account.folder, ["UIDVALIDITY"])["UIDVALIDITY"])
 
-    def new_after(self, uid: int, *, unseen_only: bool = False) -> list[int]:
+    def new_after(self, uid: int) -> list[int]:
         """The mails behind that one, in order."""
         with _worded(self._account):
-            criteria = f"UID {uid + 1}:*" + (" UNSEEN" if unseen_only else "")
-            found = sorted(int(one) for one in self._opened.uids(criteria))
+            found = sorted(int(one) for one in self._opened.uids(f"UID {uid + 1}:*"))
         return [one for one in found if one > uid]  # `*` is the last one, whatever its number
 
     def last(self) -> int:
         """The last of all mails; 0 where there is none."""
         with _worded(self._account):
             return max((int(one) for one in self._opened.uids("UID *")), default=0)
+
+    def up_to(self, uid: int) -> list[Kept]:
+        """The mails up to that one, in order."""
+        if uid == 0:
+            return []
+        with _worded(self._account):
+            lines = self._fetched(f"1:{uid}", "(UID INTERNALDATE FLAGS)")
+            return sorted(kept for line in lines if isinstance(line, bytes) and (kept := _kept(line)) is not None)
 
     def size(self, uid: int) -> int | None:
         """How large the mail is; None when it is gone."""
@@ -138,12 +161,23 @@ class Mailbox:
             raise MailboxError(f"mailbox {self._account} is not open")
         return self._box
 
-    def _fetched(self, uid: int, what: str) -> list[bytes | tuple[bytes, bytes] | None]:
+    def _fetched(self, uids: int | str, what: str) -> list[bytes | tuple[bytes, bytes] | None]:
         # Not imap-tools' own fetch: it parses the mail, and signatures need the bytes as they came.
-        verdict, lines = self._opened.client.uid("FETCH", str(uid), what)
+        verdict, lines = self._opened.client.uid("FETCH", str(uids), what)
         if verdict != "OK":
-            raise MailboxError(f"mailbox {self._account} does not give its mail {uid}: {verdict}")
+            raise MailboxError(f"mailbox {self._account} does not give its mail {uids}: {verdict}")
         return lines
+
+
+def _kept(line: bytes) -> Kept | None:
+    """A mail, as the server tells of it; None for what it tells besides, of flags that have changed."""
+    flags = _FLAGS.search(line)
+    rest = _FLAGS.sub(b"", line)  # a flag may have any name
+    uid, arrived = _UID.search(rest), _ARRIVED.search(rest)
+    if flags is None or uid is None or arrived is None:
+        return None
+    at = parsedate_to_datetime(arrived[1].decode())
+    return Kept(int(uid[1]), int(at.timestamp()), b"\\seen" in flags[1].lower().split())
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError
-from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +12,7 @@ from wrkflw.asgi import headers_of
 from wrkflw.engine.definition import Definition
 from wrkflw.errors import DefinitionError, WrkflwError
 from wrkflw.run import Run
-from wrkflw.triggers.endpoints import ANY, Endpoint, HttpRequest
+from wrkflw.triggers.endpoints import ANY, Endpoint, HttpRequest, NotVerifiedError, verified
 
 from .bodies import check_content_type, check_json, read_body
 from .parameters import IdempotencyKey
@@ -97,11 +96,8 @@ class EndpointRoute:
         if self.endpoint.verify is None:
             return None
         try:
-            found = cast("object", self.endpoint.verify(request, self._service.rt.clock.now()))  # not all are typed
-            if found is None or (isinstance(found, str) and found):
-                return found
-            raise TypeError(f"verify= is to give an id or None, or to raise, and gave {found!r}")
-        except (Exception, CancelledError) as error:  # of the user's: whatever it is, it lets nothing in  # noqa: BLE001
+            return verified(self.endpoint.verify, request, self._service.rt.clock.now())
+        except NotVerifiedError as error:
             _log.warning("a request to %s was turned away: %s", self.endpoint, error)
             raise Refusal(401, "the request is not signed as it should be") from None
 

@@ -147,9 +147,12 @@ def reply(
     """Let replies to what a run has sent answer a step of it that is suspended, or be an event that it waits for.
 
     The run is found by what it was sent with, :func:`wrkflw.mail.message_id` or :func:`wrkflw.mail.reply_address`, or
-    by the token of the suspension behind the plus of the address.  ``answer`` makes the answer, or the payload of the
-    event, from the :class:`Email`.  ``senders`` are patterns of the addresses that may reply; somebody has to vouch for
-    the address (:class:`wrkflw.mail.Trust`), or the mail is kept in the quarantine and the run hears nothing of it.
+    by the token of the suspension behind the plus of the address.  The same reply again leads to nothing new; but one
+    that names only a token is kept in the quarantine once the run has ended, and with it the token.
+
+    ``answer`` makes the answer, or the payload of the event, from the :class:`Email`.  ``senders`` are patterns of the
+    addresses that may reply; somebody has to vouch for the address (:class:`wrkflw.mail.Trust`), or the mail is kept in
+    the quarantine and the run hears nothing of it.
 
     Raises:
         DefinitionError: a pattern cannot be one, there are no senders, or the workflow has the route already.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack, cast
 
 from wrkflw.errors import DefinitionError
 from wrkflw.names import check_options, describe
@@ -62,6 +63,27 @@ class Verify(Protocol):
         is recorded.
         """
         ...
+
+
+class NotVerifiedError(Exception):
+    """The request may come from anybody; the message says what ``verify=`` has against it."""
+
+
+def verified(verify: Verify, request: HttpRequest, now: datetime) -> str | None:
+    """What ``verify`` gives.  Raises NotVerifiedError where it raises, or gives neither an id nor None."""
+    try:
+        found = cast("object", verify(request, now))  # not all are typed
+    except (Exception, CancelledError) as error:  # of the user's: whatever it is, it lets nothing in
+        raise NotVerifiedError(str(error)) from error
+    if found is None or (isinstance(found, str) and found):
+        return found
+    raise NotVerifiedError(f"verify= is to give an id or None, or to raise, and gave {found!r}")
+
+
+def check_verify(what: str, verify: object) -> None:
+    """What is awaited by nobody would let nobody in.  Raises DefinitionError."""
+    if not callable(verify) or iscoroutinefunction(verify) or iscoroutinefunction(type(verify).__call__):
+        raise DefinitionError(f"verify= of {what} is no plain function; pass one of a request and the time")
 
 
 class EndpointOptions(TypedDict, total=False):
@@ -136,16 +158,9 @@ def endpoint_of(
         needs = f"workflow {workflow.id!r} takes {describe(workflow.input_schema)}"
         raise DefinitionError(f"endpoint {request!r} has no body to be an input, and {needs}; pass input=")
     if endpoint.verify is not None:
-        _check_verify(request, endpoint.verify)
+        check_verify(f"endpoint {request!r}", endpoint.verify)
     workflow.endpoints = (*workflow.endpoints, endpoint)
     return endpoint
-
-
-def _check_verify(request: str, verify: object) -> None:
-    """What is awaited by nobody would let everybody in.  Raises DefinitionError."""
-    if not callable(verify) or iscoroutinefunction(verify) or iscoroutinefunction(type(verify).__call__):
-        cure = "pass one of a request and the time"
-        raise DefinitionError(f"verify= of endpoint {request!r} is no plain function; {cure}")
 
 
 def _read(request: str) -> tuple[str, str]:
