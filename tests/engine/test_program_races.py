@@ -519,6 +519,21 @@ async def test_a_timer_may_lie_beyond_the_end_of_time(runtime: Runtime, seconds:
     assert (await run.send_event(go, 7)).unwrap() == 7
 
 
+async def test_of_two_timers_alike_the_one_that_was_not_cancelled_rings() -> None:
+    def make(_: list[str]) -> Workflow[int, list[str], None]:
+        @workflow(id="flow")
+        async def flow(step: StepTools, data: int) -> list[str]:
+            rang = list[str]()
+            first, _ = [asyncio.get_running_loop().call_later(60, rang.append, "rang") for _ in range(2)]
+            first.cancel()
+            await step.sleep("nap", "2m")
+            return rang
+
+        return flow
+
+    assert (await retell(make, 1)).outcome == ["rang"]
+
+
 async def test_what_a_race_left_open_is_closed_when_the_program_returns(runtime: Runtime) -> None:
     @workflow
     async def flow(step: StepTools, data: int) -> str:

@@ -78,10 +78,11 @@ class Drive:
         """Whether the run was cancelled, and its body has had its time to end."""
         self._fits = False
         """Whether what others have recorded fits the code."""
-        self._claims = False
-        """Whether the run exists, and is claimed by what comes from outside."""
-        self._undecided: list[asyncio.Future[None]] | None = None
-        """Who wants to know whether it is, until that is known."""
+        self._is_delivery = False
+        """Whether the run exists, and is to be claimed by what comes from outside."""
+        self._decided = asyncio.Event()
+        """Set once it is known whether it was, and for all others from the beginning."""
+        self._decided.set()
         self._on_wait = on_wait
         self.chunks = services.chunks(self.recorder)
         self._interpreter = Interpreter(self)
@@ -171,29 +172,24 @@ class Drive:
         self.recorder.note(event)
         self.recorder.born_with = 1
         self.recorder.on_claim = self._claimed
-        self._claims, self._undecided = True, []
+        self._is_delivery = True
+        self._decided.clear()
 
     async def decision(self) -> None:
         """Wait until it is known whether what came from outside is recorded and has claimed the run."""
-        if self._undecided is not None:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._undecided.append(waiter)
-            await waiter
+        await self._decided.wait()
 
     @property
     def undecided(self) -> bool:
-        return self._undecided is not None
+        return not self._decided.is_set()
 
     @property
     def turned_away(self) -> bool:
         """Whether it was to claim the run, and did not."""
-        return self._claims and self._undecided is None and self.recorder.epoch == 0
+        return self._is_delivery and self._decided.is_set() and self.recorder.epoch == 0
 
     def decided(self) -> None:
-        waiters, self._undecided = self._undecided, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        self._decided.set()
 
     def _claimed(self) -> None:
         self.decided()

@@ -68,9 +68,6 @@ class Operation:
     """What the code is told, from the record.  Raises what it is to be raised there."""
     future: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None = None
-    told: bool = False
-    abandoned: bool = False
-    """Whether the code has given up waiting for it."""
 
     @property
     def is_wait(self) -> bool:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from wrkflw.clock import LATEST
 from wrkflw.errors import FatalError, ForeignAwaitError, NondeterminismError, StepFailedError, WaitTimeoutError
-from wrkflw.world import events as e
 
 from . import failures
+from .asked import Asked
 from .branches import Branches
-from .foreign import line_of_program, line_of_waiting
-from .keys import of_iteration
+from .foreign import line_of_waiting
 from .operations import Operation, Wanted
 from .program_loop import ProgramLoop
 from .records import Record
@@ -34,9 +33,6 @@ from .waiting import begin_sleep, sleep_on
 if TYPE_CHECKING:
     from .interpreter import Interpreter
 
-_MOST_NAMED = 3  # keys that a text names
-PATCH = "?"
-"""What the keys of patches begin with, which no id can have."""
 _TASKS_NEST = sys.version_info < (3, 14)
 """Whether a task of one loop can run inside that of another.  Later versions know one current task for each thread."""
 
@@ -60,27 +56,12 @@ class Program:
         self._tools = make_tools(self)
         self._loop = ProgramLoop(self.drive.run_id, self._time, self._arm, self._disarm)
         self._branches = Branches(self.drive, scope.lane, self._advance)
-        self._operations: dict[str, Operation] = {}
-        """By key: those that have begun, and of whose end the code was not told."""
-        self._numbered: dict[int, Operation] = {}
-        self._timers: dict[asyncio.TimerHandle, Operation] = {}
-        self._todo: deque[int] = deque()
-        """The operations that are to begin, by number."""
-        self._uses: dict[str, int] = {}
-        self._asked = self._told = 0
-        """How many operations the code asked for, and of how many endings in the record it was told."""
-        self._unwanted: set[str] = set()
-        """The keys of the waits that the code has given up: of their ends it is not told."""
-        self._given_up: list[str] = []
-        """Those of which that is yet to be recorded."""
+        self.asked = Asked(self.drive, scope, self._branches)
+        self._told = 0
+        """Of how many endings in the record it was told."""
         self._last_key = ""
-        self._open_waits = 0
         self._problem: Exception | None = None
         """What is wrong with the record, or with what the code makes of it: for the owner, not for the code."""
-        records = self.drive.journal.scopes.get(scope.prefix)
-        begun = [] if records is None else [one.key for found in records.by_id.values() for one in found]
-        self._unasked = dict.fromkeys(key for key in begun if not self._is_patch(key))
-        """What is in the record, and the code has not asked for yet."""
 
     # --- the execution -----------------------------------------------------------------------------
 
@@ -103,8 +84,8 @@ class Program:
         try:
             while await self._go_on(main):
                 pass
-            self._check_all_asked()
-            self._record_given_up()
+            self.asked.check_all()
+            self.asked.record_given_up()
         except LeftError as left:
             if isinstance(left.standing, Parked):  # what runs is finished and recorded, though not told
                 await self._drain()
@@ -127,8 +108,8 @@ class Program:
             return False
         if await self._tell_next():
             return True
-        self._check_all_asked()
-        self._record_given_up()
+        self.asked.check_all()
+        self.asked.record_given_up()
         if not await self._wait():
             what = f"something at {line_of_waiting(main)} that none of its steps will bring"
             raise ForeignAwaitError.of(self.drive.run_id, self._last_key, self.scope.definition.id, what)
@@ -153,9 +134,9 @@ class Program:
     async def _wait(self) -> bool:
         """Let the operations go on until one has ended; False when there are none."""
         if self.scope.lane.stopping:
-            self._branches.begin_again(self._cut_off())
+            self._branches.begin_again(self.asked.cut_off())
         try:
-            going = await self._branches.advance(self._todo, None)
+            going = await self._branches.advance(self.asked.todo, None)
         except LeftError as left:
             at_the_top = not self.scope.prefix
             if at_the_top and isinstance(left.standing, Parked) and await self.drive.stay(left.standing):
@@ -165,14 +146,6 @@ class Program:
             await self._drain()
             self._branches.verdict()
         return going
-
-    def _cut_off(self) -> list[int]:
-        """What ran when a process died, and is to begin here though nothing else does."""
-        keys = self.drive.journal.interrupted(self.scope.prefix)
-        found = [number for number in self._todo if self._numbered[number].key in keys]
-        for number in found:
-            self._todo.remove(number)
-        return found
 
     async def _drain(self) -> None:
         """Nothing more begins; what runs is waited for."""
@@ -207,18 +180,17 @@ class Program:
         while (key := self._next_ending()) is not None:
             if self.drive.journal.paused_by is not None:
                 raise LeftError(Parked(paused=True))  # it is in the record, and told when the run goes on
-            if self._open_waits and not self.drive.recorder.clean:
+            if self.asked.open_waits and not self.drive.recorder.clean:
                 await self.drive.recorder.commit()  # the log decides what came first
                 continue
             self._told += 1
-            if self._is_patch(key):
+            if self.asked.is_patch(key):
                 continue
-            operation = self._operations.pop(key, None)
+            operation = self.asked.by_key.get(key)
             if operation is None:
-                wait = self.drive.journal.waits.get(key)
-                if key in self._unwanted or (wait is not None and wait.cause == "cancelled"):
+                if self.asked.was_given_up(key):
                     continue  # the code knows
-                raise self._not_asked(key)
+                raise self.asked.misses(key)
             if self._tell(operation):
                 return True
         return False
@@ -237,10 +209,8 @@ class Program:
             raise BailedError(self.drive.steps.bailed(self.scope, operation.wanted.plan.step, record))
         self.now = max(self.now, record.ended_at or self.now)
         self._last_key = key
-        self._close(operation)
-        operation.told = True
+        self.asked.close(operation)
         if operation.timer is not None:
-            self._timers.pop(operation.timer, None)
             self._loop.fire(operation.timer)
             return True
         if operation.future.done():  # the code has given up waiting for it
@@ -254,15 +224,9 @@ class Program:
     def _tell_at_once(self, operation: Operation) -> None:
         self._told += 1
         try:
-            self._tell(self._operations.pop(operation.key))
+            self._tell(operation)
         except Exception as error:  # noqa: BLE001  # it is raised when the code has come to rest, and not inside it
             self._problem = error
-
-    def _close(self, operation: Operation) -> None:
-        self._numbered.pop(operation.number, None)
-        self._branches.forget(operation.number)
-        if operation.is_wait:
-            self._open_waits -= 1
 
     # --- asking ------------------------------------------------------------------------------------
 
@@ -270,27 +234,6 @@ class Program:
     def is_over(self) -> bool:
         """Whether the code is being torn down: whatever it asks for must have no effect."""
         return self._loop.poisoned
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether the record holds things that the code has yet to ask for."""
-        return bool(self._unasked)
-
-    def key_of(self, name: str) -> str:
-        """The key of the next use of a name."""
-        use = self._uses[name] = self._uses.get(name, 0) + 1
-        return self._key(name, use)
-
-    def _key(self, name: str, use: int) -> str:
-        return self.scope.key_of(name if use == 1 else of_iteration(name, use))
-
-    def ended_before(self, name: str) -> Record | None:
-        """What is on record for the next use of a name, if that is over."""
-        if not self._unasked:
-            return None
-        use = self._uses.get(name, 0) + 1
-        record = self.drive.journal.records.get(self._key(name, use))
-        return record if record is not None and record.ended is not None else None
 
     def ask(
         self,
@@ -302,9 +245,7 @@ class Program:
     ) -> Operation:
         """The next use of a name.  It begins when somebody waits for it.  Raises FatalError inside a step."""
         self.check_inside(f"step {name!r}", "steps cannot call steps, await it in the workflow itself")
-        self._asked += 1
-        future = self._loop.create_future()
-        return Operation(self.key_of(name), self._asked, wanted, begin, read, future, timer)
+        return self.asked.next_use(name, wanted, begin, read, self._loop.create_future(), timer)
 
     def check_inside(self, what: str, cure: str) -> None:
         """Raises FatalError when it is not the code that asks, but a body, or somebody who kept its tools."""
@@ -330,26 +271,17 @@ class Program:
         journal, key = self.drive.journal, operation.key
         if key != self._next_ending() or journal.paused_by is not None or self._problem is not None:
             return False
-        if self._open_waits and not self.drive.recorder.clean:
+        if self.asked.open_waits and not self.drive.recorder.clean:
             return False
         record = journal.records.get(key)
         return (record is None or not record.bailed) and self._loop.is_at_rest
 
     def _begin(self, operation: Operation) -> None:
-        key, journal = operation.key, self.drive.journal
-        record = journal.waits.get(key) or journal.records.get(key)
-        self._unasked.pop(key, None)
-        if record is not None and (was := operation.wanted.misfit(record)) is not None:
-            self._problem = self._problem or self._another(key, was, operation.wanted.what)
-            return
-        self._operations[key] = self._numbered[operation.number] = operation
-        if operation.is_wait:
-            self._open_waits += 1
-        if record is None or record.ended is None:
-            self._todo.append(operation.number)
+        misfit = self.asked.begin(operation)
+        self._problem = self._problem or misfit
 
     async def _advance(self, number: int) -> Flow:
-        operation = self._numbered.get(number)
+        operation = self.asked.by_number.get(number)
         if operation is None:
             return NOTHING
         with suppress(StepEndedError, WaitTimeoutError):  # it is in the record, from where the code is told
@@ -359,37 +291,18 @@ class Program:
         return NOTHING
 
     def _give_up(self, operation: Operation) -> None:
-        """The code no longer waits: a step goes on all the same, a wait is closed and takes nothing."""
-        if self.is_over or not operation.is_wait or operation.told or operation.number not in self._numbered:
-            return
-        self._close(operation)
-        self._operations.pop(operation.key, None)
-        wait = self.drive.journal.waits.get(operation.key)
-        if wait is None:
-            self._todo.remove(operation.number)
-            return
-        self._unwanted.add(operation.key)
-        if wait.open:
-            self._given_up.append(operation.key)
-
-    def _record_given_up(self) -> None:
-        """Only when it is known that the code fits the record: else the wait may still be wanted."""
-        for key in self._given_up:
-            wait = self.drive.journal.waits[key]
-            if wait.open:
-                self.drive.recorder.note(e.WaitCompleted(correlation_id=wait.wait_id, cause="cancelled"))
-        self._given_up.clear()
+        if not self.is_over:
+            self.asked.give_up(operation)
 
     # --- timers of asyncio -------------------------------------------------------------------------
 
     def _arm(self, timer: asyncio.TimerHandle) -> None:
         until = _moment(timer.when())
         operation = self.ask("timer", Wanted("sleep"), self.sleeping(lambda: until), _nothing, timer)
-        self._timers[timer] = operation
         self._begin(operation)
 
     def _disarm(self, timer: asyncio.TimerHandle) -> None:
-        operation = self._timers.pop(timer, None)
+        operation = self.asked.of_timer(timer)
         if operation is not None:
             self._give_up(operation)
 
@@ -404,31 +317,6 @@ class Program:
             return NOTHING
 
         return begin
-
-    # --- what does not fit -------------------------------------------------------------------------
-
-    def _is_patch(self, key: str) -> bool:
-        return key.startswith(PATCH, len(self.scope.prefix))
-
-    def _check_all_asked(self) -> None:
-        for key in self._unasked:
-            raise self._not_asked(key)
-
-    def _another(self, key: str, was: str, now: str) -> NondeterminismError:
-        asks = f"workflow {self.scope.definition.id!r} now asks for {now} there"
-        line = "" if (where := line_of_program()) is None else f" ({where})"
-        return self._nondeterminism(key, f"recorded {was} at {key!r}, and {asks}{line}")
-
-    def _not_asked(self, key: str) -> NondeterminismError:
-        asks = f"workflow {self.scope.definition.id!r} does not ask for at that point"
-        journal = self.drive.journal
-        new = [repr(one) for one in self._operations if one not in journal.records and one not in journal.waits]
-        instead = f"; it asks for {' and '.join(new[:_MOST_NAMED])}" if new else ""
-        return self._nondeterminism(key, f"recorded {key!r}, which {asks}{instead}")
-
-    def _nondeterminism(self, key: str, what: str) -> NondeterminismError:
-        cure = "deploy the old code, or guard what is new with step.patched('...')"
-        return NondeterminismError(self.drive.run_id, key, f"run {self.drive.run_id!r} {what}; {cure}")
 
 
 def _moment(seconds: float) -> datetime:

@@ -17,9 +17,10 @@ from wrkflw.schemas import schema_of
 from wrkflw.world import events as e
 
 from . import failures
+from .asked import PATCH
 from .definition import Plan
 from .operations import Kind, Wanted, called, planned
-from .program import PATCH, Program
+from .program import Program
 from .records import Record, WaitRecord
 from .values import Flow, Settled
 from .waiting import after, begin_wait, wait_on
@@ -66,7 +67,7 @@ class Tools:
         timeout: timedelta | None,
         /,
     ) -> Coroutine[Any, Any, object]:
-        before = self._program.ended_before(name)
+        before = self._program.asked.ended_before(name)
         return self._step(name, *called(self._drive, name, function, args, kwargs, retry, timeout, before))
 
     def run(
@@ -142,7 +143,7 @@ class Tools:
             return False
         if key in recorder.journal.records:
             return True
-        if self._program.is_behind or self._program.is_over:
+        if self._program.asked.is_behind or self._program.is_over:
             self._unpatched.add(key)
             return False
         name = correlation_id("step", self.run_id, key)
