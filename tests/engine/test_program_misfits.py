@@ -22,6 +22,7 @@ from wrkflw import (
     StepContext,
     StepTools,
     Waiting,
+    WaitTimeoutError,
     step,
     workflow,
 )
@@ -288,6 +289,49 @@ async def test_nothing_is_done_by_code_that_does_not_fit_and_the_old_code_goes_o
     assert result.unwrap() == [2, 2, 7]
     assert sum(isinstance(stored.event, e.StepStarted) for stored in log) == 2
     assert not [stored for stored in log if isinstance(stored.event, e.StepCreated) and stored.event.key == "check"]
+
+
+async def a_nap_and_a_go(step: StepTools) -> object:
+    await asyncio.sleep(60)
+    return await step.wait_for_event(go)
+
+
+async def a_go_within_a_week(step: StepTools) -> object:
+    try:
+        async with asyncio.timeout(7 * 86400):
+            return await step.wait_for_event(go)
+    except TimeoutError:
+        return "nobody came within a week"
+
+
+async def a_go_in_time(step: StepTools) -> object:
+    try:
+        return await step.wait_for_event(go, timeout="1m")
+    except WaitTimeoutError:
+        return await step.wait_for_event(other)
+
+
+async def a_go_at_any_time(step: StepTools) -> object:
+    return await step.wait_for_event(go)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (a_nap_and_a_go, a_go_within_a_week, "recorded 'timer', which workflow 'flow' does not ask for at that point"),
+        (a_go_in_time, a_go_at_any_time, "recorded event 'go' with a timeout at 'go', and workflow 'flow' now asks"),
+    ],
+    ids=["the end of a sleep is none of a limit", "a wait without a timeout does not run out"],
+)
+async def test_time_that_was_up_is_not_told_to_code_that_waits_for_something_else(
+    clock: ManualClock, database: str, before: Code, after: Code, reason: str
+) -> None:
+    await park(database, clock, before)
+
+    paused = await go_on(database, clock, after)
+
+    assert isinstance(paused, Paused)
+    assert reason in str(paused.reason)
 
 
 async def test_the_log_says_who_paused_it_and_why(clock: ManualClock, database: str) -> None:

@@ -15,7 +15,9 @@ class Owner:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.timers: list[asyncio.TimerHandle] = []
-        self.loop = ProgramLoop("r-1", lambda: self.seconds, self.timers.append, self.timers.remove)
+        self.loop = ProgramLoop(
+            "r-1", lambda: self.seconds, lambda timer, _: self.timers.append(timer), self.timers.remove
+        )
 
     def start(self, program: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self.loop.create_task(program)

@@ -35,6 +35,7 @@ class Wanted:
     """The id of the step or workflow, or the name of the event."""
     plan: Plan | None = None
     input: bytes | None = None
+    has_timeout: bool = True
 
     @property
     def what(self) -> str:
@@ -45,7 +46,11 @@ class Wanted:
         kind, name = _what_was(record)
         if kind != self.kind or (self.name and name != self.name):
             return Wanted(kind, name).what
-        if not isinstance(record, Record) or record.input == self.input or record.status == "skipped":
+        if isinstance(record, WaitRecord):
+            # Its time is up, or will be: that is nothing which the code could be told.
+            runs_out = kind == "event" and record.resume_at is not None and record.payload is None
+            return f"{self.what} with a timeout" if runs_out and not self.has_timeout else None
+        if record.input == self.input or record.status == "skipped":
             return None
         if "overridden" in (record.meta or {}):
             return None  # it was taken over by a fork that gave what comes before it another value

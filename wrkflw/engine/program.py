@@ -296,9 +296,9 @@ class Program:
 
     # --- timers of asyncio -------------------------------------------------------------------------
 
-    def _arm(self, timer: asyncio.TimerHandle) -> None:
+    def _arm(self, timer: asyncio.TimerHandle, name: str) -> None:
         until = _moment(timer.when())
-        operation = self.ask("timer", Wanted("sleep"), self.sleeping(lambda: until), _nothing, timer)
+        operation = self.ask(name, Wanted("sleep"), self.sleeping(lambda: until), _nothing, timer)
         self._begin(operation)
 
     def _disarm(self, timer: asyncio.TimerHandle) -> None:

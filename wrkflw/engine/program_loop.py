@@ -69,15 +69,15 @@ class ProgramTask(asyncio.Task[_T]):
 class ProgramLoop(_EventLoop):
     """An event loop that is turned by hand, from a plain callback of the real loop (never from inside a task of it).
 
-    ``now`` is the time on the program's own clock, in seconds.  ``arm`` is told of a timer that the program set, for
-    ``fire()`` to be called when it is time; ``disarm`` that it is no longer wanted.
+    ``now`` is the time on the program's own clock, in seconds.  ``arm`` is told of a timer that the program set,
+    and what it is, for ``fire()`` to be called when it is time; ``disarm`` that it is no longer wanted.
     """
 
     def __init__(
         self,
         run_id: str,
         now: Callable[[], float],
-        arm: Callable[[asyncio.TimerHandle], None],
+        arm: Callable[[asyncio.TimerHandle, str], None],
         disarm: Callable[[asyncio.TimerHandle], None],
     ) -> None:
         self.run_id = run_id
@@ -236,7 +236,8 @@ class ProgramLoop(_EventLoop):
             self._ready.append(timer)
         else:
             timer._scheduled = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue] -- as every loop does
-            self._arm(timer)
+            # A limit and a sleep have names of their own, lest one that is new takes the other's place in the record.
+            self._arm(timer, "timeout" if isinstance(getattr(callback, "__self__", None), asyncio.Timeout) else "timer")
         return timer
 
     def _timer_handle_cancelled(self, timer: asyncio.TimerHandle) -> None:

@@ -105,6 +105,7 @@ class Tools:
 
     def wait(self, event: AnyEvent, timeout: timedelta | None, default: object, /) -> Coroutine[Any, Any, object]:
         program, drive, schema = self._program, self._drive, schema_of(event.schema)
+        wanted = Wanted("event", event.name, has_timeout=timeout is not None)
 
         async def begin(key: str) -> Flow:
             if key not in drive.journal.waits:
@@ -119,7 +120,7 @@ class Tools:
                 raise WaitTimeoutError(event.name, timeout or timedelta())
             return Settled(default).fresh()
 
-        return program.result_of(program.ask(event.name, Wanted("event", event.name), begin, read))
+        return program.result_of(program.ask(event.name, wanted, begin, read))
 
     def now(self) -> datetime:
         self._check_inside("step.now()")
