@@ -1,6 +1,7 @@
 """Fork: a new run takes over what another one recorded, up to a step, and goes on from there.
 
-So a run that failed late need not begin anew. The old run stays as it is.
+So a run that failed late need not begin anew. The old run stays as it is. An output for a step before that point
+replaces what it gave; for the step at that point it stands for running it.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ async def main() -> None:
         payment = Payment(booking=run.get_step_result(reserve_seat), card="new card")
         forked = await run.fork(at=charge).with_output(choose_card, payment).start()
         print(forked.unwrap())
+
+        paid_in_cash = "seat F 12, 40 paid in cash"
+        mended = await run.fork().with_output(charge, paid_in_cash).start()  # at the step that failed
+        print(mended.unwrap())
         print(f"the first run is {(await run.snapshot()).status} as before")
 
 

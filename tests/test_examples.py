@@ -168,6 +168,7 @@ async def test_fork(tmp_path: Path) -> None:
         "a seat for Hamlet is reserved",
         "charge failed: the bank refuses the expired card",
         "seat F 12, 40 paid by new card",
+        "seat F 12, 40 paid in cash",
         "the first run is failed as before",
     ]
 

@@ -77,7 +77,12 @@ class Program(Protocol):
 
 
 class StepTools:
-    """``step`` in an imperative workflow.  Every call is recorded, and answered from the record on replay."""
+    """``step`` in an imperative workflow.  Every call is recorded, and answered from the record on replay.
+
+    A name that is used again is numbered: the second ``llm`` has the key ``llm#2``.  The workflow is left by
+    CancelledError whenever its run parks, is cancelled or is out of time; no step starts in the ``except`` and
+    ``finally`` that see it.
+    """
 
     __slots__ = ("_program", "_retry", "_timeout")
 
@@ -88,10 +93,14 @@ class StepTools:
 
     @property
     def run_id(self) -> str:
+        """The run."""
         return self._program.run_id
 
     def options(self, *, retry: Retry | None = None, timeout: timedelta | str | None = None) -> StepTools:
         """``await step.options(retry=Retry(5)).do(...)``: PEP 612 leaves no room for keywords beside ``**kwargs``.
+
+        They stand in place of what the step says itself; ``timeout`` is for one attempt,
+        of a nested workflow for all of it.
 
         Raises:
             TypeError: ``retry`` is no Retry.
@@ -127,6 +136,8 @@ class StepTools:
     ) -> Coroutine[object, object, OutputT]:
         """Run a Step object (or a nested Workflow): ``user = await step.run(fetch_user, data)``.
 
+        It is recorded under its id, or under ``name``.
+
         Raises:
             DefinitionError: ``name`` cannot be the id of a step.
             TypeError: ``step`` is no step.
@@ -150,6 +161,8 @@ class StepTools:
         self, event: Event[PayloadT], /, *, timeout: timedelta | str | None = None, default: PayloadT = _NO_DEFAULT
     ) -> Coroutine[object, object, PayloadT]:
         """The payload of the event, when it comes.  ``default`` is given when ``timeout`` has passed.
+
+        ``default=None`` takes an event that may be None: ``Event("paid", Payment | None)``.
 
         Raises:
             TypeError: ``event`` is no Event.

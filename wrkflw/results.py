@@ -77,12 +77,16 @@ class Snapshot(RunInfo):
     """The run at one moment: a view of its event log, true after every step."""
 
     input: object
+    """What it was started with."""
     execution_path: list[str]
     """Keys of the steps, in the order they were first started."""
     step_results: dict[str, StepResult]
+    """By key: ``fetch``, ``llm#2``, ``send[12]``, ``enrich/fetch``."""
     state: object
     result: object
+    """The output of the run; None before it completed."""
     error: StepError | None
+    """Of a run that failed."""
 
 
 class Page(_View, Generic[T]):
