@@ -51,7 +51,8 @@ async def check_runs(runtime: Runtime, workflows: Sequence[WorkflowLike] | None 
 
     Writes nothing, and runs no step.  The code of a workflow that is written as a function is run up to where the
     record ends, for what it asks for shows in no other way.  Of a graph no function is called but validators, so it
-    cannot tell whether a map now gives a ``foreach`` other items.
+    cannot tell whether a map now gives a ``foreach`` other items, or what a ``foreach`` that was put right before the
+    point where the run stands would have given.
 
     Raises:
         RuntimeError: the runtime is not open.

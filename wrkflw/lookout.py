@@ -15,6 +15,7 @@ from .results import RunResult, Waiting
 if TYPE_CHECKING:
     from .engine.definition import Definition
     from .engine.drive import Drive
+    from .engine.driver import Driver
     from .runtime import Runtime
 
 
@@ -65,7 +66,7 @@ class Lookout:
                 await news
             if begun is not None and begun.refusal is not None:
                 raise begun.refusal
-            if drive is not None and (seen := self._landed(drive)) is not None:
+            if drive is not None and (seen := self._landed(driver, drive)) is not None:
                 return seen
 
     async def _standing(self) -> Seen | None:
@@ -88,15 +89,22 @@ class Lookout:
         results = StepReader(journal, self._definition)
         return Seen(Waiting(self._run_id, results, "sleep", when), journal)
 
-    def _landed(self, drive: Drive) -> Seen | None:
+    def _landed(self, driver: Driver, drive: Drive) -> Seen | None:
         """How the run stood when this process let go of it; None when it has not, or it is to go on at once."""
         match drive.standing:
             case Ended():
                 return self._seen(drive.journal)
             case Parked(until=until) if until is None or until > self._runtime.clock.now():
-                return self._seen(drive.journal)
+                return self._parked(driver, drive.journal)
             case _:
                 return None
+
+    def _parked(self, driver: Driver, journal: Journal) -> Seen | None:
+        """The same of a run that was parked; None also when somebody may have gone on from its journal by now."""
+        seen = self._seen(journal) if driver.leaving or driver.kept.keeps(journal) else None
+        if seen is not None:
+            driver.kept.lend(journal)
+        return seen
 
     def _seen(self, journal: Journal, *, goes_on: bool = False) -> Seen | None:
         """What the record comes to; None when that is to be waited for.  ``goes_on``: a drive will write into it."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, settle
 from wrkflw import (
+    Completed,
+    Event,
+    Paused,
     Retry,
     RunCheck,
     Runtime,
@@ -143,6 +147,160 @@ async def test_a_step_inside_a_nested_workflow_is_named_by_its_key(database: str
         [check] = await check_runs(runtime, [chain(fetch, chain(log, id="inner"))])
 
     assert (check.verdict, check.key) == ("breaks", "inner/charge")
+
+
+def napping(*parts: Callable[[Any], Any]) -> Any:
+    """These parts, and a sleep of an hour."""
+    flow: Any = create_workflow(id="campaign", input_schema=int, output_schema=int)
+    for part in parts:
+        flow = part(flow)
+    return flow.sleep("1h", id="nap").commit()
+
+
+CALLED = Event("called", int)
+PARTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "step": ("log", lambda flow: flow.then(log)),
+    "map": ("log", lambda flow: flow.then(log).map(lambda data: data)),
+    "sleep": ("log", lambda flow: flow.then(log).sleep("0s")),
+    "workflow": ("inner", lambda flow: flow.then(chain(log, id="inner"))),
+    "loop": ("log", lambda flow: flow.do_until(log, lambda data: data > 0)),
+    "parallel": ("log", lambda flow: flow.parallel(log, fetch).map(lambda both: both[0])),
+    "branch": ("fetch", lambda flow: flow.branch().when(lambda data: False, fetch).otherwise(log)),
+    "event": ("log", lambda flow: flow.wait_for_event(CALLED, timeout="0s", default=1, id="log")),
+    "join": ("log", lambda flow: flow.join_event(CALLED, max, timeout="0s", default=1, id="log")),
+}
+
+
+@pytest.mark.parametrize(("key", "part"), PARTS.values(), ids=PARTS.keys())
+async def test_what_was_put_right_before_a_sleep_breaks_the_runs_that_stand_there(
+    database: str, clock: ManualClock, key: str, part: Callable[[Any], Any]
+) -> None:
+    async with Runtime(database, clock=clock):
+        await (await napping().create_run(run_id="campaign-0")).start(1, wait="0s")
+    changed = napping(part)
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [changed])
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[changed]):
+        paused = await (await changed.get_run("campaign-0")).result()
+
+    reason = (
+        f"run 'campaign-0' needs the output of {key!r}, which workflow 'campaign' has put before what it had begun; "
+        f"deploy the old code, or fork at {key!r}"
+    )
+    assert check == RunCheck("campaign-0", "campaign", "breaks", key, reason)
+    assert paused.reason == reason
+
+
+@pytest.mark.parametrize("part", [part for _, part in PARTS.values()], ids=PARTS.keys())
+async def test_a_run_that_went_past_what_stands_before_its_sleep_fits(
+    database: str, clock: ManualClock, part: Callable[[Any], Any]
+) -> None:
+    unchanged = napping(part)
+    async with Runtime(database, clock=clock):
+        await (await unchanged.create_run(run_id="campaign-0")).start(1, wait="0s")
+        await settle()
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        checks = await check_runs(runtime, [unchanged])
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[unchanged]):
+        result = await (await unchanged.get_run("campaign-0")).result()
+
+    assert [check.verdict for check in checks] == ["fits"]
+    assert result.unwrap() == 1
+
+
+async def test_what_was_put_before_a_sleep_inside_a_nested_workflow_breaks_a_run(
+    database: str, clock: ManualClock
+) -> None:
+    def around(*steps: Any) -> Any:
+        inner: Any = create_workflow(id="inner", input_schema=int, output_schema=int)
+        for each in steps:
+            inner = inner.then(each)
+        return chain(fetch, inner.sleep("1h", id="nap").commit())
+
+    async with Runtime(database, clock=clock):
+        await (await around().create_run(run_id="campaign-0")).start(1, wait="0s")
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [around(log)])
+        [unchanged] = await check_runs(runtime, [around()])
+
+    assert (check.verdict, check.key) == ("breaks", "inner/log")
+    assert unchanged.fits
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "parallel": (
+        "fits",
+        lambda flow: flow.parallel_all([charge, fetch]).map(sum),
+        lambda flow: flow.then(log).parallel_all([charge, fetch]).map(sum),
+    ),
+    "parallel with a new member": (
+        "breaks",
+        lambda flow: flow.parallel_all([charge, fetch]).map(sum),
+        lambda flow: flow.then(log).parallel_all([charge, fetch, passing("new")]).map(sum),
+    ),
+    "foreach": (
+        "breaks",
+        lambda flow: flow.map(lambda data: [data]).foreach(charge).map(sum),
+        lambda flow: flow.then(log).map(lambda data: [data]).foreach(charge).map(sum),
+    ),
+    "loop": (
+        "fits",
+        lambda flow: flow.do_until(charge, lambda data: True),
+        lambda flow: flow.then(log).do_until(charge, lambda data: True),
+    ),
+}
+
+
+@pytest.mark.parametrize(("verdict", "block", "changed"), BLOCKS.values(), ids=BLOCKS.keys())
+async def test_what_was_put_before_a_block_breaks_the_runs_in_it_if_the_block_goes_on_to_ask_for_it(
+    database: str, clock: ManualClock, verdict: str, block: Callable[[Any], Any], changed: Callable[[Any], Any]
+) -> None:
+    flow: Any = create_workflow(id="campaign", input_schema=int, output_schema=int)
+    await park(database, clock, block(flow).commit())
+    after = changed(flow).commit()
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [after])
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[after]):
+        result = await (await after.get_run("campaign-0")).result()
+
+    assert (check.verdict, check.key) == (verdict, None if check.fits else "log")
+    assert isinstance(result, Completed if check.fits else Paused)
+    assert (result.reason if isinstance(result, Paused) else None) == check.reason
+
+
+@step
+async def ring() -> int:
+    return 7
+
+
+INDIFFERENT: dict[str, Callable[[Any], Any]] = {
+    "a step that takes nothing": lambda flow: flow.sleep("1h", id="nap").then(ring),
+    "an event": lambda flow: flow.sleep("1h", id="nap").wait_for_event(CALLED, timeout="0s", default=7),
+    "members that take nothing": lambda flow: flow.sleep("1h", id="nap").parallel_all([ring]).map(lambda rung: rung[0]),
+}
+
+
+@pytest.mark.parametrize("end", INDIFFERENT.values(), ids=INDIFFERENT.keys())
+async def test_what_was_put_before_a_sleep_breaks_no_run_where_nobody_asks_what_it_gives(
+    database: str, clock: ManualClock, end: Callable[[Any], Any]
+) -> None:
+    flow: Any = create_workflow(id="campaign", input_schema=int, output_schema=int)
+    old, changed = end(flow).commit(), end(flow.then(log)).commit()
+    async with Runtime(database, clock=clock):
+        await (await old.create_run(run_id="campaign-0")).start(1, wait="0s")
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        [check] = await check_runs(runtime, [changed])
+    clock.turn("1h")
+    async with Runtime(database, clock=clock, workflows=[changed]):
+        result = await (await changed.get_run("campaign-0")).result()
+        await settle()
+        result = await (await changed.get_run("campaign-0")).result()
+
+    assert check.fits
+    assert result.unwrap() == 7
 
 
 class Small(BaseModel):

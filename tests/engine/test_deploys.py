@@ -145,6 +145,80 @@ async def test_a_step_added_before_the_parked_one_is_not_run_for_that_run(clock:
     assert str(missing.value) == "step 'log' has no result here; finished before this point: 'fetch', 'charge'"
 
 
+async def nap(database: str, clock: ManualClock, workflow: Any) -> None:
+    """A run r-17 that sleeps for an hour, from three minutes on, which it may have waited for an event."""
+    async with Runtime(database, clock=clock, workflows=[workflow]):
+        await (await workflow.create_run(run_id="r-17")).start(1, wait="0s")
+        await settle()
+        clock.turn("3m")
+        await settle()
+
+
+def answered(**late: Any) -> Any:
+    """Waits for an event, then sleeps."""
+    return (
+        chain("campaign").wait_for_event(CALLED, **late).map(lambda number: number + 1).sleep("1h", id="nap").commit()
+    )
+
+
+@pytest.mark.parametrize("late", [{}, {"timeout": "1m"}])
+async def test_a_wait_that_ran_out_and_no_longer_has_a_default_pauses_the_run(
+    clock: ManualClock, database: str, late: dict[str, str]
+) -> None:
+    await nap(database, clock, answered(timeout="1m", default=-1))
+    clock.turn("1h")
+
+    result = await go_on(database, clock, answered(**late))
+
+    assert isinstance(result, Paused)
+    assert result.reason == (
+        "run 'r-17' cannot be read by workflow 'campaign' as it is now: event at 'wait-1' did not come in time, "
+        "and its wait has no default; deploy the old code, or give what is new a default"
+    )
+
+
+async def test_a_wait_that_ran_out_needs_no_default_where_nobody_asks_for_it(clock: ManualClock, database: str) -> None:
+    def waiting(**late: Any) -> Any:
+        return chain("campaign").wait_for_event(CALLED, **late).then(log).sleep("1h", id="nap").commit()
+
+    await nap(database, clock, waiting(timeout="1m", default=-1))
+    clock.turn("1h")
+
+    assert (await go_on(database, clock, waiting())).unwrap() == -1
+
+
+async def test_a_foreach_that_was_put_right_before_a_sleep_has_given_nothing(clock: ManualClock, database: str) -> None:
+    def listing(*inserted: Any) -> Any:
+        builder = chain("campaign", gives=Any).map(lambda number: [number])
+        for each in inserted:
+            builder = builder.foreach(each)
+        return builder.sleep("1h", id="nap").commit()
+
+    await nap(database, clock, listing())
+    clock.turn("1h")
+
+    result = await go_on(database, clock, listing(log))
+
+    assert isinstance(result, Paused)
+    assert result.reason == (
+        "run 'r-17' needs the output of 'log', which workflow 'campaign' has put before what it had begun; "
+        "deploy the old code, or fork at 'log'"
+    )
+    async with Runtime(database, clock=clock, workflows=[listing()]) as runtime:
+        await settle()
+        assert (await runtime.runs.snapshot("r-17")).result == [1]
+
+
+async def test_a_foreach_over_nothing_that_stands_before_a_sleep_gives_nothing(
+    clock: ManualClock, database: str
+) -> None:
+    empty = chain("campaign", gives=Any).map(lambda number: []).foreach(log).sleep("1h", id="nap").commit()
+    await nap(database, clock, empty)
+    clock.turn("1h")
+
+    assert (await go_on(database, clock, empty)).unwrap() == []
+
+
 async def test_a_run_that_has_ended_is_left_alone(clock: ManualClock, database: str) -> None:
     async with Runtime(database, clock=clock):
         await (await campaign(fetch, log).create_run(run_id="r-17")).start(1)

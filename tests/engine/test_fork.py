@@ -781,6 +781,53 @@ async def test_a_step_that_ran_several_times(runtime: Runtime, calls: Calls) -> 
     assert str(refused.value) == "'send' ran 4 times; pass key='send[3]'"
 
 
+async def test_an_output_of_a_step_that_ran_several_times(runtime: Runtime, calls: Calls) -> None:
+    send = calls.step("send-it")
+
+    @step
+    async def total(sent: list[int]) -> int:
+        return sum(sent)
+
+    builder: Any = create_workflow(id="many", input_schema=list[int], output_schema=int)
+    many = builder.foreach(send).then(total).commit()
+    run = await started(many, [1, 2, 3])
+    with pytest.raises(AmbiguousResumeError) as refused:
+        await run.fork(at=total).with_output(send, 9).start()
+
+    assert str(refused.value) == (
+        "'send-it' ran 3 times; fork at the call that is meant: "
+        "run.fork(at=send_it, key='send-it[2]').with_output(send_it, ...)"
+    )
+    assert (await run.fork(at=send, key="send-it[2]").with_output(send, 9).start()).unwrap() == 2 + 3 + 9
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_call_that_there_never_was(named: bool, runtime: Runtime, calls: Calls) -> None:
+    send = calls.step("send")
+    run = await started(spread(send, concurrency=1), [1, 2])
+    with pytest.raises(StepNotRunError) as refused:
+        await run.fork(at=send if named else None, key="send[9]").start()
+
+    assert str(refused.value) == "run 'r-17' never reached 'send[9]'; it can be forked at 'send[0]', 'send[1]'"
+
+
+async def test_a_call_that_there_never_was_beside_many(runtime: Runtime, calls: Calls) -> None:
+    run = await started(spread(calls.step("send"), concurrency=1), list(range(50)))
+    with pytest.raises(StepNotRunError) as refused:
+        await run.fork(key="send[50]").start()
+
+    assert str(refused.value) == "run 'r-17' never reached 'send[50]'; it can be forked at 'send[0]' to 'send[49]'"
+    assert len(refused.value.finished) == 50
+
+
+async def test_a_call_of_a_step_that_never_ran(runtime: Runtime, calls: Calls) -> None:
+    run = await started(chain(calls.step("a"), calls.step("b")))
+    with pytest.raises(StepNotRunError) as refused:
+        await run.fork(key="c#2").start()
+
+    assert str(refused.value) == "run 'r-17' never reached 'c#2'; it can be forked at 'a', 'b'"
+
+
 async def test_a_run_that_was_never_started(runtime: Runtime, calls: Calls) -> None:
     run = await chain(calls.step("a")).create_run(run_id="r-18")
     with pytest.raises(RunNotFoundError):

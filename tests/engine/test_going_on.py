@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import AlreadyResumedError, Completed, Event, Run, Runtime, SuspendContext, Suspended, step
+from wrkflw import AlreadyResumedError, Completed, Event, Run, Runtime, StepNotRunError, SuspendContext, Suspended, step
+from wrkflw.engine.journal import Journal
 from wrkflw.world import events as e
 from wrkflw.world.storage import Claim
 from wrkflw.worlds.sqlite import SqliteWorld
@@ -184,3 +186,60 @@ async def test_whom_another_claim_came_before_finds_the_run_again(flow: Any, clo
 
         assert (await run.resume(ask, 2)).unwrap() == 3
         assert runtime.driver.drive_of("r-1") is None
+
+
+# --- the journal that is kept ---------------------------------------------------------------------------
+
+
+async def test_a_run_that_nobody_looks_at_is_woken_without_a_copy_of_its_journal(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    copy = Journal.copy
+
+    def noted(journal: Journal) -> Journal:
+        copied.append(journal.run_id)
+        return copy(journal)
+
+    monkeypatch.setattr(Journal, "copy", noted)
+    rests: Any = chain().sleep("1h").sleep("1h").sleep("1h").commit()
+    async with Runtime(":memory:", clock=clock, workflows=[rests]) as runtime:
+        run = await rests.create_run(run_id="r-1")
+        await run.enqueue(1)
+        for _ in range(3):
+            await settle()
+            clock.turn(timedelta(hours=1))
+        await settle()
+
+        assert (await runtime.runs.get("r-1")).status == "completed"
+        assert copied == []
+
+
+async def test_a_handle_sees_what_it_saw_when_the_run_goes_on_from_there(flow: Any, runtime: Runtime) -> None:
+    ask, asking = flow
+    run = await parked(asking)
+    suspended = await run.result()
+    found = await asking.get_run("r-1")
+    another = await asking.get_run("r-1")
+
+    assert (await another.resume(ask, 2)).unwrap() == 3
+
+    for handle in (run, suspended, found):
+        with pytest.raises(StepNotRunError):
+            handle.get_step_result(ask)
+    assert another.get_step_result(ask) == 3
+    assert "status='running'" in repr(run)
+
+
+async def test_who_started_a_run_sees_how_it_stood_when_another_went_on_with_it(flow: Any, runtime: Runtime) -> None:
+    ask, asking = flow
+    run = await asking.create_run(run_id="r-1")
+    result = await run.start(1)
+    another: Run[Any, Any, Any] = await asking.get_run("r-1")
+
+    assert (await another.resume(ask, 2)).unwrap() == 3
+
+    assert isinstance(result, Suspended)
+    with pytest.raises(StepNotRunError):
+        result.get_step_result(ask)
+    assert "status='running'" in repr(run)

@@ -185,6 +185,10 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
         ),
         (StepNotRunError.never_reached("r-17", "charge", []), "run 'r-17' never reached 'charge'; start another"),
         (
+            StepNotRunError.never_called("r-17", "send#9", ["send", "send#2"]),
+            "run 'r-17' never reached 'send#9'; it can be forked at 'send', 'send#2'",
+        ),
+        (
             StepNotRunError.no_sleep("r-17", "nap", ["sleep-1", "sleep-2"]),
             "run 'r-17' never reached a sleep 'nap'; open: 'sleep-1', 'sleep-2'",
         ),
@@ -274,6 +278,11 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
         (
             AmbiguousResumeError.ran_often("send", ["send[1]", "send[2]", "send[3]"]),
             "'send' ran 3 times; pass key='send[3]'",
+        ),
+        (
+            AmbiguousResumeError.gave_often("send", ["send", "send#2"]),
+            "'send' ran 2 times; fork at the call that is meant: "
+            "run.fork(at=send, key='send#2').with_output(send, ...)",
         ),
         (
             NondeterminismError.items_changed("r-17", "send", 12, 13),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections import Counter
 from itertools import count
 
@@ -105,6 +107,27 @@ async def test_blocks_and_nested_workflows_survive() -> None:
     outer = create_workflow(id="outer", input_schema=int, output_schema=tuple[int, int])
 
     assert await crash_everywhere(outer.parallel(inner, add_one).commit(), 1) > 10
+
+
+async def test_nothing_that_the_dead_processes_did_is_left_unheard() -> None:
+    @workflow(id="giving-up")
+    async def giving_up(step: StepTools, number: int) -> int:
+        quick, slow = asyncio.create_task(step.run(add_one, number)), asyncio.create_task(asyncio.sleep(30))
+        await asyncio.wait([quick, slow], return_when=asyncio.FIRST_COMPLETED)
+        slow.cancel()
+        rest = asyncio.create_task(step.sleep("rest", "1h"))
+        given = await step.run(add_one, number, name="again")
+        rest.cancel()
+        await asyncio.wait([rest])
+        return given
+
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unheard.append(context["message"]))
+
+    await crash_everywhere(giving_up, 1)
+
+    gc.collect()
+    assert unheard == []
 
 
 async def test_a_program_survives() -> None:

@@ -262,6 +262,27 @@ async def test_a_file_keeps_the_runs(tmp_path: Path) -> None:
         assert isinstance(await (await week.get_run(run.run_id)).result(), Completed)
 
 
+async def test_a_file_that_was_used_before_gets_other_ids_and_tokens_each_time_it_is_opened(tmp_path: Path) -> None:
+    @step
+    async def ask(number: int, ctx: SuspendContext[int, int]) -> int:
+        return ctx.suspend(number)
+
+    asking = create_workflow(id="asking", input_schema=int, output_schema=int).then(ask).commit()
+
+    async def drawn(path: Path) -> tuple[str, str, str]:
+        async with TestRuntime(f"sqlite:///{path}") as runtime:
+            run = await asking.create_run()
+            result = await run.start(1)
+            assert isinstance(result, Suspended)
+            return runtime.world.owner, run.run_id, result.suspensions[0].token
+
+    one, other = tmp_path / "one #1.db", tmp_path / "other.db"
+    thrice = [await drawn(one) for _ in range(3)]
+
+    assert len({each for drawn in thrice for each in drawn}) == 9
+    assert [await drawn(other) for _ in range(3)] == thrice  # each the same, wherever the file is
+
+
 async def test_nothing_falls_due_for_years_in_a_file_where_nothing_waits(tmp_path: Path) -> None:
     async with TestRuntime(f"sqlite:///{tmp_path / 'app.db'}") as runtime:
         before = runtime.now

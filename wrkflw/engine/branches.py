@@ -170,6 +170,8 @@ class Branches:
         task.add_done_callback(self._one_ended)
 
     def _one_ended(self, task: asyncio.Task[Flow]) -> None:
+        if not task.cancelled():
+            task.exception()  # it is heard, also if the block is left before it is collected
         self._drive.recorder.branches -= 1
         self._ended.append(task)
         self._set_stir()
@@ -271,6 +273,3 @@ class Branches:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for task in self._running:
-            if not task.cancelled():
-                task.exception()  # it was heard

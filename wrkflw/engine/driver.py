@@ -99,7 +99,7 @@ class Driver:
             new_token=lambda: new_token(random),
             chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes, room),
         )
-        self._kept = KeptJournals(world.storage)
+        self.kept = KeptJournals(world.storage)
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[Standing]] = {}
         self._background = Background()
@@ -272,7 +272,7 @@ class Driver:
         # A program takes the time from what comes, which only the log knows.
         if other is not None or self.leaving or self._draining or run_id in self._delivering or definition.has_code:
             return False
-        journal = self._kept.take(run_id)
+        journal = self.kept.take(run_id)
         if journal is None or journal.paused_by is not None:
             return False
         drive = Drive(self._services, definition, journal, None, lambda: self._waiters.tell(run_id))
@@ -324,7 +324,7 @@ class Driver:
 
         Raises StoreError when the log cannot be read; who claimed the run is to release it then.
         """
-        journal = await self._kept.journal_of(run, latest)
+        journal = await self.kept.journal_of(run, latest)
         self._launch(Drive(self._services, definition, journal, run.epoch, lambda: self._waiters.tell(run.run_id)))
 
     async def misfit(
@@ -338,7 +338,7 @@ class Driver:
 
     def journal_of(self, run: Run) -> Journal | None:
         """The journal of a run that was parked here, if it still stands so.  Not to be written to."""
-        return self._kept.peek(run)
+        return self.kept.peek(run)
 
     def drive_of(self, run_id: str) -> Drive | None:
         """The drive of a run that is being advanced here now."""
@@ -404,7 +404,7 @@ class Driver:
             self._lost(drive, error)
         elif not task.cancelled() and not self._closing:
             if isinstance(task.result(), Parked) and drive.recorder.clean:
-                self._kept.keep(drive.journal, drive.recorder.epoch)
+                self.kept.keep(drive.journal, drive.recorder.epoch)
             match task.result():
                 case Ended():
                     self._errands.drop(run_id)

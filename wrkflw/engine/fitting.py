@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wrkflw.errors import DefinitionChangedError, InvalidValueError
-from wrkflw.graph import Node, Sleep, SleepUntil, WaitForEvent
+from wrkflw.graph import (
+    MISSING,
+    AnyStep,
+    Branch,
+    Foreach,
+    Loop,
+    Match,
+    Node,
+    Parallel,
+    Sleep,
+    SleepUntil,
+    Then,
+    WaitForEvent,
+    steps_of,
+)
 
 from .definition import Definition, counts
 from .journal import Journal
-from .keys import scope_of
-from .records import Record, WaitRecord
+from .keys import id_of, of_iteration, scope_of
+from .records import Record, ScopeRecords, WaitRecord
 
 
 def check_fits(definition: Definition, journal: Journal) -> None:
     """Raises DefinitionChangedError when the record holds what this workflow has not, or not in this order.
 
-    Of what a program recorded it knows nothing: that shows when it runs.
+    Also when it lacks what is needed to go on: what flows out of the node that now stands right before the last that
+    began.  Of what a program recorded it knows nothing: that shows when it runs.
     """
     for prefix, scope in journal.scopes.items():
         inner = definition.within(prefix)
@@ -30,6 +47,8 @@ def check_fits(definition: Definition, journal: Journal) -> None:
             if position < 0 or not all(_is_of(inner.nodes[position], record) for record in found):
                 raise DefinitionChangedError(journal.run_id, found[0].key, definition.id)
             last, before = position, found[-1].key
+        if _goes_on(journal, prefix):
+            _check_flow(inner, journal, prefix, inner.positions[scope.last])
 
 
 def misfit(definition: Definition, journal: Journal) -> DefinitionChangedError | None:
@@ -56,6 +75,131 @@ def misfit(definition: Definition, journal: Journal) -> DefinitionChangedError |
     except InvalidValueError as error:
         return DefinitionChangedError.unreadable(journal.run_id, key, definition.id, error)
     return None
+
+
+# --- what the run went past ---------------------------------------------------------------------------
+
+
+def call_behind(definition: Definition, journal: Journal, key: str) -> Record:
+    """The record of a call that the run went past.  Raises DefinitionChangedError when it never was."""
+    record = journal.records.get(key)
+    if record is None or not record.succeeded:
+        raise DefinitionChangedError.put_before(journal.run_id, key, definition.id)
+    return record
+
+
+def iteration_behind(definition: Definition, journal: Journal, key: str) -> Record:
+    """The record of the last iteration of a loop that the run went past.  Raises DefinitionChangedError."""
+    number = len(journal.begun(scope_of(key), id_of(key)))
+    return call_behind(definition, journal, of_iteration(key, number) if number else key)
+
+
+def arm_behind(definition: Definition, journal: Journal, prefix: str, node: Branch | Match) -> AnyStep | None:
+    """The arm or case that was taken; None where none need be.  Raises DefinitionChangedError."""
+    arms, records = list(steps_of(node)), journal.scopes[prefix].by_id
+    taken = next((step for step in arms if step.id in records), None)
+    if taken is None and (isinstance(node, Match) or node.otherwise is not None):
+        raise DefinitionChangedError.put_before(journal.run_id, prefix + arms[0].id, definition.id)
+    return taken
+
+
+def wait_behind(definition: Definition, journal: Journal, node: WaitForEvent, key: str) -> WaitRecord:
+    """The record of a wait that the run went past.
+
+    Raises DefinitionChangedError when it never was, or ran out of time and has no default any more.
+    """
+    wait = journal.waits.get(key)
+    if wait is None:
+        raise DefinitionChangedError.put_before(journal.run_id, key, definition.id)
+    if wait.payload is None and node.default is MISSING:
+        late = InvalidValueError.because(f"event at {key!r}", "did not come in time, and its wait has no default")
+        raise DefinitionChangedError.unreadable(journal.run_id, key, definition.id, late)
+    return wait
+
+
+def _goes_on(journal: Journal, prefix: str) -> bool:
+    """Whether a scope is entered again: what has ended is not."""
+    while prefix:
+        record = journal.records.get(prefix.removesuffix("/"))
+        if record is None or record.ended is not None:
+            return False
+        prefix = scope_of(record.key)
+    return True
+
+
+def _check_flow(definition: Definition, journal: Journal, prefix: str, position: int) -> None:
+    """Raises DefinitionChangedError when what flows into the last node that began is asked for, and not recorded."""
+    if not _asks(definition, journal.scopes[prefix], position):
+        return
+    for node in reversed(definition.nodes[:position]):
+        match node:
+            case Then(step=step):
+                call_behind(definition, journal, prefix + step.id)
+                return
+            case Loop(step=step):
+                iteration_behind(definition, journal, prefix + step.id)
+                return
+            case Branch() | Match():
+                taken = arm_behind(definition, journal, prefix, node)
+                if taken is not None:
+                    call_behind(definition, journal, prefix + taken.id)
+                    return
+            case Parallel(steps=steps):
+                for step in steps:
+                    call_behind(definition, journal, prefix + step.id)
+                return
+            case Foreach(step=step) if journal.begun(prefix, step.id):
+                return
+            case WaitForEvent():
+                wait_behind(definition, journal, node, prefix + node.id)
+                if node.function is None:
+                    return
+            case _:  # gives what it is given, or what it makes of that; so does a foreach over nothing
+                pass
+
+
+def _asks(definition: Definition, records: ScopeRecords, position: int) -> bool:
+    """Whether what flows into the last node that began will be asked for."""
+    begun, *following = definition.nodes[position:]
+    match begun:
+        case Sleep() | SleepUntil():
+            return _ask(following)
+        case WaitForEvent():
+            return begun.function is not None
+        case Parallel(steps=steps):
+            calls = [call for step in steps for call in records.by_id.get(step.id, ()) if isinstance(call, Record)]
+            is_decided = any(call.bailed or call.status == "failed" for call in calls)
+            return not is_decided and any(_takes(step) for step in steps if step.id not in records.by_id)
+        case Foreach(step=step):
+            metas = [call.meta for call in records.by_id[step.id] if isinstance(call, Record)]
+            return any("digest" in meta for meta in metas if meta is not None)  # else a fork took it over as it was
+        case _:
+            return False  # its input is recorded with it
+
+
+def _ask(nodes: Sequence[Node]) -> bool:
+    """Whether what flows into these, of which none has begun, will be asked for."""
+    for node in nodes:
+        match node:
+            case Sleep():
+                continue
+            case SleepUntil(when=when):
+                if callable(when):
+                    return True
+            case WaitForEvent():
+                return node.function is not None
+            case Then() | Loop() | Parallel():
+                return any(_takes(step) for step in steps_of(node))
+            case _:
+                return True
+    return True  # it is what the workflow gives
+
+
+def _takes(step: AnyStep) -> bool:
+    return step.kind == "workflow" or step.guard is not None or bool(step.body.arity)
+
+
+# --- what a record is of ------------------------------------------------------------------------------
 
 
 def _is_of(node: Node, record: Record | WaitRecord) -> bool:

@@ -149,7 +149,7 @@ class Forking:
             if found and self._point.graph_of(prefix) is not None and "#" in found[-1]:
                 return found[-1]  # what a loop gave is what its last iteration gave
             if len(found) > 1:
-                raise AmbiguousResumeError.ran_often(step.id, found)
+                raise AmbiguousResumeError.gave_often(step.id, found)
             if found:
                 return found[0]
         known = steps_in(self._definition)

@@ -39,6 +39,7 @@ from wrkflw.schemas import schema_of
 from . import blocks, nesting, states
 from .calls import NodeCall
 from .definition import Plan
+from .fitting import arm_behind, call_behind, iteration_behind, wait_behind
 from .keys import of_iteration
 from .records import Record, WaitRecord
 from .scopes import Scope
@@ -62,14 +63,14 @@ class Interpreter:
         when it goes no further now, one of BETWEEN_STEPS for what went wrong there.
         """
         nodes = scope.definition.nodes
-        begun = self._frontier(scope)
+        frontier = self._frontier(scope)
         flow = scope.input
-        if begun:
-            flow = Later(lambda: self._recorded(scope, begun))
+        if frontier:
+            flow = Later(lambda: self._recorded(scope, frontier))
             if scope.definition.state_schema is not None:
                 records = self.drive.journal.scopes.get(scope.prefix)
-                scope.state = states.state_before(scope.definition.graph, records, scope.state, begun)
-        for position in range(begun, len(nodes)):
+                scope.state = states.state_before(scope.definition.graph, records, scope.state, frontier)
+        for position in range(frontier, len(nodes)):
             flow = await self._node(scope, position, nodes[position], flow)
         return flow
 
@@ -229,19 +230,23 @@ class Interpreter:
         if position == 0:
             return scope.input
         node, before = scope.definition.nodes[position - 1], Later(lambda: self._recorded(scope, position - 1))
-        records = self.drive.journal.scopes[scope.prefix]
         match node:
             case Then(step=step):
                 return self._output(scope, step, scope.key_of(step.id))
             case Loop(step=step):
-                return self._output(scope, step, of_iteration(scope.key_of(step.id), len(records.by_id[step.id])))
+                last = iteration_behind(scope.definition, self.drive.journal, scope.key_of(step.id))
+                return self.output_of(scope, step, last)
             case Branch() | Match():
-                taken = [step for step in steps_of(node) if step.id in records.by_id]
-                return self._output(scope, taken[0], scope.key_of(taken[0].id)) if taken else before
+                taken = arm_behind(scope.definition, self.drive.journal, scope.prefix, node)
+                return before if taken is None else self._output(scope, taken, scope.key_of(taken.id))
             case Parallel(steps=steps, gives=gives):
                 values = [self._output(scope, step, scope.key_of(step.id)).value for step in steps]
                 return Settled(tuple(values) if gives == "tuple" else values)
             case Foreach(step=step):
+                if not self.drive.journal.begun(scope.prefix, step.id) and before.value != []:
+                    raise DefinitionChangedError.put_before(
+                        self.drive.run_id, scope.key_of(step.id), scope.definition.id
+                    )
                 return blocks.items_of(self, scope, step)
             case Sleep() | SleepUntil():
                 return before
@@ -253,10 +258,7 @@ class Interpreter:
                 return self._between(scope, position - 1, node, before)
 
     def _output(self, scope: Scope, step: AnyStep, key: str) -> Flow:
-        record = self.drive.journal.records.get(key)
-        if record is None or not record.succeeded:
-            raise DefinitionChangedError.put_before(self.drive.run_id, key, scope.definition.id)
-        return self.output_of(scope, step, record)
+        return self.output_of(scope, step, call_behind(scope.definition, self.drive.journal, key))
 
     def output_of(self, scope: Scope, step: AnyStep, record: Record) -> Flow:
         """A recorded output.  Raises DefinitionChangedError when the code can no longer read it."""
@@ -266,9 +268,7 @@ class Interpreter:
         return Settled(self.drive.load(schema, record.output, record.key, "output of step"), record.output, schema)
 
     def _payload(self, scope: Scope, node: WaitForEvent) -> Flow:
-        wait = self.drive.journal.waits.get(scope.key_of(node.id))
-        if wait is None:
-            raise DefinitionChangedError.put_before(self.drive.run_id, scope.key_of(node.id), scope.definition.id)
+        wait = wait_behind(scope.definition, self.drive.journal, node, scope.key_of(node.id))
         if wait.payload is None:
             return Settled(Settled(node.default).fresh())
         schema = schema_of(node.event.schema)

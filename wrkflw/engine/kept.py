@@ -6,7 +6,7 @@ Only what nobody else has driven meanwhile: a claim raises the epoch, so the nex
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from wrkflw.world import events as e
 from wrkflw.world.entities import Run
@@ -19,11 +19,17 @@ _MOST_EVENTS = 50_000
 _MOST_BYTES = 32 * 1024 * 1024
 
 
-class _Kept(NamedTuple):
+@dataclass(slots=True)
+class _Kept:
     journal: Journal
     epoch: int
     size: int
     """Bytes."""
+    is_lent: bool = False
+    """Whether handles look at it: what they see must not change under them."""
+
+    def to_go_on_from(self) -> Journal:
+        return self.journal.copy() if self.is_lent else self.journal
 
 
 class KeptJournals:
@@ -35,7 +41,10 @@ class KeptJournals:
         self._events = self._bytes = 0
 
     def keep(self, journal: Journal, epoch: int) -> None:
-        """``journal`` holds the log of a run that was driven at ``epoch`` and is given up."""
+        """``journal`` holds the log of a run that was driven at ``epoch`` and is given up.
+
+        Who goes on with the run writes into it, or into a copy once it was lent.
+        """
         self.forget(journal.run_id)
         kept = self._kept[journal.run_id] = _Kept(journal, epoch, journal.size)
         self._events += journal.last_slot
@@ -54,13 +63,24 @@ class KeptJournals:
         kept = self._kept.get(run.run_id)
         if kept is None or (kept.epoch, kept.journal.last_slot) != (run.epoch, run.last_slot):
             return None
+        self.lend(kept.journal)
         return kept.journal
+
+    def keeps(self, journal: Journal) -> bool:
+        """Whether this one is kept, so that nobody has gone on from it."""
+        kept = self._kept.get(journal.run_id)
+        return kept is not None and kept.journal is journal
+
+    def lend(self, journal: Journal) -> None:
+        """Somebody looks at this one from now on, which matters while it is kept."""
+        if self.keeps(journal):
+            self._kept[journal.run_id].is_lent = True
 
     def take(self, run_id: str) -> Journal | None:
         """The journal of a run as it was parked here, to go on from; others may have written to the run since."""
         kept = self._kept.get(run_id)
         self.forget(run_id)
-        return None if kept is None else kept.journal.copy()
+        return None if kept is None else kept.to_go_on_from()
 
     async def journal_of(self, run: Run, latest: e.StoredEvent | None = None) -> Journal:
         """The journal of a run that was just claimed; ``latest`` is an event of it that is known to be its last.
@@ -74,7 +94,7 @@ class KeptJournals:
             journal = Journal.of(run.run_id, log.data)
             journal.check_whole(run.last_slot)
             return journal
-        journal = kept.journal.copy()  # handles look at the one that is kept, and see what is durable
+        journal = kept.to_go_on_from()
         if latest is not None and latest.slot == journal.last_slot + 1 == run.last_slot:
             journal.add_next(latest)
             return journal

@@ -56,7 +56,7 @@ class Point:
         if key is not None:
             record = self._journal.records.get(key) or self._journal.waits.get(key)
             if record is None or (at is not None and (not isinstance(record, Record) or record.name != at.id)):
-                raise StepNotRunError.never_reached(self._journal.run_id, key, self._reached())
+                raise self._never_called(key, id_of(key) if at is None else at.id)
             return key
         assert at is not None
         calls = [record.key for record in self._journal.records.values() if record.name == at.id]
@@ -66,6 +66,16 @@ class Point:
         if len(calls) > 1:
             raise AmbiguousResumeError.ran_often(at.id, calls)
         return calls[0]
+
+    def _never_called(self, key: str, id: str) -> StepNotRunError:
+        """There is no such call: which there are of this step, beside it if there are."""
+        journal = self._journal
+        calls = [record.key for record in journal.records.values() if record.name == id]
+        calls += [wait for wait in journal.waits if id_of(wait) == id]
+        calls = [call for call in calls if scope_of(call) == scope_of(key)] or calls
+        if not calls:
+            return StepNotRunError.never_reached(journal.run_id, key, self._reached())
+        return StepNotRunError.never_called(journal.run_id, key, calls)
 
     def _reached(self) -> list[str]:
         records = self._journal.records.values()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+_FEW = 8
+
+
 class StepNotRunError(WrkflwError, LookupError):
     """The step has no result at this point; ``finished`` names those which have."""
 
@@ -44,6 +47,13 @@ class StepNotRunError(WrkflwError, LookupError):
         reached = tuple(reached)
         where = f"it can be forked at {names(reached)}" if reached else "start another"
         return cls._saying(step_id, f"run {run_id!r} never reached {step_id!r}; {where}", reached)
+
+    @classmethod
+    def never_called(cls, run_id: str, key: str, calls: Iterable[str]) -> Self:
+        """A fork asks for a call that the run did not come to; ``calls`` are the keys of those it did, of that step."""
+        calls = tuple(calls)
+        where = names(calls) if len(calls) <= _FEW else f"{calls[0]!r} to {calls[-1]!r}"
+        return cls._saying(key, f"run {run_id!r} never reached {key!r}; it can be forked at {where}", calls)
 
     @classmethod
     def no_sleep(cls, run_id: str, key: str, open: Iterable[str]) -> Self:

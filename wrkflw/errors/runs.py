@@ -87,6 +87,15 @@ class AmbiguousResumeError(WrkflwError):
         error.keys = keys
         return error
 
+    @classmethod
+    def gave_often(cls, step_id: str, keys: Iterable[str]) -> Self:
+        """A fork is to have another output of a step that ran more than once before its point."""
+        error = cls.ran_often(step_id, keys)
+        variable = step_id.replace("-", "_")
+        cure = f"run.fork(at={variable}, key={error.keys[-1]!r}).with_output({variable}, ...)"
+        error.args = (f"{step_id!r} ran {len(error.keys)} times; fork at the call that is meant: {cure}",)
+        return error
+
 
 class AlreadyResumedError(WrkflwError):
     """Somebody else answered first."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack, get_args
 
@@ -36,7 +39,8 @@ class TestRuntime(Runtime):
     """In-memory World, virtual clock, seeded ids.
 
     Time moves by :meth:`advance` alone; no call waits for it: ``wait`` counts as 0, and ``run.result()`` gives Waiting
-    when nothing can move without it.  Ids, tokens and backoff come from ``seed``.
+    when nothing can move without it.  Ids, tokens and backoff come from ``seed``; in a file that holds runs
+    already, new ids and tokens also from how far these are, so that none comes twice.
 
     ``database`` may be a file (``sqlite:///path``), which nobody else may have open.  ``options`` are those of Runtime,
     but for ``world`` and ``clock``; ``durability`` is ``"normal"`` unless it is given.
@@ -54,7 +58,7 @@ class TestRuntime(Runtime):
             if option in options:
                 raise TypeError(f"a TestRuntime has a {option} of its own; leave out {option}=")
         self._virtual_clock = ManualClock(start)
-        self._seed, self._chance = seed, Random(seed)
+        self._seed, self._chance = seed, Random(f"{seed}/{held}" if (held := _held_in(database)) else seed)
         self.mocks = Mocks()
         """What stands in for bodies; another runtime may share it."""
         self._executing: WatchedExecutor | None = None
@@ -239,6 +243,22 @@ class TestRuntime(Runtime):
     async def _written(self) -> None:
         if not self._in_memory:  # else what is written is written at once
             await self._world.storage.settled()
+
+
+_HELD = "SELECT count(*), max(run_no), sum(epoch), sum(last_slot) FROM runs"
+
+
+def _held_in(database: str) -> str:
+    """What tells how far the runs in a file are; empty without any."""
+    path = Path(path_of(database))
+    if not path.is_file():  # ":memory:" is none
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            runs, *how_far = connection.execute(_HELD).fetchone()
+    except sqlite3.Error:  # who opens it is told what is wrong
+        return ""
+    return "/".join(map(str, (runs, *how_far))) if runs else ""
 
 
 def _check_start(start: object) -> None:  # of any object: not all callers are typed
