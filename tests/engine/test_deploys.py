@@ -177,6 +177,25 @@ async def test_a_wait_that_ran_out_and_no_longer_has_a_default_pauses_the_run(
     )
 
 
+async def test_a_wait_that_will_run_out_does_not_fit_code_that_has_no_timeout(
+    clock: ManualClock, database: str
+) -> None:
+    chain = create_workflow(id="campaign", input_schema=int, output_schema=int)
+    timed = chain.wait_for_event(CALLED, timeout="1h", default=1, id="call").commit()
+    untimed = chain.wait_for_event(CALLED, id="call").commit()
+    async with Runtime(database, clock=clock):
+        await (await timed.create_run(run_id="r-17")).start(1, wait="0s")
+    clock.turn("2h")
+
+    paused = await go_on(database, clock, untimed)
+
+    assert isinstance(paused, Paused)
+    assert "stands at 'call', which workflow 'campaign' no longer has" in str(paused.reason)
+    async with Runtime(database, clock=clock, workflows=[timed]) as runtime:
+        await settle()
+        assert (await runtime.runs.snapshot("r-17")).result == 1
+
+
 async def test_a_wait_that_ran_out_needs_no_default_where_nobody_asks_for_it(clock: ManualClock, database: str) -> None:
     def waiting(**late: Any) -> Any:
         return chain("campaign").wait_for_event(CALLED, **late).then(log).sleep("1h", id="nap").commit()
@@ -202,7 +221,7 @@ async def test_a_foreach_that_was_put_right_before_a_sleep_has_given_nothing(clo
     assert isinstance(result, Paused)
     assert result.reason == (
         "run 'r-17' needs the output of 'log', which workflow 'campaign' has put before what it had begun; "
-        "deploy the old code, or fork at 'log'"
+        "deploy the old code, or fork at an earlier step"
     )
     async with Runtime(database, clock=clock, workflows=[listing()]) as runtime:
         await settle()

@@ -207,7 +207,10 @@ def _is_of(node: Node, record: Record | WaitRecord) -> bool:
     if isinstance(node, Sleep | SleepUntil):
         return isinstance(record, WaitRecord) and record.kind == "sleep"
     if isinstance(node, WaitForEvent):
-        return isinstance(record, WaitRecord) and record.signal_type == node.event.name
+        if not isinstance(record, WaitRecord) or record.signal_type != node.event.name:
+            return False
+        runs_out = record.open and record.resume_at is not None
+        return node.timeout is not None or not runs_out  # nothing in the code says what becomes of that
     if isinstance(record, WaitRecord):
         return False
     part = _part(record)

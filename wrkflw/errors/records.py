@@ -71,7 +71,7 @@ class DefinitionChangedError(WrkflwError):
         """What flows out of a step is needed that was put before what the run had begun, and so never ran."""
         changed = cls.__new__(cls)
         what = f"needs the output of {key!r}, which workflow {workflow_id!r} has put before what it had begun"
-        changed._say(run_id, key, workflow_id, f"{what}; deploy the old code, or fork at {key!r}")
+        changed._say(run_id, key, workflow_id, f"{what}; deploy the old code, or fork at an earlier step")
         return changed
 
     def _say(self, run_id: str, key: str, workflow_id: str, what: str) -> None:
