@@ -832,3 +832,31 @@ async def test_a_run_that_was_never_started(runtime: Runtime, calls: Calls) -> N
     run = await chain(calls.step("a")).create_run(run_id="r-18")
     with pytest.raises(RunNotFoundError):
         await run.fork().start()
+
+
+async def test_a_fork_with_other_items_goes_on_from_what_a_foreach_over_none_gave(
+    clock: ManualClock, database: str
+) -> None:
+    @step
+    async def items(count: int) -> list[int]:
+        return list(range(count))
+
+    @step
+    async def double(item: int) -> int:
+        return item * 2
+
+    @step
+    async def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    chain = create_workflow(id="summing", input_schema=int, output_schema=int).then(items)
+    summing = chain.foreach(double).sleep("1m", id="nap").then(total).commit()
+    async with Runtime(database, clock=clock, workflows=[summing]):
+        run = await summing.create_run(run_id="r-17")
+        await run.start(0, wait="0s")
+        clock.turn("1m")
+        await run.result()
+
+        forked = await run.fork(at=total).with_output(items, [1, 2]).start()
+
+    assert forked.unwrap() == 0

@@ -13,6 +13,7 @@ import pytest
 from tests.clocks import ManualClock, settle
 from wrkflw import Event, Retry, Runtime, StepContext, StepFailedError, StepTools, Workflow, step, workflow
 from wrkflw.engine import program as engine_program
+from wrkflw.world.events import WaitCreated
 
 from .desk import Desk
 from .lost import kill
@@ -570,3 +571,17 @@ async def test_retries_side_by_side_are_told_in_the_order_of_their_ends() -> Non
         return flow
 
     assert (await retell(make, 1)).outcome == ["a", "b", "c"]
+
+
+async def test_whatever_limits_a_wait_is_recorded_as_a_limit(runtime: Runtime) -> None:
+    """On Python 3.11 ``wait_for`` sets a timer itself, on later ones it is written with ``timeout``."""
+
+    @workflow
+    async def waiting(step: StepTools, data: int) -> int:
+        return await asyncio.wait_for(step.wait_for_event(go), 3600)
+
+    run = await waiting.create_run(run_id="r-17")
+    await run.start(1, wait="0s")
+    events = (await runtime.world.storage.events.list("r-17")).data
+
+    assert [stored.event.key for stored in events if isinstance(stored.event, WaitCreated)] == ["timeout", "go"]

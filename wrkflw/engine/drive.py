@@ -434,20 +434,28 @@ class Drive:
 
     async def _let_go(self) -> Standing:
         """Give the run up, for now.  Leaving in good order is not a crash: a try does not count as an interruption."""
-        for record in self.journal.records.values():
-            inner = self.definition.within(scope_of(record.key))
-            step = inner.steps.get(record.name) if inner is not None else None
-            once = step is not None and step.at_most_once and record.key in self.begun
-            if record.status == "running" and not once:
-                self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
         try:
+            self._note_released()
             await self._settle()
             now = self.services.clock.now()
             while not await self.recorder.release(parked := Parked(None if self.journal.paused_by else now)):
                 await self.recorder.catch_up()
         except LeftError:
             return Ended()
+        except LimitError as error:  # nobody could go on with it
+            self.recorder.discard()
+            self._fail(error, _code_of(error))
+            await self._settle()
+            return Ended()
         return parked
+
+    def _note_released(self) -> None:
+        for record in self.journal.records.values():
+            inner = self.definition.within(scope_of(record.key))
+            step = inner.steps.get(record.name) if inner is not None else None
+            once = step is not None and step.at_most_once and record.key in self.begun
+            if record.status == "running" and not once:
+                self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
 
     async def _time_is_up(self) -> Standing:
         self._note_timeout()

@@ -243,7 +243,9 @@ class Interpreter:
                 values = [self._output(scope, step, scope.key_of(step.id)).value for step in steps]
                 return Settled(tuple(values) if gives == "tuple" else values)
             case Foreach(step=step):
-                if not self.drive.journal.begun(scope.prefix, step.id) and before.value != []:
+                journal = self.drive.journal
+                # A fork may have given it other items than those of which it made what the run went on with.
+                if not (journal.is_fork or journal.begun(scope.prefix, step.id)) and before.value != []:
                     raise DefinitionChangedError.put_before(
                         self.drive.run_id, scope.key_of(step.id), scope.definition.id
                     )

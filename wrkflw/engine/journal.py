@@ -57,6 +57,8 @@ class Journal:
     created_at: datetime | None = None
     due_at: datetime | None = None
     """When it was to begin, where it was created with a delay or had to wait for its turn."""
+    is_fork: bool = False
+    """Whether it took over what another run had recorded."""
     of_instant: bool = False
     """Whether a schedule created it, so that it may have to wait for its turn."""
     updated_at: datetime | None = None
@@ -319,14 +321,14 @@ class Journal:
                 self.input, self.created_at = event.input, at
                 self.initial_state, self.began_at = context.get("state"), _moment(context.get("at"))
                 self.due_at = _moment(context.get("due"))
-                self.of_instant = is_of_instant(event.idempotency_key)
+                self.is_fork, self.of_instant = event.replayed_from is not None, is_of_instant(event.idempotency_key)
                 self.seed = str(context.get("seed", self.run_id))
                 self.trace = _texts(context.get("trace"))
             case e.RunStarted():
                 self.status = "running"
                 self.due_at = at if self.of_instant else self.due_at
-                is_fork = self.seed != self.run_id  # its code began when that of the other did
-                if at is not None and self.created_at is not None and at > self.created_at and not is_fork:
+                has_begun = self.seed != self.run_id  # the code of a fork began when that of the other did
+                if at is not None and self.created_at is not None and at > self.created_at and not has_begun:
                     self.began_at = at  # it was left for a worker
             case e.RunCompleted():
                 self.status, self.output = "completed", event.output

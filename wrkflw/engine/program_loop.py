@@ -42,6 +42,10 @@ _undying: list[object] = []  # coroutines that refuse to end would complain when
 _log = logging.getLogger("wrkflw")
 
 
+_ENDS_WAIT: object = getattr(asyncio.tasks, "_release_waiter", None)
+"""What a timer of ``asyncio.wait`` calls, and on Python 3.11 that of ``wait_for``; later ones use ``timeout`` there."""
+
+
 class Outside(BaseException):
     """Leaves a program where it reached for the outside.  Not to be caught: the loop has noted it by then."""
 
@@ -237,7 +241,7 @@ class ProgramLoop(_EventLoop):
         else:
             timer._scheduled = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue] -- as every loop does
             # A limit and a sleep have names of their own, lest one that is new takes the other's place in the record.
-            self._arm(timer, "timeout" if isinstance(getattr(callback, "__self__", None), asyncio.Timeout) else "timer")
+            self._arm(timer, "timeout" if _is_limit(callback) else "timer")
         return timer
 
     def _timer_handle_cancelled(self, timer: asyncio.TimerHandle) -> None:
@@ -342,6 +346,11 @@ class ProgramLoop(_EventLoop):
     if TYPE_CHECKING:
 
         def __del__(self) -> None: ...
+
+
+def _is_limit(callback: object) -> bool:
+    """Whether it ends ``asyncio.timeout``, or ``wait_for`` and ``wait``, which are written in terms of it or not."""
+    return callback is _ENDS_WAIT or isinstance(getattr(callback, "__self__", None), asyncio.Timeout)
 
 
 def _end(coroutine: Watched, task: object) -> None:

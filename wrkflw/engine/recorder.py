@@ -178,7 +178,7 @@ class Recorder:
             for upto, follower in followers:
                 if follower.done():
                     continue
-                if failed is not None and (upto <= self._durable or self._full is not None):  # in the same boat
+                if failed is not None and (upto <= self._durable or failed is self._full):  # it was in the same boat
                     follower.set_exception(failed)
                 else:
                     follower.set_result(None)
