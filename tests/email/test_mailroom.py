@@ -313,7 +313,8 @@ async def test_no_mail_can_take_the_place_of_another_in_the_quarantine() -> None
         assert like_it.held != itself.held
 
 
-async def test_a_mail_that_is_dropped_is_held_no_longer() -> None:
+@pytest.mark.parametrize("decided", ["dropped", "released"])
+async def test_a_mail_that_was_decided_on_is_not_held_again(decided: str) -> None:
     workflow = triage()
     workflow.on_email("invoices@*")
 
@@ -321,7 +322,10 @@ async def test_a_mail_that_is_dropped_is_held_no_longer() -> None:
         raw = _with_attachment()
         delivery = await room.deliver(raw, envelope_to=TO)
         assert delivery.held is not None
-        await room.quarantine.drop(delivery.held)
+        if decided == "dropped":
+            await room.quarantine.drop(delivery.held)
+        else:
+            await room.release(delivery.held, limits=MailLimits())
         await room.deliver(raw, envelope_to=TO)
 
         assert (await room.quarantine.list()).data == []
@@ -374,20 +378,6 @@ async def test_a_mail_that_was_released_is_held_again_for_another_reason(
 
         assert [delivery.held for delivery in deliveries] == [again, again]
         assert (await room.quarantine.get(again)).reason == "it makes no input of workflow 'triage': ValueError: never"
-
-
-async def test_a_mail_that_was_released_is_not_held_again_for_what_it_was_held_for() -> None:
-    workflow = triage()
-    workflow.on_email("invoices@*")
-
-    async with mailroom(workflow, limits=MailLimits(parts=1)) as room:
-        raw = _with_attachment()
-        delivery = await room.deliver(raw, envelope_to=TO)
-        assert delivery.held is not None
-        await room.release(delivery.held, limits=MailLimits())
-        await room.deliver(raw, envelope_to=TO)
-
-        assert (await room.quarantine.list()).data == []
 
 
 async def test_a_mail_beyond_the_limits_is_let_in_with_others() -> None:

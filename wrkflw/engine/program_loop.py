@@ -349,7 +349,7 @@ class ProgramLoop(_EventLoop):
 
 
 def _is_limit(callback: object) -> bool:
-    """Whether it ends ``asyncio.timeout``, or ``wait_for`` and ``wait``, which are written in terms of it or not."""
+    """Whether a timer that calls it bounds a wait; the others are sleeps, and calls of the user's."""
     return callback is _ENDS_WAIT or isinstance(getattr(callback, "__self__", None), asyncio.Timeout)
 
 
