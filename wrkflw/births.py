@@ -61,10 +61,10 @@ class Birth:
         runtime: Runtime,
         workflow: Workflow[Any, Any, Any],
         *,
-        run_id: str | None,
-        idempotency_key: str | None,
-        attributes: Mapping[str, str] | None,
-        on_conflict: Literal["use_existing", "fail"],
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        on_conflict: Literal["use_existing", "fail"] = "use_existing",
     ) -> Birth:
         """Of a run to be, or of the one that holds the key.  Raises InvalidValueError, RunExistsError."""
         definition = runtime.define(workflow)

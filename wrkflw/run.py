@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Generator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
@@ -62,29 +62,6 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         self._runtime = birth.runtime
         self._definition = birth.definition
         self._journal = Journal(birth.run_id)
-
-    @classmethod
-    async def open(
-        cls,
-        runtime: Runtime,
-        workflow: Workflow[Any, Any, Any],
-        *,
-        run_id: str | None,
-        idempotency_key: str | None,
-        attributes: Mapping[str, str] | None,
-        on_conflict: Literal["use_existing", "fail"],
-    ) -> Run[Any, Any, Any]:
-        """The handle of a run to be, or of the one that holds the key."""
-        return cls(
-            await Birth.of(
-                runtime,
-                workflow,
-                run_id=run_id,
-                idempotency_key=idempotency_key,
-                attributes=attributes,
-                on_conflict=on_conflict,
-            )
-        )
 
     @classmethod
     async def find(cls, runtime: Runtime, workflow: Workflow[Any, Any, Any], run_id: str) -> Run[Any, Any, Any]:

@@ -138,10 +138,11 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
             RunExistsError: the key is known, and ``on_conflict`` is "fail"; to start the run raises it too, when
                 somebody was faster.
         """
-        from .run import Run  # noqa: PLC0415  # to define a workflow takes no engine: it is loaded with the first run
+        from .births import Birth  # noqa: PLC0415  # to define a workflow takes no engine: it is loaded with the first run
+        from .run import Run  # noqa: PLC0415
         from .runtime import current_runtime  # noqa: PLC0415
 
-        return await Run.open(
+        birth = await Birth.of(
             await current_runtime(),
             self,
             run_id=run_id,
@@ -149,6 +150,7 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
             attributes=attributes,
             on_conflict=on_conflict,
         )
+        return Run(birth)
 
     async def get_run(self, run_id: str) -> Run[WInT, WOutT, StateT]:
         """A handle of a run that exists.

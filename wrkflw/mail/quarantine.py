@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from wrkflw.births import Birth
 from wrkflw.builder import create_workflow
 from wrkflw.context import SuspendContext
 from wrkflw.errors import RunConflictError, RunNotFoundError
@@ -77,9 +78,7 @@ class Quarantine:
         return mail_id
 
     async def _keep(self, mail: HeldMail, key: str) -> str:
-        run: Run[Any, Any, Any] = await Run.open(
-            self._rt, QUARANTINE, run_id=None, idempotency_key=key, attributes=None, on_conflict="use_existing"
-        )
+        run: Run[Any, Any, Any] = Run(await Birth.of(self._rt, QUARANTINE, idempotency_key=key))
         with suppress(RunConflictError, RunExpiredError):  # it is there already, for another reason, or was
             await run.enqueue(mail)
         return run.run_id

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wrkflw.asgi import headers_of
+from wrkflw.births import Birth
 from wrkflw.engine.definition import Definition
 from wrkflw.errors import DefinitionError, WrkflwError
 from wrkflw.run import Run
@@ -80,14 +81,8 @@ class EndpointRoute:
         )
         message_id = self._verified(told)
         key = idempotency_key if message_id is None else message_id
-        run: AnyRun = await Run.open(
-            service.rt,
-            self.endpoint.workflow,
-            run_id=None,
-            idempotency_key=None if key is None else f"http:{self.endpoint}:{key}",
-            attributes=None,
-            on_conflict="use_existing",
-        )
+        key_of_run = None if key is None else f"http:{self.endpoint}:{key}"
+        run: AnyRun = Run(await Birth.of(service.rt, self.endpoint.workflow, idempotency_key=key_of_run))
         await run.enqueue(self._input(told))
         return await started(service, request, definition, run.run_id, None, may_exist=key is not None)
 

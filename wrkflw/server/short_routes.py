@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wrkflw.births import Birth
 from wrkflw.engine import failures
 from wrkflw.engine.journal import Journal
 from wrkflw.engine.records import Record, WaitRecord
@@ -84,14 +85,8 @@ class ShortRoutes:
         if definition is None:
             return json_answer(json_of({"error": f'Unknown workflow type: "{asked.type}"'}), 400)
         data = definition.input_schema.load_tree(asked.payload, f"payload of workflow {asked.type!r}")
-        run: AnyRun = await Run.open(
-            service.rt,
-            service.workflow_of(definition),
-            run_id=asked.id,
-            idempotency_key=None,
-            attributes=None,
-            on_conflict="fail",
-        )
+        workflow = service.workflow_of(definition)
+        run: AnyRun = Run(await Birth.of(service.rt, workflow, run_id=asked.id, on_conflict="fail"))
         await run.enqueue(data)
         return json_answer(json_of({"id": asked.id, "type": asked.type, "status": "running"}), 201)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wrkflw.births import Birth
 from wrkflw.engine.definition import Definition
 from wrkflw.errors import InvalidValueError
 from wrkflw.graph import steps_of
@@ -104,14 +105,14 @@ class WorkflowRoutes:
         """
         service, definition = self._service, self._service.definition(workflow)
         data = definition.input_schema.load(await service.read(request), f"input of workflow {workflow!r}")
-        run: AnyRun = await Run.open(
+        birth = await Birth.of(
             service.rt,
             service.workflow_of(definition),
             run_id=run_id,
             idempotency_key=idempotency_key,
             attributes=attributes_of(attribute),
-            on_conflict="use_existing",
         )
+        run: AnyRun = Run(birth)
         await run.enqueue(data, delay=delay)
         may_exist = idempotency_key is not None
         return await started(service, request, definition, run.run_id, wait, may_exist=may_exist)
