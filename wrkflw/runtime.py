@@ -101,6 +101,7 @@ class Runtime:
         self._definitions: dict[str, Definition] = {}
         self._runs = Runs(lambda: self.world.storage, self._definitions)
         self._driver: Driver | None = None
+        self._opening = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: int | None = None
         self._token: Token[Runtime | None] | None = None
@@ -136,7 +137,7 @@ class Runtime:
     @property
     def world(self) -> World:
         """The World underneath."""
-        current.refuse_programs(self._loop)
+        current.check_loop(self._loop)
         return self._world
 
     # --- for the other parts of the package ---------------------------------------------------------
@@ -176,7 +177,7 @@ class Runtime:
 
     @property
     def driver(self) -> Driver:
-        current.refuse_programs(self._loop)
+        current.check_loop(self._loop)
         if self._driver is None:
             raise RuntimeError("the runtime is not open; use it with 'async with Runtime(...)'")
         return self._driver
@@ -192,7 +193,7 @@ class Runtime:
         if known is None:
             known = self._definitions[workflow.id] = Definition(workflow)
             if self._driver is not None:
-                self._driver.look()
+                self._driver.workflow_known()
         elif known.workflow is not workflow:
             raise DefinitionError(f"a workflow {workflow.id!r} is already registered; give one of them another id")
         return known
@@ -234,12 +235,22 @@ class Runtime:
 
     async def open(self) -> None:
         """Open the database, and begin to work.  Raises RuntimeError when it is open already."""
-        if self._driver is not None:
+        if self._driver is not None or self._opening:
             raise RuntimeError("the runtime is open already; use it as it is, or make another Runtime")
         complaints.be_heard()
         self._list_schedules()  # with what they were given since
         if self._schedules and not self._world.capabilities.schedules:
             raise StoreRefusedError("this World keeps no schedules; take one that does, or list no workflow with any")
+        self._opening = True
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+        finally:
+            self._opening = False
+
+    async def _open(self) -> None:
         await self._world.start(consume=self._worker, recover=self._settings.recover)
         self._loop, self._loop_thread = asyncio.get_running_loop(), threading.get_ident()
         self._driver = Driver(
@@ -254,15 +265,11 @@ class Runtime:
             executor=self._new_executor(),
             observer=self.observer,
         )
-        try:
-            self._driver.start()
-            if self._worker and self._schedules:
-                await self._keep_schedules(self._driver)
-            elif self._worker and self._world.capabilities.schedules:
-                self._driver.spawn(self._keep_turns(self._driver))
-        except BaseException:
-            await self.close()
-            raise
+        self._driver.start()
+        if self._worker and self._schedules:
+            await self._keep_schedules(self._driver)
+        elif self._worker and self._world.capabilities.schedules:
+            self._driver.spawn(self._keep_turns(self._driver))
 
     async def drain(self, patience: timedelta | str = "10s") -> None:
         """Begin nothing more here, and let the steps that run come to their end, which is recorded.

@@ -269,6 +269,18 @@ async def test_a_parked_run_is_cancelled(runtime: Runtime, clock: ManualClock) -
     assert isinstance(await waiting, Cancelled)
 
 
+async def test_a_cancelled_run_leaves_nothing_on_the_clock(clock: ManualClock) -> None:
+    blocking = Blocking()
+    async with Runtime(":memory:", clock=clock, worker=False):
+        run = await blocking.workflow.create_run()
+        starting = asyncio.ensure_future(run.start(1))
+        await settle()
+        await run.cancel()
+        await starting
+
+        assert clock.next_call is None
+
+
 async def test_another_runtime_on_the_same_file_cancels(clock: ManualClock, database: str) -> None:
     blocking = Blocking()
     async with Runtime(database, clock=clock):

@@ -14,6 +14,7 @@ import pytest
 from tests.clocks import ManualClock, settle
 from wrkflw import Runtime, StoreError, Workflow, create_workflow, step
 from wrkflw.current import current_runtime
+from wrkflw.engine.background import Background
 from wrkflw.engine.definition import Definition
 from wrkflw.engine.journal import Journal
 from wrkflw.engine.waiters import Waiters
@@ -171,8 +172,13 @@ class Broken:
     async def misfit(self, definition: Definition, journal: Journal) -> None:
         """Everything fits."""
 
-    async def deliver(self, run_id: str, definition: Definition, event: e.NewEvent) -> None:
+    async def deliver(
+        self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None = None
+    ) -> None:
         self.driven.append(run_id)
+
+    def stir(self, run_id: str) -> None:
+        """Nothing is driven here."""
 
 
 async def at_work(world: SqliteWorld, drives: Broken, clock: ManualClock) -> AsyncGenerator[Worker]:
@@ -181,14 +187,15 @@ async def at_work(world: SqliteWorld, drives: Broken, clock: ManualClock) -> Asy
     for run_id in ("r-1", "r-2"):
         await world.storage.events.create(run_id, e.RunCreated(workflow_name="doubling", input=b"1"))
         clock.turn("1ms")
-    worker = Worker(world, {"doubling": Definition(doubling())}, drives, clock, 1)
-    working = asyncio.create_task(worker.work())
+    background = Background()
+    worker = Worker(world, {"doubling": Definition(doubling())}, drives, background, clock, 1)
+    worker.start()
     await settle()
     try:
         yield worker
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await worker.rest()
+        await background.end()
         await world.close()
 
 

@@ -157,8 +157,8 @@ async def test_one_of_two_runtimes_owns_the_run(clock: ManualClock, database: st
     ):
         runs = [await (await journey.workflow.create_run()).enqueue("ada") for _ in range(10)]
         for _ in range(20):
-            one.driver.look()
-            other.driver.look()
+            one.driver.workflow_known()
+            other.driver.workflow_known()
             await settle()
         assert journey.calls["second"] == 10
         journey.go_on.set()

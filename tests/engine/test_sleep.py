@@ -26,6 +26,7 @@ from wrkflw import (
 )
 from wrkflw.engine.recorder import Recorder
 from wrkflw.world.errors import StoreBusyError
+from wrkflw.worlds import watch
 
 from .desk import Desk, assert_nothing_moves, chain, types
 from .lost import kill
@@ -122,6 +123,31 @@ async def test_a_restart_waits_only_for_the_remainder(clock: ManualClock, databa
         clock.turn("1d")
         assert (await run.result()).unwrap() == 3
     assert desk.calls == ["before", "after"]
+
+
+async def test_what_another_process_has_let_sleep_for_less_is_woken_in_time(
+    clock: ManualClock, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a worker a runtime sets a timer for each run; somebody else may have moved the run to an earlier one."""
+    monkeypatch.setattr(watch, "_UNTIL_ITS_LOCK_IS_FREE", ())  # it would look again later, in real time
+    go = Event("go", int)
+
+    def waiting() -> Any:
+        return chain().wait_for_event(go, timeout="1h").sleep("5m").commit()
+
+    here, there = waiting(), waiting()
+    async with Runtime(database, clock=clock, workflows=[here], worker=False):
+        run = await here.create_run(run_id="r-17")
+        assert isinstance(await run.start(1), Waiting)
+        async with Runtime(database, clock=clock, workflows=[there]):
+            await (await there.get_run("r-17")).send_event(go, 7, wait="0s")
+            resulting = asyncio.ensure_future(run.result())
+            await settle()
+        await settle()
+        clock.turn("5m")
+        await settle()
+
+        assert resulting.done()
 
 
 async def test_one_that_was_over_meanwhile_goes_on_at_once(clock: ManualClock, database: str, desk: Desk) -> None:

@@ -201,3 +201,17 @@ async def test_an_unknown_event_is_refused(wrkflw_runtime: TestRuntime) -> None:
         wrkflw_runtime.crash_after("step_complete")
     with pytest.raises(ValueError, match="n is 0; the first event is 1"):
         wrkflw_runtime.crash_after("step_completed", 0)
+
+
+@pytest.mark.parametrize("part", ["runs", "steps", "events", "hooks", "payloads", "retention", "schedules", "cursors"])
+async def test_no_part_of_a_dead_world_answers(part: str) -> None:
+    async with TestRuntime() as runtime:
+        there = getattr(runtime.world.storage, part)
+        methods = [name for name in dir(there._part) if not name.startswith("_") and callable(getattr(there, name))]
+        runtime.crash_after("run_created")
+        with pytest.raises(Crashed):
+            await chain.run(1)
+
+        for method in methods:
+            with pytest.raises(Crashed):
+                getattr(there, method)()

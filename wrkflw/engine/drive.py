@@ -209,9 +209,11 @@ class Drive:
         if self.stopping:
             return
         self.stopping = True
-        if self._task is not None and not self.undecided:  # else it would not know whether it has the run
-            self._task.cancel()
-        self.services.clock.call_at(self.services.clock.now() + GRACE, self._give_up)
+        grace = self.services.clock.call_at(self.services.clock.now() + GRACE, self._give_up)
+        if self._task is not None:
+            self._task.add_done_callback(lambda _: grace.cancel())
+            if not self.undecided:  # else it would not know whether it has the run
+                self._task.cancel()
 
     def pause(self, paused: bool) -> None:
         """Somebody is known to have paused the run, or unpaused it; the journal may not say so yet."""

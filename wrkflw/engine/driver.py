@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from wrkflw.world.errors import (
     WorkflowRunNotFoundError,
 )
 from wrkflw.world.schedules import waits_in_line
-from wrkflw.world.storage import RUN_DUE, RUN_PARKED, Claim, RunFence
+from wrkflw.world.storage import RUN_PARKED, Claim, RunFence
 
 from .background import Background, ended
 from .callbacks import call_back, callback_of
@@ -36,17 +36,16 @@ from .definition import Definition
 from .drive import Drive
 from .errands import Errands
 from .executor import Executor
-from .expiry import Expiry
 from .fitting import misfit
 from .journal import Journal
 from .kept import KeptJournals
 from .limits import Limits
-from .messages import Receiver
 from .observers import Observer
 from .overflow import ending_if_full
 from .rehearsal import rehearse
 from .services import Services
 from .standing import Ended, Parked, Standing
+from .takers import FROM_OUTSIDE, MAKES_DUE, Taker
 from .waiters import Waiters
 from .worker import Worker
 
@@ -54,10 +53,8 @@ HOLD = timedelta(seconds=5)
 """Timers up to here are waited out with the run in memory."""
 THREADS = 32
 """How many sync bodies run at once."""
-_FROM_OUTSIDE = {"run_paused", "run_resumed", "signal_received", "hook_received"}
 _PAUSES = {"run_paused": True, "run_resumed": False}
-_MAKES_DUE = _FROM_OUTSIDE | {"run_created", "wait_completed", RUN_DUE}
-_NEWS = e.RUN_ENDS | _MAKES_DUE | {RUN_PARKED}
+_NEWS = e.RUN_ENDS | MAKES_DUE | {RUN_PARKED}
 
 _log = logging.getLogger("wrkflw")
 
@@ -103,14 +100,14 @@ class Driver:
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[Standing]] = {}
         self._background = Background()
-        self._errands = Errands(self._take, self._background, clock, HOLD)
+        self._taker: Taker = (
+            Worker(world, definitions, self, self._background, clock, takes)
+            if takes
+            else Errands(self, self._background, clock, HOLD)
+        )
         self._waiters = Waiters()
         self._readers = Waiters()
         """Who wants to hear of every event and chunk of a run."""
-        self._worker = Worker(world, definitions, self, clock, takes) if takes else None
-        self._expiry = Expiry(world.storage.retention, definitions, clock) if takes else None
-        self._receiver = Receiver(world.storage, definitions, self)
-        self._end_consuming: Callable[[], Awaitable[None]] | None = None
         self._unsubscribe = world.subscribe(self._hear)
         self._closing = False
         self._draining = False
@@ -123,20 +120,12 @@ class Driver:
 
     def start(self) -> None:
         self._background.start()
-        if self._worker is not None:
-            self._end_consuming = self._world.queue.consume(self._receiver, concurrency=self._worker.takes)
-            self.spawn(self._worker.work())
-        if self._expiry is not None:
-            self.spawn(self._expiry.work())
+        self._taker.start()
 
     async def drain(self, patience: timedelta) -> None:
         """Begin nothing more, and wait for the bodies that run, up to ``patience``; their runs are released then."""
         self._draining = True
-        if self._worker is not None:
-            self._worker.takes = 0
-        if (end_consuming := self._end_consuming) is not None:
-            self._end_consuming = None
-            await end_consuming()
+        await self._taker.rest()
         for drive in self._drives.values():
             drive.ring()  # who waits in place has nothing to wait for
         overdue = asyncio.Event()
@@ -153,8 +142,7 @@ class Driver:
         """Stop taking runs, interrupt those that are being driven, and release them."""
         self._stop_hearing()
         try:
-            if self._end_consuming is not None:
-                await self._end_consuming()
+            await self._taker.rest()
             await self._background.end()
             if undecided := [drive.decision() for drive in self._drives.values() if drive.undecided]:
                 await asyncio.gather(*undecided)
@@ -180,7 +168,7 @@ class Driver:
     def _stop_hearing(self) -> None:
         self._closing = True
         self._unsubscribe()
-        self._errands.close()
+        self._taker.close()
         self._background.hush()
 
     # --- what others ask for -----------------------------------------------------------------------
@@ -213,35 +201,35 @@ class Driver:
                 raise StoreError(f"run {run_id!r} was written to at once")  # by one who guessed its id
         except WrkflwError:  # it is recorded all the same
             self.spawn(self._give_up(run_id, fence, definition))
-        self._look_for_more()
+        self._taker.look()
 
     async def take(self, run_id: str, definition: Definition) -> bool:
         """Drive a run that exists, if nobody does: False when somebody else has it, or it cannot move yet."""
         if run_id in self._drives:
             return True
         # A task of its own: a claim must not be left without a drive when who asked for it stops waiting.
-        return await asyncio.shield(self._background.begin(self._take(run_id, definition)))
+        return await asyncio.shield(self._background.begin(self.take_up(run_id, definition)))
 
-    async def _take(self, run_id: str, definition: Definition) -> bool:
+    async def take_up(self, run_id: str, definition: Definition) -> bool:
+        """The same, of a run that is not driven here, for who is not to be interrupted."""
         if self._draining:
             return False
-        if self._worker is None:
-            self._errands.add(run_id, definition)
+        self._taker.asked(run_id, definition)
         runs = self._services.storage.runs
         try:
             run = await runs.locate(run_id)
             if run.ended:  # nobody will tell of that
-                self._errands.drop(run_id)
+                self._taker.forget(run_id)
             if run.ended or waits_in_line(run):
                 return False
             if run.owner is None and run.wake_at is not None and run.wake_at > self._clock.now():
-                self._take_at(run.wake_at, run_id, definition)
+                self._taker.expect(run_id, definition, run.wake_at)
                 return False
             run = await runs.claim(run_id, owner=self._services.owner)
         except EntityConflictError:
             return False
         except (RunExpiredError, WorkflowRunNotFoundError):
-            self._errands.drop(run_id)
+            self._taker.forget(run_id)
             return False
         await self._resume_or_give_up(run, definition)
         return True
@@ -296,15 +284,13 @@ class Driver:
             await self._resume_or_give_up(result.run, definition, result.event)
         elif run_id in self._drives:
             self.ring(run_id)
-        elif self._worker is not None:
-            self._worker.look()
         else:  # its drive here has landed meanwhile, or somebody else has it
-            await self._take(run_id, definition)
+            await self._taker.take(run_id, definition)
 
     def stir(self, run_id: str) -> None:
         """The run may have something to do, here or for a worker."""
         self.ring(run_id)
-        self._look_for_more()
+        self._taker.look()
 
     def ring(self, run_id: str) -> None:
         """Somebody wrote to the run."""
@@ -368,10 +354,9 @@ class Driver:
                 f"the runtime was closed while run {run_id!r} goes on; take it with wf.get_run({run_id!r})"
             )
 
-    def look(self) -> None:
-        """There may be runs to take: a workflow was made known."""
-        if self._worker is not None:
-            self._worker.look_at_paused()
+    def workflow_known(self) -> None:
+        """There is code that runs may have waited for."""
+        self._taker.workflow_known()
 
     @property
     def leaving(self) -> bool:
@@ -385,9 +370,7 @@ class Driver:
     # --- driving -----------------------------------------------------------------------------------
 
     def _launch(self, drive: Drive) -> None:
-        if self._worker is None:
-            self._errands.add(drive.run_id, drive.definition)
-        self._errands.taken(drive.run_id)
+        self._taker.driven(drive.run_id, drive.definition)
         self._drives[drive.run_id] = drive
         task = self._tasks[drive.run_id] = drive.start()
         task.add_done_callback(lambda task: self._landed(drive, task))
@@ -398,8 +381,8 @@ class Driver:
             del self._drives[run_id], self._tasks[run_id]
         error = None if task.cancelled() else task.exception()
         drive.decided()
-        if drive.turned_away and not self._closing:
-            self._turned_away(drive)
+        if drive.turned_away and not self._closing:  # what was told of the run meanwhile was told to this drive
+            self._taker.take_soon(run_id, drive.definition)
         elif error is not None and not self._closing:
             self._lost(drive, error)
         elif not task.cancelled() and not self._closing:
@@ -407,43 +390,23 @@ class Driver:
                 self.kept.keep(drive.journal, drive.recorder.epoch)
             match task.result():
                 case Ended():
-                    self._errands.drop(run_id)
+                    self._taker.forget(run_id)
                     if (callback := callback_of(drive.definition, drive.journal.status)) is not None:
                         self.spawn(call_back(callback, run_id, drive.recorder.epoch, self._services.storage.runs))
                 case Parked() if drive.rung:  # too late for this drive, and too early for the next to have heard it
-                    self._look_for_more()
-                    if self._worker is None:
-                        self._errands.take_now(run_id, drive.definition)
+                    self._taker.take_soon(run_id, drive.definition)
                 case Parked(until=datetime() as until):
-                    self._take_at(until, run_id, drive.definition)
+                    self._taker.expect(run_id, drive.definition, until)
                 case Parked():
                     pass
-        if self._worker is not None:
-            if isinstance(error, DamagedPayloadError) or (error is None and drive.journal.paused_by == "engine"):
-                self._worker.unpausing.paused(run_id)
-            elif error is None and not task.cancelled():
-                self._worker.unpausing.went_on(run_id)
-            self._worker.freed()
+        if isinstance(error, DamagedPayloadError) or (error is None and drive.journal.paused_by == "engine"):
+            self._taker.misfit(run_id)
+        elif error is None and not task.cancelled():
+            self._taker.went_on(run_id)
+        self._taker.freed()
         # Why a run never came to be is told to its starter alone: the id may be that of another run.
         self._waiters.tell(run_id, error if drive.recorder.epoch else None)
         self._readers.tell(run_id)
-
-    def _take_at(self, when: datetime, run_id: str, definition: Definition) -> None:
-        """Without a worker, which looks for what falls due, the runs that were asked for here are woken one by one."""
-        if self._worker is not None:
-            self._worker.expect(when)
-        else:
-            self._errands.take_at(when, run_id, definition)
-
-    def _look_for_more(self) -> None:
-        if self._worker is not None:
-            self._worker.look()
-
-    def _turned_away(self, drive: Drive) -> None:
-        """It did not claim the run; what was told of that meanwhile was told to a drive that is no more."""
-        self._look_for_more()
-        if self._worker is None:
-            self._errands.take_now(drive.run_id, drive.definition)
 
     def _lost(self, drive: Drive, error: BaseException) -> None:
         """This process can write no more to the run, for whatever reason; it must not keep it from others."""
@@ -464,7 +427,7 @@ class Driver:
             try:
                 seen = (await runs.locate(run_id)).last_slot
                 if await runs.release(run_id, fence, seen_slot=seen, wake_at=later):
-                    return self._take_at(later, run_id, definition)
+                    return self._taker.expect(run_id, definition, later)
             except (FencedError, WorkflowRunNotFoundError):
                 return  # it is another's, or no more
             except WrkflwError:
@@ -481,24 +444,18 @@ class Driver:
         self._readers.tell(run_id)
         if _NEWS.isdisjoint(event_types):
             return
-        if self._expiry is not None and not e.RUN_ENDS.isdisjoint(event_types):
-            self._expiry.run_ended()
         drive = self._drives.get(run_id)
-        if drive is None and not e.RUN_ENDS.isdisjoint(event_types):
-            self._errands.drop(run_id)
+        if not e.RUN_ENDS.isdisjoint(event_types):
+            self._taker.ended(run_id)
+            if drive is None:
+                self.kept.forget(run_id)
         if drive is None:
-            if run_id in self._delivering:
-                return  # who writes it goes on with the run
-            if "run_paused" in event_types:
-                self._expect_paused()
-            if not _MAKES_DUE.isdisjoint(event_types) and "run_started" not in event_types:
-                self._look_for_more()
-            self._waiters.tell(run_id)
-            if not _FROM_OUTSIDE.isdisjoint(event_types) and (definition := self._errands.get(run_id)) is not None:
-                self._errands.take_now(run_id, definition)
+            if run_id not in self._delivering:  # else who writes it goes on with the run
+                self._taker.heard(run_id, event_types)
+                self._waiters.tell(run_id)
         elif "run_cancelled" in event_types:  # its landing tells
             drive.stop()
-        elif not _FROM_OUTSIDE.isdisjoint(event_types):
+        elif not FROM_OUTSIDE.isdisjoint(event_types):
             for event_type in event_types:
                 if event_type in _PAUSES:
                     drive.pause(_PAUSES[event_type])
@@ -510,13 +467,7 @@ class Driver:
         """Somebody has written something, or a process has come or gone."""
         if self._closing:
             return
-        self._expect_paused()
-        self._look_for_more()
-        if self._expiry is not None:
-            self._expiry.run_ended()
-        for run_id, definition in self._errands:
-            if run_id not in self._drives and self._waiters.waits_for(run_id):
-                self._errands.take_now(run_id, definition)
+        self._taker.heard_of_anything(lambda run_id: run_id not in self._drives and self._waiters.waits_for(run_id))
         self._waiters.tell_all()
         self._readers.tell_all()
         if self._drives:
@@ -524,11 +475,6 @@ class Driver:
             if not self._looks:
                 self._looks = True
                 self.spawn(self._look_at_drives())
-
-    def _expect_paused(self) -> None:
-        """Another process may have paused a run whose record fits the code that is here."""
-        if self._worker is not None and not self._world.alone:
-            self._worker.unpausing.expect()
 
     async def _look_at_drives(self) -> None:
         """What others may have written to the runs that are driven here: the log says what."""

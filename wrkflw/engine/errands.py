@@ -3,71 +3,95 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from wrkflw.clock import Clock, Timer
 from wrkflw.errors import WrkflwError
 
 from .background import Background
 from .definition import Definition
+from .takers import FROM_OUTSIDE, Taker
 
 _log = logging.getLogger("wrkflw")
 
 
-class Errands:
-    """``take`` drives a run if nobody else does; it is tried again after ``patience`` when it fails."""
+class Drives(Protocol):
+    """What it needs of the driver."""
 
-    def __init__(
-        self,
-        take: Callable[[str, Definition], Awaitable[object]],
-        background: Background,
-        clock: Clock,
-        patience: timedelta,
-    ) -> None:
-        self._take = take
+    async def take_up(self, run_id: str, definition: Definition) -> object: ...
+
+
+class Errands(Taker):
+    """A run that could not be taken is tried again after ``patience``."""
+
+    def __init__(self, drives: Drives, background: Background, clock: Clock, patience: timedelta) -> None:
+        self._drives = drives
         self._background = background
         self._clock = clock
         self._patience = patience
         self._definitions: dict[str, Definition] = {}
-        self._timers: dict[str, Timer] = {}
-
-    def add(self, run_id: str, definition: Definition) -> None:
-        self._definitions[run_id] = definition
-
-    def drop(self, run_id: str) -> None:
-        self._definitions.pop(run_id, None)
-        self.taken(run_id)
-
-    def get(self, run_id: str) -> Definition | None:
-        return self._definitions.get(run_id)
-
-    def __iter__(self) -> Iterator[tuple[str, Definition]]:
-        return iter([*self._definitions.items()])
-
-    def take_at(self, when: datetime, run_id: str, definition: Definition) -> None:
-        if run_id not in self._timers:
-            self._timers[run_id] = self._clock.call_at(when, lambda: self._due(run_id, definition))
-
-    def take_now(self, run_id: str, definition: Definition) -> None:
-        self._background.spawn(self._try_to_take(run_id, definition))
-
-    def taken(self, run_id: str) -> None:
-        """It is being driven: there is nothing to wait for."""
-        if (timer := self._timers.pop(run_id, None)) is not None:
-            timer.cancel()
+        self._timers: dict[str, tuple[datetime, Timer]] = {}
 
     def close(self) -> None:
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
+
+    # --- what may be taken -------------------------------------------------------------------------
+
+    def expect(self, run_id: str, definition: Definition, due: datetime) -> None:
+        if run_id in self._timers and self._timers[run_id][0] <= due:
+            return
+        self._disarm(run_id)
+        self._timers[run_id] = due, self._clock.call_at(due, lambda: self._due(run_id, definition))
+
+    def take_soon(self, run_id: str, definition: Definition) -> None:
+        self._background.spawn(self._try_to_take(run_id, definition))
+
+    async def take(self, run_id: str, definition: Definition) -> None:
+        await self._drives.take_up(run_id, definition)
+
+    # --- what becomes of runs ----------------------------------------------------------------------
+
+    def asked(self, run_id: str, definition: Definition) -> None:
+        self._definitions[run_id] = definition
+
+    def driven(self, run_id: str, definition: Definition) -> None:
+        self._definitions[run_id] = definition
+        self._disarm(run_id)
+
+    def forget(self, run_id: str) -> None:
+        self._definitions.pop(run_id, None)
+        self._disarm(run_id)
+
+    # --- what is heard -----------------------------------------------------------------------------
+
+    def ended(self, run_id: str) -> None:
+        self.forget(run_id)
+
+    def heard(self, run_id: str, event_types: Sequence[str]) -> None:
+        if not FROM_OUTSIDE.isdisjoint(event_types) and (definition := self._definitions.get(run_id)) is not None:
+            self.take_soon(run_id, definition)
+
+    def heard_of_anything(self, is_wanted: Callable[[str], bool]) -> None:
+        for run_id, definition in self._definitions.items():
+            if is_wanted(run_id):
+                self.take_soon(run_id, definition)
+
+    # --- one of them -------------------------------------------------------------------------------
 
     def _due(self, run_id: str, definition: Definition) -> None:
         self._timers.pop(run_id, None)
-        self.take_now(run_id, definition)
+        self.take_soon(run_id, definition)
+
+    def _disarm(self, run_id: str) -> None:
+        if (armed := self._timers.pop(run_id, None)) is not None:
+            armed[1].cancel()
 
     async def _try_to_take(self, run_id: str, definition: Definition) -> None:
         try:
-            await self._take(run_id, definition)
+            await self._drives.take_up(run_id, definition)
         except WrkflwError:
             _log.exception("run %s could not be taken; trying again", run_id)
-            self.take_at(self._clock.now() + self._patience, run_id, definition)
+            self.expect(run_id, definition, self._clock.now() + self._patience)

@@ -17,6 +17,7 @@ from wrkflw.world.storage import PageRequest, RunFilter
 
 from .definition import Definition
 from .journal import Journal
+from .messages import Wakes
 
 _PAGE = 1000
 _MOST_REMEMBERED = 10_000
@@ -24,11 +25,10 @@ _MOST_REMEMBERED = 10_000
 _log = logging.getLogger("wrkflw")
 
 
-class Drives(Protocol):
+class Drives(Wakes, Protocol):
     """What it takes to let a run go on."""
 
     async def misfit(self, definition: Definition, journal: Journal) -> Exception | None: ...
-    async def deliver(self, run_id: str, definition: Definition, event: e.NewEvent) -> None: ...
 
 
 class Unpausing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -15,8 +15,12 @@ from wrkflw.world.errors import FencedError, WorkflowRunNotFoundError
 from wrkflw.world.storage import RunFence
 
 from . import unpausing
+from .background import Background
 from .damage import pause_if_damaged
 from .definition import Definition
+from .expiry import Expiry
+from .messages import Receiver
+from .takers import MAKES_DUE, Taker
 from .unpausing import Unpausing
 
 SWEEP = timedelta(seconds=5)
@@ -33,17 +37,27 @@ class Drives(unpausing.Drives, Protocol):
     async def resume(self, run: Run, definition: Definition) -> None: ...
 
 
-class Worker:
+class Worker(Taker):
     """``takes`` is how many runs may be driven in this process for it to take another."""
 
     def __init__(
-        self, world: World, definitions: Mapping[str, Definition], drives: Drives, clock: Clock, takes: int
+        self,
+        world: World,
+        definitions: Mapping[str, Definition],
+        drives: Drives,
+        background: Background,
+        clock: Clock,
+        takes: int,
     ) -> None:
-        self.takes = takes
         self._world = world
         self._definitions = definitions
         self._drives = drives
+        self._background = background
         self._clock = clock
+        self._takes = takes
+        self._receiver = Receiver(world.storage, definitions, drives)
+        self._end_consuming: Callable[[], Awaitable[None]] | None = None
+        self._expiry = Expiry(world.storage.retention, definitions, clock)
         self._looking = asyncio.Event()
         self._full = False
         """Whether it took nothing more because as many runs were driven as may be."""
@@ -53,32 +67,80 @@ class Worker:
         """When it looks again by itself, while it waits."""
         self._timer: Timer | None = None
         self._waits = False
-        self.unpausing = Unpausing(world, definitions, drives, clock, again=SWEEP)
+        self._unpausing = Unpausing(world, definitions, drives, clock, again=SWEEP)
         self._stranded: list[Run] = []
         """Runs that were claimed, but could neither be driven nor released yet."""
 
+    def start(self) -> None:
+        self._end_consuming = self._world.queue.consume(self._receiver, concurrency=self._takes)
+        self._background.spawn(self._work())
+        self._background.spawn(self._expiry.work())
+
+    async def rest(self) -> None:
+        self._takes = 0
+        if (end_consuming := self._end_consuming) is not None:
+            self._end_consuming = None
+            await end_consuming()
+
+    # --- what it is told ---------------------------------------------------------------------------
+
     def look(self) -> None:
-        """There may be something to take."""
         self._looking.set()
 
-    def look_at_paused(self) -> None:
-        """Code was made known that paused runs may fit."""
-        self.unpausing.look()
+    def workflow_known(self) -> None:
+        self._unpausing.look()
         self.look()
 
-    def freed(self) -> None:
-        """A run is driven no more."""
-        if self._full:
-            self._looking.set()
+    def expect(self, run_id: str, definition: Definition, due: datetime) -> None:
+        self._expected = due if self._expected is None else min(self._expected, due)
+        if self._waits and (self._due is None or due < self._due):
+            self._arm(due)
 
-    async def work(self) -> None:
+    def take_soon(self, run_id: str, definition: Definition) -> None:
+        self.look()
+
+    async def take(self, run_id: str, definition: Definition) -> None:
+        self.look()
+
+    def went_on(self, run_id: str) -> None:
+        self._unpausing.went_on(run_id)
+
+    def misfit(self, run_id: str) -> None:
+        self._unpausing.paused(run_id)
+
+    def freed(self) -> None:
+        if self._full:
+            self.look()
+
+    def ended(self, run_id: str) -> None:
+        self._expiry.run_ended()
+
+    def heard(self, run_id: str, event_types: Sequence[str]) -> None:
+        if "run_paused" in event_types:
+            self._expect_paused()
+        if not MAKES_DUE.isdisjoint(event_types) and "run_started" not in event_types:
+            self.look()
+
+    def heard_of_anything(self, is_wanted: Callable[[str], bool]) -> None:
+        self._expect_paused()
+        self.look()
+        self._expiry.run_ended()
+
+    def _expect_paused(self) -> None:
+        """Another process may have paused a run whose record fits the code that is here."""
+        if not self._world.alone:
+            self._unpausing.expect()
+
+    # --- its work ----------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
         """Take what is due, until cancelled."""
         while True:
             self._looking.clear()
             self._expected = None
             try:
                 await self._release_stranded()
-                await self.unpausing.go_on(lambda: self._drives.driving < self.takes)
+                await self._unpausing.go_on(lambda: self._drives.driving < self._takes)
                 due = await self._take_due()
             except Exception:  # noqa: BLE001  # nobody would begin this again: whatever went wrong may be over then
                 _log.exception("work could not be looked for; trying again in %s", SWEEP)
@@ -88,7 +150,7 @@ class Worker:
 
     async def _take_due(self) -> datetime | None:
         """Take what may be taken now, and say when the next thing is due."""
-        free, names = self.takes - self._drives.driving, list(self._definitions)
+        free, names = self._takes - self._drives.driving, list(self._definitions)
         self._full = free <= 0
         if self._full or not names:
             return None
@@ -102,10 +164,10 @@ class Worker:
                 self._stranded.append(run)
                 await pause_if_damaged(self._world.storage, run.run_id, error)
         await self._release_stranded()
-        self._full = self._drives.driving >= self.takes  # who lands next will say so; some may have landed meanwhile
+        self._full = self._drives.driving >= self._takes  # who lands next will say so; some may have landed meanwhile
         if self._full:
             return None
-        more = self.unpausing.has_found or len(claimed) == free
+        more = self._unpausing.has_found or len(claimed) == free
         return self._clock.now() if more else await runs.next_due(names)
 
     async def _wait_until(self, due: datetime | None) -> None:
@@ -123,15 +185,9 @@ class Worker:
         A process that is alone with its database hears of everything itself.
         """
         moments = [moment for moment in (due, self._expected) if moment is not None]
-        if not self._world.alone or self.unpausing.is_to_look or self._stranded:
+        if not self._world.alone or self._unpausing.is_to_look or self._stranded:
             moments.append(self._later())
         return min(moments, default=None)
-
-    def expect(self, due: datetime) -> None:
-        """A run was given up until ``due``."""
-        self._expected = due if self._expected is None else min(self._expected, due)
-        if self._waits and (self._due is None or due < self._due):
-            self._arm(due)
 
     def _arm(self, due: datetime | None) -> None:
         if self._timer is not None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from wrkflw.errors import StoreError
 from wrkflw.world import World
+from wrkflw.world.storage import Storage
 from wrkflw.worlds.sqlite import SqliteWorld
 
 Side: TypeAlias = Literal["before", "after"]
@@ -114,7 +115,8 @@ class Life:
                     self.end(f"after {event_type!r}")
 
 
-_PARTS = {"storage", "queue", "streamer", "runs", "steps", "events", "hooks", "schedules"}
+_KINDS = {name for name, member in vars(Storage).items() if isinstance(member, property)}
+_PARTS = {"storage", "queue", "streamer"} | _KINDS
 
 
 class _Guard:

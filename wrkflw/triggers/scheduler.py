@@ -167,16 +167,20 @@ class Scheduler:
         else:
             if moved.moved:
                 _tell_skipped(schedule_id, come)
-            if moved.ahead is not None and schedule_id not in self._behind[moved.ahead]:
+            if moved.ahead is not None and schedule_id not in self._behind.get(moved.ahead, ()):
                 self._turns.add(schedule_id)
             self._stand(moved.schedule)
 
     async def _let_begin(self, schedule_id: str) -> None:
         """The next run that waits for its turn, when the one before it has ended."""
+        heard = ""
         while (ahead := await self._ledger.next_turn(schedule_id)) is not None:
-            if schedule_id in self._behind[ahead]:
+            if schedule_id in self._behind.get(ahead, ()):
                 return
+            self._behind.pop(heard, None)
             self._behind[ahead].add(schedule_id)  # and asked again: it may have ended before anybody listened
+            heard = ahead
+        self._behind.pop(heard, None)
 
     # --- the timer ---------------------------------------------------------------------------------
 
