@@ -228,11 +228,13 @@ async def press(database: str) -> None:
 
 
 async def look(database: str) -> None:
-    """Take whatever may be taken, for as long as it takes to take and end one run."""
+    """Take whatever may be taken, at once and after a time in which everybody who lives moves his lease on."""
     async with runtime(database, workflows=[holding, hogging]):
         ready()
-        run = await (await holding.create_run()).enqueue("now")
-        tell("LOOKED", output=(await run.result()).unwrap())
+        for _ in range(2):
+            run = await (await holding.create_run()).enqueue("now")
+            tell("LOOKED", output=(await run.result()).unwrap())
+            await asyncio.sleep(LEASE.total_seconds())
 
 
 # --- who has no space ----------------------------------------------------------------------------------

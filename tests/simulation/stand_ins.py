@@ -101,7 +101,7 @@ def _check_that_may_fail(log: wal.Wal) -> None:
     if here.temper.landed and here.random.random() < here.temper.landed:
         mistaken = process()
         here.later(here.random.randrange(40 * SECOND), lambda: mistaken.die(Crash()))
-        raise log._lost("replaced")
+        raise wal.lost(log._log, "replaced")
 
 
 def _measure() -> float:

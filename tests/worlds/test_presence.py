@@ -94,17 +94,34 @@ async def test_a_process_that_hangs_loses_its_runs_when_its_lease_runs_out(
 ) -> None:
     run_id = await a_run_of(there.owner, here)
 
-    clock.turn(LEASE - timedelta(microseconds=1))
+    clock.turn(LEASE)
+    assert await taken_by(here) == []  # it may have slept, as this process may have
+    clock.turn(LEASE / 2 - timedelta(microseconds=1))
     assert await taken_by(here) == []
     clock.turn(timedelta(microseconds=1))
     assert await taken_by(here) == [(run_id, 2)]
 
 
+async def test_after_a_sleep_of_the_whole_machine_everybody_keeps_what_he_had(
+    here: SqliteWorld, there: Presence, connection: Connection, clock: ManualClock
+) -> None:
+    """The clock of all of them is past all leases, and each may look before the others have moved theirs on."""
+    await a_run_of(there.owner, here)
+
+    for _ in range(3):
+        clock.turn("8h")
+        assert await taken_by(here) == []
+        there.beat(connection, WriteLock())
+        clock.turn(LEASE / 2)
+        assert await taken_by(here) == []
+
+
 async def test_a_process_that_comes_back_is_announced_again(
     here: SqliteWorld, there: Presence, connection: Connection, clock: ManualClock
 ) -> None:
-    clock.turn(LEASE)
-    await taken_by(here)  # declares it dead
+    for _ in range(3):
+        clock.turn(LEASE / 2)
+        await taken_by(here)  # declares it dead
     assert connection.one(sql.OWNER_BY_NAME, owner=there.owner) is None
 
     there.beat(connection, WriteLock())

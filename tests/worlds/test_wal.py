@@ -47,12 +47,14 @@ async def test_the_log_is_emptied_when_the_last_one_leaves(tmp_path: Path, here:
     assert not (tmp_path / "a.db-wal").exists()
 
 
+@pytest.mark.parametrize("name", ["a.db-wal", "a.db"])
 @pytest.mark.parametrize("what", ["removed", "replaced"])
 async def test_nothing_more_is_acknowledged_once_the_log_is_another(
-    what: str, here: SqliteWorld, tmp_path: Path
+    what: str, name: str, here: SqliteWorld, tmp_path: Path
 ) -> None:
+    """As when somebody puts a backup in the place of the database: what follows would go into neither."""
     run_id = (await here.storage.events.create(None, created())).run.run_id
-    log = tmp_path / "a.db-wal"
+    log = tmp_path / name
     os.rename(log, tmp_path / "elsewhere")
     if what == "replaced":
         log.write_bytes((tmp_path / "elsewhere").read_bytes())

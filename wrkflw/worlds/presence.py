@@ -2,18 +2,20 @@
 
 A process that claims runs holds a lock on a file of its own, which the operating system drops when the process dies, so
 that others take over at once.  It also moves a lease on, from a thread, so that a process which is merely stopped, and
-keeps its lock, is replaced when the lease runs out.
+keeps its lock, is replaced when the lease runs out: once it has also let pass a time in which it could have moved it on,
+for a clock may have been set, or all processes of a machine have slept together.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from wrkflw.clock import Clock, to_microseconds
@@ -27,6 +29,8 @@ from .sql.database import Connection
 
 _PROBE_SECONDS = 0.001  # far more than a probe takes
 _PATIENCE = 1.0  # seconds
+
+_log = logging.getLogger("wrkflw")
 
 
 def _lock_at_once(descriptor: int) -> bool:
@@ -57,6 +61,8 @@ class Presence:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: LoopWatch | None = None
+        self._overdue: dict[str, tuple[int, datetime]] = {}
+        """Leases of others that were found to have run out, and when."""
 
     def announce(self, connection: Connection) -> None:
         """Count as alive from the end of this transaction on."""
@@ -80,9 +86,24 @@ class Presence:
             return True
         # The lock first, in any case: who has died left the file behind, which is removed here.
         if self._folder is None or not self.holds_its_lock(self._folder / owner):
+            self._overdue.pop(owner, None)
             return False
         row = connection.one(sql.OWNER_BY_NAME, owner=owner)
-        return row is not None and row[0] > to_microseconds(self._clock.now())
+        return row is not None and not self._is_over(owner, row[0])
+
+    def _is_over(self, owner: str, lease_until: int) -> bool:
+        now = self._clock.now()
+        if lease_until > to_microseconds(now):
+            self._overdue.pop(owner, None)
+            return False
+        lease, found = self._overdue.get(owner, (None, now))
+        if lease != lease_until:
+            found = now
+            self._overdue[owner] = lease_until, now
+        if now - found < self._lease / 2:  # a beat comes each third of it
+            return False
+        _log.warning("process %s lives, but has not moved its lease on; its runs are taken over", owner)
+        return True
 
     # --- staying alive -----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The write-ahead log as a file: whether it is still the one that was written to, and when it is to be emptied.
 
 What is committed to a log that somebody has removed is lost although nothing complains; copying or opening the database
-with other tools is enough for that.  So the file is looked at after each commit, before anybody is answered.
+with other tools is enough for that.  So it is of a database that was moved away, or had a backup put in its place.  So
+both files are looked at after each commit, before anybody is answered.
 """
 
 from __future__ import annotations
@@ -24,29 +25,23 @@ SETTINGS: dict[str, object] = {"wal_autocheckpoint": 0, "journal_size_limit": LI
 
 
 class LogLostError(StoreError):
-    """What was committed last is in a file that nobody will read again."""
+    """What was committed last is in a file that nobody will read again: the log, or the database under it."""
 
 
 class Wal:
     """The log of the database at ``path``."""
 
     def __init__(self, path: Path) -> None:
-        self._path = f"{path}-wal"
-        self._file: tuple[int, int] | None = None
+        self._database, self._log = str(path), f"{path}-wal"
+        self._files: dict[str, tuple[int, int]] = {}
         self._size = 0
         self._full_at = LIMIT
+        self._found(self._database)
 
     def check(self) -> None:
-        """To be called after each commit.  Raises LogLostError when it did not go to the same file as the first."""
-        try:
-            found = os.stat(self._path)
-        except FileNotFoundError:
-            raise self._lost("removed") from None
-        file = (found.st_dev, found.st_ino)
-        if file != self._file:
-            if self._file is not None:
-                raise self._lost("replaced")
-            self._file = file
+        """To be called after each commit.  Raises LogLostError when it did not go to the same files as the first."""
+        self._found(self._database)
+        found = self._found(self._log)
         if found.st_size < self._size:
             self._full_at = LIMIT
         self._size = found.st_size
@@ -64,8 +59,19 @@ class Wal:
         except sqlite3.Error:  # all that was committed is still in the log; tried again when it has grown
             return
 
-    def _lost(self, what: str) -> LogLostError:
-        return LogLostError(
-            f"{self._path} was {what} while it was in use, and what was written since may be lost; "
-            "stop every process that uses the database, check it, and open a Runtime again"
-        )
+    def _found(self, path: str) -> os.stat_result:
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            raise lost(path, "removed") from None
+        file = (found.st_dev, found.st_ino)
+        if self._files.setdefault(path, file) != file:
+            raise lost(path, "replaced")
+        return found
+
+
+def lost(path: str, how: str) -> LogLostError:
+    return LogLostError(
+        f"{path} was {how} while it was in use, and what was written since may be lost; "
+        "stop every process that uses the database, check it, and open a Runtime again"
+    )
