@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,6 +19,8 @@ _entered: ContextVar[Runtime | None] = ContextVar("wrkflw_runtime", default=None
 # A task that was not started inside the ``async with``, such as a web server's, finds the runtime by its loop.
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Runtime]] = WeakKeyDictionary()
 _defaults: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Runtime]] = WeakKeyDictionary()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_open.clear)  # their loops are the parent's
 
 
 def enter(runtime: Runtime) -> Token[Runtime | None]:
@@ -26,7 +30,9 @@ def enter(runtime: Runtime) -> Token[Runtime | None]:
 
 
 def leave(runtime: Runtime, token: Token[Runtime | None]) -> None:
-    _open.get(asyncio.get_running_loop(), []).remove(runtime)
+    for runtimes in _open.values():  # perhaps on another loop than it was entered on
+        if runtime in runtimes:
+            runtimes.remove(runtime)
     try:
         _entered.reset(token)
     except ValueError:  # left in another task than it was entered in, as fixtures do
@@ -39,14 +45,26 @@ def entered() -> Runtime | None:
     return runtime if runtime is not None and runtime.is_open else None
 
 
-def refuse_programs(home: asyncio.AbstractEventLoop | None) -> None:
-    """Stop the code of a workflow that reaches for a runtime: what comes of it would be in no record.
+def open_on_other_threads() -> list[Runtime]:
+    """The runtimes that code on this thread may mean, although it was not started within one."""
+    here, open_ones = threading.get_ident(), [runtime for runtimes in [*_open.values()] for runtime in runtimes]
+    return [each for each in open_ones if each.loop_thread != here and each.loop is not None and each.loop.is_running()]
 
-    ``home`` is the loop of the runtime.
+
+def check_loop(home: asyncio.AbstractEventLoop | None) -> None:
+    """Stop who reaches for a runtime from another event loop than ``home``, its own, before anything is recorded.
+
+    Raises RuntimeError.  The code of a workflow is stopped by its own loop: what comes of that would be in no record.
     """
     loop = asyncio._get_running_loop()
-    if loop is not None and loop is not home:
-        loop.call_soon_threadsafe(bool)  # that of a program refuses, and names the line; to others it is nothing
+    if loop is None or loop is home:
+        return
+    loop.call_soon_threadsafe(bool)  # that of a program refuses, and names the line; to others it is nothing
+    if home is not None and home.is_running():
+        raise RuntimeError(
+            "the runtime was opened on another event loop; use it there, or from a thread without a loop by "
+            "run_sync() and sync(), which find it"
+        )
 
 
 async def current_runtime(make_default: Maker) -> Runtime:
@@ -59,7 +77,7 @@ async def current_runtime(make_default: Maker) -> Runtime:
         return here[-1]
     opening = _defaults.get(loop)
     if opening is None:
-        refuse_programs(None)
+        check_loop(None if runtime is None else runtime.loop)
         opening = _defaults[loop] = loop.create_task(_open_default(make_default))
         opening.add_done_callback(_forget_if_failed)
     return await asyncio.shield(opening)  # one who stops waiting for it does not stop it for the others

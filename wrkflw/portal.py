@@ -19,12 +19,18 @@ T = TypeVar("T")
 def sync(awaitable: Awaitable[T], /, *, instead: str | None = None) -> T:
     """Run one call of the async API from synchronous code, on the default runtime's own loop.
 
-    In a sync step body it runs on the loop of the runtime that executes the body.  Raises RuntimeError, saying what to
-    await instead, when called where an event loop is running, or on the thread of one that stands still.
+    In a sync step body it runs on the loop of the runtime that executes the body, and on other threads, such as a web
+    server's, on that of the one that is open in this process.  Raises RuntimeError, saying what to do instead, when
+    called where an event loop is running, on the thread of one that stands still, or beside several open runtimes.
     """
     if _a_loop_runs_here():
         raise _refusal(awaitable, "was called where an event loop runs; use", instead)
     runtime = current.entered()
+    if runtime is None and (others := current.open_on_other_threads()):
+        if len(others) > 1:
+            which = f"was called on a thread of none of the {len(others)} runtimes that are open here; take one's loop:"
+            raise _refusal(awaitable, which, "asyncio.run_coroutine_threadsafe(..., rt.loop)")
+        runtime = others[0]
     if runtime is not None and runtime.loop is not None:
         # As between two awaits of a test; another thread may wait until they go on, this one would wait for itself.
         if not runtime.loop.is_running() and runtime.loop_thread == threading.get_ident():

@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,17 @@ async def test_what_is_open_already_is_not_opened_again(database: str, clock: Ma
             await runtime.open()
 
         assert await workflow.run(3) == 6
+
+
+async def test_of_two_that_open_it_at_once_one_is_refused(clock: ManualClock, database: str) -> None:
+    workflow = doubling()
+    runtime = Runtime(database, clock=clock, workflows=[workflow])
+    opened = await asyncio.gather(runtime.open(), runtime.open(), return_exceptions=True)
+    stayed_open = runtime.is_open
+    await runtime.close()
+
+    assert [type(each) for each in opened] == [type(None), RuntimeError]
+    assert stayed_open
 
 
 async def test_closing_twice_does_no_harm() -> None:
@@ -402,3 +415,38 @@ def test_a_body_may_wait_until_the_loop_goes_on() -> None:
 
         assert runner.run(run.result()).unwrap() == 2
         runner.run(runtime.close())
+
+
+async def test_a_thread_that_nobody_started_within_it_uses_the_runtime_that_is_open(runtime: Runtime) -> None:
+    """As those are on which web servers call what is not async."""
+    workflow = doubling()
+
+    assert await asyncio.to_thread(Context().run, workflow.run_sync, 4) == 8
+    assert len((await runtime.runs.list()).data) == 1
+
+
+async def test_of_several_runtimes_none_is_guessed() -> None:
+    async with Runtime(":memory:"), Runtime(":memory:"):
+        with pytest.raises(RuntimeError) as refused:
+            await asyncio.to_thread(Context().run, doubling().run_sync, 4)
+
+    assert str(refused.value) == (
+        "run_sync() was called on a thread of none of the 2 runtimes that are open here; "
+        "take one's loop: 'asyncio.run_coroutine_threadsafe(..., rt.loop)'"
+    )
+
+
+@pytest.mark.parametrize("what", ["start", "enqueue", "create"])
+async def test_from_another_loop_nothing_is_recorded(runtime: Runtime, what: str) -> None:
+    workflow = doubling()
+    run = await workflow.create_run()
+    calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "start": lambda: run.start(1),
+        "enqueue": lambda: run.enqueue(1),
+        "create": workflow.create_run,
+    }
+
+    with pytest.raises(RuntimeError, match=r"^the runtime was opened on another event loop; use it there, or from a"):
+        await asyncio.to_thread(lambda: asyncio.run(calls[what]()))
+
+    assert (await runtime.runs.list()).data == []

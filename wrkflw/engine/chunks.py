@@ -186,7 +186,9 @@ class Chunks:
                 await self._write(batch)
             except RunExpiredError:
                 self._ended = True
-            except Exception as error:  # noqa: BLE001  # whatever it is, the bodies wait for it
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the bodies wait for it
                 self._broken = error
                 self._make_room(batch)
                 return
