@@ -72,6 +72,12 @@ def test_every_exported_name_is_there(package: ModuleType) -> None:
     assert missing == []
 
 
+def test_dir_tells_what_is_loaded_on_demand_and_no_modules() -> None:
+    told = [name for name in dir(wrkflw) if not name.startswith("__")]
+
+    assert told == sorted(exported(wrkflw))
+
+
 def test_every_public_name_of_the_root_package_is_exported() -> None:
     public = {name for name, value in vars(wrkflw).items() if not name.startswith("_") and is_ours(value)}
 

@@ -131,9 +131,10 @@ class Blocks(Chain[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT, StateT])
 
         Raises:
             DefinitionError: there is no step.
-            TypeError: one of them is no step.
+            TypeError: it is no list, or one of them is no step.
             ValueError: ``concurrency`` is less than one.
         """
+        _check_sequence(steps)
         if not steps:
             raise DefinitionError("parallel_all got no steps; give at least one")
         at_a_time = None if concurrency is None else _at_least_one("concurrency", concurrency)
@@ -211,6 +212,11 @@ class Blocks(Chain[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT, StateT])
 
     def _next_parallel(self) -> str:
         return self._draft.next_id("parallel", graph.Parallel)
+
+
+def _check_sequence(steps: object) -> None:  # of any object: not all callers are typed
+    if not isinstance(steps, Sequence):  # a set has no order, and an iterator may be empty
+        raise TypeError(f".parallel_all() takes a list of steps, got a {type(steps).__name__}; write [...]")
 
 
 def _at_least_one(option: str, number: object) -> int:  # of any object: not all callers are typed

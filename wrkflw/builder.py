@@ -14,14 +14,14 @@ from .branching import Branch, Match
 from .chains import Draft, check_step
 from .checks import check
 from .context import MapContext
-from .durations import parse_duration, parse_retention
+from .durations import parse_duration
 from .events import Event, check_event
 from .graph import Graph
-from .names import check_id, check_options
-from .steps import Step, check_retry
+from .names import check_id
+from .steps import Step
 from .workflows import Workflow as Workflow  # noqa: PLC0414 -- what a chain ends in
 from .workflows import WorkflowOptions as WorkflowOptions  # noqa: PLC0414
-from .workflows import check_on_mismatch
+from .workflows import check_workflow_options
 
 # Builder[In, Out, Prev, State]: from In, towards Out, now at Prev.
 InT = TypeVar("InT")
@@ -228,14 +228,10 @@ def create_workflow(
 
     Raises:
         DefinitionError: the id cannot be one, or ``on_mismatch`` is neither "pause" nor "fail".
-        TypeError: an option is unknown.
+        TypeError: an option is unknown, or is not what it takes.
         ValueError: ``timeout`` or ``retention`` is not a duration.
     """
-    check_options(options, WorkflowOptions.__annotations__)
-    check_retry(options.get("retry"))
-    check_on_mismatch(options.get("on_mismatch", "pause"))
-    parse_duration(options.get("timeout", "0s"))
-    parse_retention(options.get("retention", "0s"))
+    check_workflow_options(options)
     drawn = Graph(check_id("workflow", id), input_schema, output_schema, state_schema, ())
     return WorkflowBuilder[Any, Any, Any, Any](Draft(drawn, options))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from numbers import Number
+from typing import get_origin
 
 from .errors import DefinitionError, DuplicateStepError, InvalidValueError
 from .flows import Problems, is_known, what_flows_fits
@@ -108,6 +109,10 @@ def _state_fits(graph: Graph) -> Problems:
 def _state_can_be_made(graph: Graph) -> Problems:
     if graph.state_schema is None:
         return
+    if not isinstance(get_origin(graph.state_schema) or graph.state_schema, type):
+        what = f"state {describe(graph.state_schema)} of workflow {graph.workflow_id!r} is no class"
+        yield DefinitionError(f"{what}; pass a class, and what its fields begin with as their defaults")
+        return
     try:
         graph.state_schema()
     except Exception as error:  # noqa: BLE001 -- whatever a class of the user's may raise
@@ -190,7 +195,9 @@ def _build(what: str, of: str, form: object) -> Problems:
     try:
         schema_of(form)
     except DefinitionError as error:
-        yield DefinitionError(f"{what} of {of}: {error}")
+        problem = DefinitionError(f"{what} of {of}: {error}")
+        problem.__cause__ = error.__cause__
+        yield problem
 
 
 _RULES: tuple[Callable[[Graph], Problems], ...] = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias, assert_never, cast, get_args, get_origin
+from typing import Any, Literal, TypeAlias, assert_never, cast, get_args, get_origin
 
 from .errors import DefinitionError
 from .errors.nodes import ConditionKind, condition_of
@@ -75,8 +75,8 @@ def what_flows_fits(graph: Graph) -> Problems:
     for node in graph.nodes:
         yield from _misfits(node, _Place(graph.workflow_id, before, flows))
         for step in steps_of(node):
-            if step.guard is not None:
-                yield from _misfit_of_condition("only_if", step.id, step.guard, _taken(step))
+            for guard in step.guards:
+                yield from _misfit_of_condition("only_if", step.id, guard, _taken(step))
         flows, before = given_by(node, flows), node
     if before is not None and fits(flows, graph.output_schema) is False:
         kind = "step" if isinstance(before, Then | Foreach | Loop) else "node"
@@ -139,7 +139,7 @@ def _misfits_of_join(node: Join, place: _Place) -> Problems:
     if ... in parts or not is_function(node.function):  # of any length
         return
     if not can_be_called(node.function, len(parts)):
-        yield _misfit_of_parameters(node.function, len(parts), place.giver)
+        yield from _misfit_of_parameters(node.function, len(parts), place.giver)
         return
     for part, takes in zip(parts, annotations_of(node.function)[0], strict=False):
         if fits(part, takes) is False:
@@ -147,12 +147,14 @@ def _misfits_of_join(node: Join, place: _Place) -> Problems:
             yield DefinitionError(f"join {node.id!r} {what}; make them agree")
 
 
-def _misfit_of_parameters(function: Callable[..., object], values: int, giver: str) -> DefinitionError:
+def _misfit_of_parameters(function: Callable[..., object], values: int, giver: str) -> Problems:
     count = count_parameters(function)
+    if count == values:  # it takes others by keyword: see check_function
+        return
     takes = f"join's function takes {count} parameter{'' if count == 1 else 's'}"
     several = "a parameter" if abs(values - count) == 1 else f"{abs(values - count)} parameters"
     verb = "add" if values > count else "remove"
-    return DefinitionError(f"{takes} but {giver} gives {values} values; {verb} {several}")
+    yield DefinitionError(f"{takes} but {giver} gives {values} values; {verb} {several}")
 
 
 def _missing_fields(node: Into, place: _Place) -> Problems:
@@ -182,7 +184,8 @@ def _misfits_of_match(node: Match, place: _Place) -> Problems:
         classes = classes_of(takes) if is_known(case) else ()
         if classes is None:
             what = f"takes {describe(takes)}, which cannot be told apart at run time"
-            yield DefinitionError(f"case {case.id!r} {what}; wrap it in a model")
+            by_value = any(get_origin(member) is Literal for member in members_of(takes))
+            yield DefinitionError(f"case {case.id!r} {what}; {'use .branch()' if by_value else 'wrap it in a model'}")
             classes = ()
         yield from _hidden(case, classes, earlier)
         earlier |= dict.fromkeys(classes, case.id) | earlier  # the first case that takes it
@@ -204,10 +207,19 @@ def _hidden(case: AnyStep, classes: tuple[type[object], ...], earlier: dict[type
 def _left_over(node: Match, flows: object) -> Problems:
     """Members of what flows in that no case takes; static checkers say so too."""
     takes = [_taken(case) for case in node.cases]
-    for member in members_of(flows):
+    for member in _alternatives(flows):
         if all(fits(member, taken) is False for taken in takes):
             cases = ", ".join(repr(case.id) for case in node.cases)
             yield DefinitionError(f"none of the cases {cases} takes {describe(member)}; add a case or .otherwise(step)")
+
+
+def _alternatives(flows: object) -> Iterator[object]:
+    """The members of a union, and of a Literal, which is one of values."""
+    for member in members_of(flows):
+        if get_origin(member) is Literal:
+            yield from (cast("Any", Literal)[value] for value in get_args(member))
+        else:
+            yield member
 
 
 def _misfits_of_loop(node: Loop, place: _Place) -> Problems:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Never, Self, cast
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from typing_extensions import TypeVar
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .results import RunResult
     from .run import Run
     from .runtime import Runtime
-    from .steps import Step
+    from .steps import Replaceable
     from .world.events import NewEvent, RunCreated
 
 WInT = TypeVar("WInT", contravariant=True)
@@ -63,7 +63,7 @@ class Fork(Generic[WInT, WOutT, StateT]):
         self._outcome = outcome
         self._given = Given()
 
-    def with_output(self, step: Step[Never, OutputT, Never], value: OutputT, /) -> Self:
+    def with_output(self, step: Replaceable[OutputT], value: OutputT, /) -> Self:
         """``value`` in place of what ``step`` gave, a step before the point of the fork; the log says so.
 
         For the step at that point itself it stands for running it.  Of a loop it is the output of the last iteration.
@@ -73,10 +73,10 @@ class Fork(Generic[WInT, WOutT, StateT]):
             TypeError: ``step`` is no step.
             LimitError: it is too large.
         """
-        check_step("with_output()", step, cure=ITSELF)
-        known = self._definition.steps.get(step.id, cast("AnyStep", step))
-        data = self._stored(self._definition.stored_by(known), value, f"output of step {step.id!r}")
-        outputs = {**self._given.outputs, step.id: (cast("AnyStep", step), data)}
+        found = check_step("with_output()", step, cure=ITSELF)
+        known = self._definition.steps.get(found.id, found)
+        data = self._stored(self._definition.stored_by(known), value, f"output of step {found.id!r}")
+        outputs = {**self._given.outputs, found.id: (found, data)}
         return self._with(replace(self._given, outputs=outputs))
 
     def with_state(self, state: StateT, /) -> Self:

@@ -110,9 +110,9 @@ def fields_of(form: object) -> dict[str, Field] | None:
     if issubclass(owner, BaseModel):
         return {name: Field(field.annotation, field.is_required()) for name, field in owner.model_fields.items()}
     if dataclasses.is_dataclass(owner):
-        missing = dataclasses.MISSING
+        missing, hints = dataclasses.MISSING, _hints_of(owner) or {}
         return {
-            field.name: Field(field.type, field.default is missing and field.default_factory is missing)
+            field.name: Field(hints.get(field.name, Any), field.default is missing and field.default_factory is missing)
             for field in dataclasses.fields(owner)
             if field.init
         }
@@ -122,10 +122,8 @@ def fields_of(form: object) -> dict[str, Field] | None:
 
 
 def _fields_of_typed_dict(owner: type[Any]) -> dict[str, Field] | None:
-    try:
-        # Annotations that are text hide NotRequired from the class itself.
-        hints = get_type_hints(owner, include_extras=True)
-    except NameError:
+    hints = _hints_of(owner)  # annotations that are text hide NotRequired from the class itself
+    if hints is None:
         return None
     fields: dict[str, Field] = {}
     for name, annotation in hints.items():
@@ -134,6 +132,14 @@ def _fields_of_typed_dict(owner: type[Any]) -> dict[str, Field] | None:
         required = mark is Required if marked else name in owner.__required_keys__
         fields[name] = Field(get_args(annotation)[0] if marked else annotation, required)
     return fields
+
+
+def _hints_of(owner: type[Any]) -> dict[str, object] | None:
+    """Its annotations, those that are text looked up; None where a name in them is not found."""
+    try:
+        return get_type_hints(owner, include_extras=True)
+    except NameError:
+        return None
 
 
 def _bare(form: object) -> object:
@@ -160,9 +166,9 @@ def _class_fits(have: object, want: object, have_class: type[object], want_class
         have_class = dict
     if is_protocol(want_class) and want_class not in have_class.__mro__:
         return _protocol_fits(have_class, want_class)
-    generic = _pydantic_generic(have_class)
-    if generic is not None and generic[0] is (_pydantic_generic(want_class) or (want_class,))[0]:
-        return _arguments_fit(generic[1], (_pydantic_generic(want_class) or (None, ()))[1])
+    one, other = _model_and_arguments(have_class), _model_and_arguments(want_class)
+    if one is not None and other is not None and one[0] is other[0]:
+        return _arguments_fit(one[1], other[1])
     try:
         if not issubclass(have_class, want_class):
             return want_class in _WIDER_NUMBERS.get(have_class, ())
@@ -223,12 +229,10 @@ def _protocol_fits(have: type[object], protocol: type[object]) -> bool | None:
     return None if all(hasattr(have, name) or name in known or name in annotated for name in members) else False
 
 
-def _pydantic_generic(form: type[object]) -> tuple[object, tuple[object, ...]] | None:
-    """``Box[int]`` is a class of its own to Python; pydantic remembers what it was made of."""
+def _model_and_arguments(form: type[object]) -> tuple[object, tuple[object, ...]] | None:
+    """``Box[int]`` is a class of its own to Python; pydantic remembers what it was made of.  None of other classes."""
     made_of: dict[str, Any] | None = getattr(form, "__pydantic_generic_metadata__", None)
-    if not made_of or made_of["origin"] is None:
-        return None
-    return made_of["origin"], made_of["args"]
+    return None if made_of is None else (made_of["origin"] or form, made_of["args"])
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:

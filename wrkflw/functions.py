@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal, cast
 
 from .errors import DefinitionError
 from .errors.nodes import ConditionKind, condition_of
 from .forms import fits
 from .graph import Branch, Graph, Join, Loop, Map, MapContextual, Node, SleepUntil, WaitForEvent
 from .names import describe
+from .signatures import hints_of, signature_of, speaker_of
 
 UNKNOWN = Any  # the type of what flows on, where no annotation tells it
 
@@ -45,8 +46,8 @@ def functions_of(graph: Graph) -> Iterator[PlainFunction]:
     for node in graph.nodes:
         yield from _functions_of(node)
     for step in graph.steps.values():
-        if step.guard is not None:
-            yield _condition("only_if", step.id, step.guard)
+        for guard in step.guards:
+            yield _condition("only_if", step.id, guard)
 
 
 def check_function(plain: PlainFunction) -> Iterator[DefinitionError]:
@@ -60,6 +61,8 @@ def check_function(plain: PlainFunction) -> Iterator[DefinitionError]:
         yield DefinitionError(f"{plain.name} is async; {cure}")
     elif _any_is(inspect.isgeneratorfunction, function) or _any_is(inspect.isasyncgenfunction, function):
         yield DefinitionError(f"{plain.name} is a generator; {_GIVES[plain.kind]}")
+    elif keyword := _required_keyword(function):
+        yield DefinitionError(f"{plain.name} takes {keyword!r} by keyword, which nobody passes; give it a default")
     elif plain.values is not None and not can_be_called(function, plain.values):
         yield DefinitionError(f"{plain.name} takes {_parameters(function)} but gets {plain.gets}; {_cure(plain)}")
     elif plain.kind == "condition" and fits(annotations_of(function)[1], bool) is False:
@@ -69,15 +72,10 @@ def check_function(plain: PlainFunction) -> Iterator[DefinitionError]:
 
 def annotations_of(function: Callable[..., object]) -> tuple[tuple[object, ...], object]:
     """What its parameters take, and what it gives; unknown where it has no annotation, or one that cannot be found."""
+    hints = hints_of(speaker_of(function))
+    takes = tuple(hints.get(name, UNKNOWN) for name in signature_of(function).parameters)
     # A class takes what its __init__ does, and gives itself.
-    is_class = isinstance(function, type)
-    try:
-        signature = inspect.signature(function)
-        hints = get_type_hints(cast("Any", function).__init__ if is_class else function, include_extras=True)
-    except (NameError, TypeError, ValueError):
-        return (), function if is_class else UNKNOWN
-    takes = tuple(hints.get(name, UNKNOWN) for name in signature.parameters)
-    return takes, function if is_class else hints.get("return", UNKNOWN)
+    return takes, function if isinstance(function, type) else hints.get("return", UNKNOWN)
 
 
 def taken_by(function: Callable[..., object], position: int = 0) -> object:
@@ -94,17 +92,15 @@ def is_function(value: object) -> bool:
 def can_be_called(function: Callable[..., object], values: int) -> bool:
     """Whether it can be called with so many values; True when it does not tell."""
     try:
-        inspect.signature(function).bind(*range(values))
+        signature_of(function).bind(*range(values))
     except TypeError:
         return False
-    except ValueError:  # some functions written in C
-        return True
     return True
 
 
 def count_parameters(function: Callable[..., object]) -> int:
-    """How many parameters it has."""
-    return len(inspect.signature(function).parameters)
+    """How many values it takes."""
+    return sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in signature_of(function).parameters.values())
 
 
 def _functions_of(node: Node) -> Iterator[PlainFunction]:
@@ -138,6 +134,13 @@ def _any_is(asked: Callable[[object], bool], function: Callable[..., object]) ->
         function = cast("partial[object]", function).func
     call: object = None if inspect.isroutine(function) or isinstance(function, type) else type(function).__call__
     return asked(function) or asked(call)
+
+
+def _required_keyword(function: Callable[..., object]) -> str | None:
+    for name, parameter in signature_of(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            return name
+    return None
 
 
 def _parameters(function: Callable[..., object]) -> str:

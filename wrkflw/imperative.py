@@ -14,15 +14,16 @@ from uuid import UUID
 from typing_extensions import ParamSpec, TypeVar, Unpack
 
 from .bodies import UNDECLARED, Declaration, names_of_caller
-from .durations import parse_duration, parse_retention
+from .checks import check
+from .durations import parse_duration
 from .errors import DefinitionError, InvalidValueError
 from .events import Event, check_event
 from .graph import MISSING, Code, Graph
-from .names import check_id, check_options, describe, id_of_function
+from .names import check_id, describe, id_of_function
 from .retries import Retry
-from .signatures import plain_function, signature_of
-from .steps import Step, check_retry, check_step
-from .workflows import Workflow, WorkflowOptions, check_on_mismatch
+from .signatures import plain_function, signature_of, speaker_of
+from .steps import ALREADY, Step, check_retry, check_step
+from .workflows import Workflow, WorkflowOptions, check_workflow_options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -219,14 +220,10 @@ def workflow(
     Raises:
         DefinitionError: the function cannot be a workflow, the id cannot be one, or ``on_mismatch`` is neither "pause"
             nor "fail".
-        TypeError: an option is unknown.
+        TypeError: an option is unknown, or is not what it takes.
         ValueError: ``timeout`` or ``retention`` is not a duration.
     """
-    check_options(options, WorkflowOptions.__annotations__)
-    check_retry(options.get("retry"))
-    check_on_mismatch(options.get("on_mismatch", "pause"))
-    parse_duration(options.get("timeout", "0s"))
-    parse_retention(options.get("retention", "0s"))
+    check_workflow_options(options)
     if id is not None:
         check_id("workflow", id)
     if fn is None:
@@ -240,6 +237,8 @@ class _Written(Workflow[WInT, WOutT, None]):
     def __init__(
         self, id: str | None, function: object, options: WorkflowOptions, names: Mapping[str, Any] | None
     ) -> None:
+        if isinstance(function, Step):
+            raise TypeError(f"{function.id!r} is already a {function.kind}; {ALREADY}")
         if not callable(function):
             raise TypeError(f"a workflow is made of a function, got {function!r}; an id is passed as id=")
         id = check_id("workflow", id_of_function(function) if id is None else id)
@@ -253,6 +252,9 @@ class _Written(Workflow[WInT, WOutT, None]):
             self._look_up()
         except NameError:
             pass  # a forward reference: looked up again when asked for
+        except DefinitionError as problem:
+            if not isinstance(problem.__cause__, NameError):  # of a schema
+                raise
         else:
             self._names = {}
 
@@ -279,14 +281,16 @@ class _Written(Workflow[WInT, WOutT, None]):
             return f"Workflow({self.id!r})"
 
     def _look_up(self) -> None:
-        """Raises NameError when an annotation names what is not defined (yet)."""
+        """Raises NameError when an annotation names what is not defined (yet), DefinitionError when a schema does."""
         # What is left, when the tools are given, is a function of the input: it is read as the body of a step is.
         rest = partial(self._function, None)
-        forms = Declaration(self.id, rest, UNDECLARED, UNDECLARED, self._names).forms
-        if not forms.body.is_async:
+        forms = Declaration(f"workflow {self.id!r}", rest, UNDECLARED, UNDECLARED, self._names).forms
+        if not (forms.body.is_async or inspect.iscoroutinefunction(plain_function(speaker_of(self._function)))):
             raise DefinitionError(f"workflow {self.id!r} is not async; write 'async def'")
         self._check_tools()
-        self._graph = replace(self._graph, input_schema=forms.input, output_schema=forms.output)
+        graph = replace(self._graph, input_schema=forms.input, output_schema=forms.output)
+        check(graph)
+        self._graph = graph
 
     def _check_tools(self) -> None:
         form: object = self._tools.annotation

@@ -11,13 +11,18 @@ from collections.abc import Callable, Mapping
 
 
 def loaded_from(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
-    """What loads the names of ``package``; ``modules`` says in which of its modules each stands."""
+    """What loads the names of ``package``; ``modules`` says in which of its modules each stands.
+
+    From now on ``dir()`` of the package tells what it exports, whether that is loaded or not.
+    """
+    loaded = vars(sys.modules[package])
 
     def load(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value: object = getattr(importlib.import_module(f".{modules[name]}", package), name)
-        setattr(sys.modules[package], name, value)
+        loaded[name] = value
         return value
 
+    loaded["__dir__"] = lambda: [*loaded["__all__"], *(name for name in loaded if name.startswith("__"))]
     return load

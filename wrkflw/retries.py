@@ -57,7 +57,7 @@ class Retry:
     def __post_init__(self) -> None:
         if not _is_count(self.attempts):
             raise ValueError(f"attempts counts all tries and is at least 1, got {self.attempts!r}; use 1 for no retry")
-        if not 0 <= self.jitter <= 1:
+        if not _is_part(self.jitter):
             raise ValueError(f"jitter is a part of the delay from 0 to 1, got {self.jitter!r}; 0.1 is a tenth of it")
         parse_duration(self.delay)
         parse_duration(self.max_delay)
@@ -110,6 +110,10 @@ def _backoff(retry: Retry, failures: int) -> timedelta:
 # What follows takes any object: not all callers are typed.
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and value >= 1
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _is_exception_class(value: object) -> bool:

@@ -7,8 +7,8 @@ read, so that a first run and a recovered run see the same data.
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from functools import cache
-from typing import Any, cast, get_origin
+from functools import cache, cached_property
+from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -17,8 +17,9 @@ from typing_extensions import is_typeddict
 
 from . import lossless
 from .errors import DefinitionError, InvalidValueError
+from .errors.base import first_line
 from .names import describe
-from .readback import first_loss, survives
+from .readback import first_loss, is_one_class, is_told_by_equality, survives
 
 _READER_DEPTH = 200  # levels of nesting that pydantic's JSON reader accepts
 
@@ -30,12 +31,16 @@ class Schema:
     """
 
     def __init__(self, form: object) -> None:
+        if isinstance(form, str | dict):  # which pydantic takes for a name of its own, and for a core schema
+            cure = "write it without quotes" if isinstance(form, str) else "declare a model or a TypedDict"
+            kind = type(cast("object", form)).__name__
+            raise DefinitionError(f"{form!r} cannot be a schema: it is a {kind}, not a type; {cure}")
         try:
             # A model brings its own configuration; pydantic refuses a second one.
             config = None if _has_config(form) else ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
             self._adapter = TypeAdapter[Any](cast("Any", form), config=config)
             self._adapter.rebuild()  # raises where a name in it is not defined
-        except (PydanticUserError, TypeError, NameError) as error:
+        except Exception as error:
             raise DefinitionError(f"{describe(form)} cannot be a schema: {_fault(error)}") from error
         self.form = form
         core: Any = lossless.rewrite(cast("dict[str, Any]", self._adapter.core_schema))
@@ -48,6 +53,10 @@ class Schema:
             self._writer = SchemaSerializer(core, bytes_as, _use_prebuilt=False)
         # The plain class that a value must have, where that is all there is to check.
         self._instance = _model_of(form)
+
+    @cached_property
+    def _is_told_by_equality(self) -> bool:
+        return is_told_by_equality(self._adapter.core_schema)
 
     @property
     def name(self) -> str:
@@ -141,6 +150,8 @@ class Schema:
 
     def _check_survives(self, value: object, loaded: object, what: str) -> None:
         try:
+            if self._is_told_by_equality and type(value) is type(loaded) and value == loaded:
+                return
             if survives(value, loaded):
                 return
         except Exception as error:  # to be equal is the users' too
@@ -148,10 +159,16 @@ class Schema:
         raise self._lost(value, loaded, what)
 
     def _lost(self, value: object, loaded: object, what: str) -> InvalidValueError:
-        if type(value) is not type(loaded):
-            return InvalidValueError.lost(what, describe(type(value)), self.name)
-        loss, cure = first_loss(value, loaded)
-        return InvalidValueError.because(what, f"does not survive storage as {self.name}: {loss}", cure=cure)
+        problem = f"does not survive storage as {self.name}"
+        if is_one_class(value, loaded):
+            loss, cure = first_loss(value, loaded)
+            problem = f"{problem}: {loss}"
+        else:
+            given = describe(type(value))
+            problem, cure = f"is {given}, which {problem}", f"declare {given} or a union"
+        if self.form is object:  # as for any function that does not say what it gives
+            cure = f"{cure}, with '->' on a def if a lambda gave it"
+        return InvalidValueError.because(what, problem, cure=cure)
 
 
 @cache
@@ -186,7 +203,7 @@ def plain(data: bytes) -> object:
 def problems(error: Exception) -> list[str]:
     """What pydantic found, one line each: ``to: field required``; or what a validator raised instead of telling it."""
     if not isinstance(error, ValidationError):
-        return [f"{type(error).__name__}: {_first_line(error)}"]
+        return [f"{type(error).__name__}: {first_line(error)}"]
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in problem["loc"])
@@ -200,11 +217,13 @@ def problems(error: Exception) -> list[str]:
 
 def _fault(error: Exception) -> str:
     cure = "define it first" if isinstance(error, NameError) else "use a type that pydantic can validate"
-    return f"{_first_line(error)}; {cure}"
+    if isinstance(error, PydanticUserError | TypeError | NameError):
+        return f"{first_line(error)}; {cure}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}; {cure}"  # the cause stands in its last line
 
 
 def _serialization_problem(error: Exception) -> str:
-    text = _first_line(error).removeprefix("Error serializing to JSON: ")
+    text = first_line(error).removeprefix("Error serializing to JSON: ")
     if isinstance(error, RecursionError) or "ircular reference" in text or "depth exceeded" in text:
         return f"nested deeper than {_READER_DEPTH} levels, or within itself"
     return _uncapitalized(text)
@@ -217,11 +236,9 @@ def _uncapitalized(text: str) -> str:
     return text[0].lower() + text[1:] if is_a_word else text
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
 def _has_config(form: object) -> bool:
+    if get_origin(form) is Annotated:
+        form = get_args(form)[0]
     return _model_of(form) is not None or is_dataclass(form) or is_typeddict(form)
 
 

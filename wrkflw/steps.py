@@ -26,6 +26,7 @@ OutT = TypeVar("OutT", covariant=True)
 StateT = TypeVar("StateT", contravariant=True, default=object)
 PrevInT = TypeVar("PrevInT", contravariant=True)
 LoopT = TypeVar("LoopT")
+GivenT = TypeVar("GivenT", contravariant=True)
 ResumeInT = TypeVar("ResumeInT", contravariant=True)
 SuspendOutT = TypeVar("SuspendOutT", covariant=True)
 # --- of the functions
@@ -54,8 +55,10 @@ class Step(Generic[InT, OutT, StateT]):
     """A typed unit of work.  ``Step[In, Out]`` accepts any state; ``Step[In, Out, State]`` needs that state."""
 
     kind: ClassVar[Literal["step", "workflow"]] = "step"
+    guards: tuple[Callable[[Any], object], ...] = ()
+    """The conditions of :meth:`only_if`."""
     guard: Callable[[Any], object] | None = None
-    """The condition of :meth:`only_if`, if there is one."""
+    """All of them as one, if there are any."""
 
     def __init__(self, id: str, declaration: Declaration, options: StepOptions) -> None:
         self.id = id
@@ -103,7 +106,8 @@ class Step(Generic[InT, OutT, StateT]):
         condition holds runs.  Of two conditions both must hold.
         """
         twin = copy.copy(self)
-        twin.guard = condition if self.guard is None else _both(self.guard, condition)
+        twin.guards = (*self.guards, condition)
+        twin.guard = condition if self.guard is None else _all_of(twin.guards)
         return cast("Step[InT, OutT | None, StateT]", twin)
 
     async def __call__(self, data: InT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None) -> OutT:
@@ -142,6 +146,9 @@ class Step(Generic[InT, OutT, StateT]):
         def loop_again(self, data: InT, /) -> OutT: ...
         def loop_state(self, state: StateT, /) -> None: ...
 
+        # what Replaceable asks for: in a parameter of its own, OutT would be refused
+        def replaced_by(self) -> Callable[[OutT], None]: ...
+
 
 class LoopStep(Protocol[PrevInT, LoopT, StateT]):
     """A step fit for a loop: it takes the previous output AND its own output (Prev <: In and Out <: In)."""
@@ -149,6 +156,12 @@ class LoopStep(Protocol[PrevInT, LoopT, StateT]):
     def loop_enter(self, data: PrevInT, /) -> LoopT: ...
     def loop_again(self, data: LoopT, /) -> LoopT: ...
     def loop_state(self, state: StateT, /) -> None: ...
+
+
+class Replaceable(Protocol[GivenT]):
+    """A step in whose place a value may stand, which it could have given (Given <: Out)."""
+
+    def replaced_by(self) -> Callable[[GivenT], None]: ...
 
 
 class SuspendableStep(Step[InT, OutT, StateT], Generic[InT, OutT, ResumeInT, SuspendOutT, StateT]):
@@ -360,6 +373,7 @@ def create_step(
 
 DECORATE = "decorate it with @step"
 ITSELF = "pass the step itself"
+ALREADY = "use it as it is, or .with_id('...') for another id"
 
 
 def check_step(method: str, value: object, *, cure: str = DECORATE) -> Step[Never, object, Never]:
@@ -390,13 +404,13 @@ def check_retry(retry: object) -> Retry | None:
     raise TypeError(f"retry= takes a Retry, got {retry!r}; write Retry(attempts=...)")
 
 
-def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], object]:
-    @wraps(second)
-    def both(data: object) -> object:
-        verdict = first(data)
-        return second(data) if verdict is True else verdict
+def _all_of(conditions: tuple[Callable[[Any], object], ...]) -> Callable[[Any], object]:
+    @wraps(conditions[-1])
+    def all_of(data: object) -> object:
+        verdicts = (condition(data) for condition in conditions)
+        return next((verdict for verdict in verdicts if verdict is not True), True)
 
-    return both
+    return all_of
 
 
 def _check(id: str | None, options: StepOptions) -> None:
@@ -406,6 +420,20 @@ def _check(id: str | None, options: StepOptions) -> None:
         check_id("step", id)
     check_retry(options.get("retry"))
     parse_duration(options.get("timeout", "0s"))
+    _check_at_most_once(options.get("at_most_once", False))
+    _check_metadata(options.get("metadata", {}))
+
+
+# ------------------------------------------------------------------ of any object: not all callers are typed
+def _check_at_most_once(value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"at_most_once= is True or False, got {value!r}")
+
+
+def _check_metadata(value: object) -> None:
+    items = cast("Mapping[object, object]", value).items() if isinstance(value, Mapping) else [(None,)]
+    if not all(isinstance(part, str) for item in items for part in item):
+        raise TypeError(f"metadata= takes a dict of str to str, got {value!r}")
 
 
 def _make(
@@ -416,10 +444,12 @@ def _make(
     input_schema: object = UNDECLARED,
     output_schema: object = UNDECLARED,
 ) -> Step[Any, Any, Any]:
+    if isinstance(function, Step):
+        raise TypeError(f"{function.id!r} is already a {function.kind}; {ALREADY}")
     if not callable(function):
         raise TypeError(f"a step is made of a function, got {function!r}; an id is passed as id=")
     step_id = check_id("step", id_of_function(function) if id is None else id)
-    declaration = Declaration(step_id, function, input_schema, output_schema, names)
+    declaration = Declaration(f"step {step_id!r}", function, input_schema, output_schema, names)
     if declaration.suspends:
         return SuspendableStep[Any, Any, Any, Any, Any](step_id, declaration, options)
     return Step(step_id, declaration, options)

@@ -13,10 +13,10 @@ from .context import StepContext, SuspendContext
 from .durations import parse_duration, parse_retention
 from .errors import DefinitionError
 from .graph import Graph
-from .names import describe
+from .names import check_options, describe
 from .portal import sync
 from .retries import Retry
-from .steps import Step
+from .steps import Step, check_retry
 from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -303,6 +303,19 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
 
     def __repr__(self) -> str:
         return f"Workflow({self.id!r}, {describe(self.input_schema)} -> {describe(self.output_schema)})"
+
+
+def check_workflow_options(options: WorkflowOptions) -> None:
+    """Raises for a wrong one: at once, so that it is refused on its own line."""
+    check_options(options, WorkflowOptions.__annotations__)
+    check_retry(options.get("retry"))
+    check_on_mismatch(options.get("on_mismatch", "pause"))
+    parse_duration(options.get("timeout", "0s"))
+    parse_retention(options.get("retention", "0s"))
+    for name in ("on_completed", "on_failed"):
+        function: object = options.get(name)
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}= takes a function, got {function!r}")
 
 
 def check_on_mismatch(policy: object) -> Literal["pause", "fail"]:

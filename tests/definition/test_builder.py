@@ -150,6 +150,8 @@ def test_a_run_can_be_kept_for_ever() -> None:
         ({"timeout": "5 minuts"}, ValueError, "expected a duration like '30s', '5m', '24h' or a timedelta"),
         ({"retention": 5}, ValueError, "expected 'forever', a duration like '30d' or a timedelta, got 5"),
         ({"retry": 5}, TypeError, "retry= takes a Retry, got 5; write Retry(attempts=...)"),
+        ({"on_completed": "x"}, TypeError, "on_completed= takes a function, got 'x'"),
+        ({"on_failed": 3}, TypeError, "on_failed= takes a function, got 3"),
     ],
 )
 def test_options_are_checked_on_their_own_line(options: dict[str, Any], error: type[Exception], text: str) -> None:

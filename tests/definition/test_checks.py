@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Protocol
+from functools import partial
+from typing import Annotated, Any, ForwardRef, Protocol
 
 import pytest
 from pydantic import BaseModel
@@ -293,6 +294,15 @@ def test_state_is_made_without_arguments() -> None:
     assert [text] == problems(chain(Receipt, Receipt, state_schema=Totals).map(lambda receipt: receipt))
 
 
+@pytest.mark.parametrize("make", [lambda: Counters(sent=3), partial(Counters, sent=3), Counters(sent=3)])
+def test_state_is_a_class_and_nothing_that_was_or_will_be_made(make: Any) -> None:
+    told = problems(chain(Outgoing, state_schema=make).then(send_email))
+
+    assert told[0].endswith(
+        "of workflow 'campaign' is no class; pass a class, and what its fields begin with as their defaults"
+    )
+
+
 def test_a_step_that_needs_no_state_fits_any_workflow() -> None:
     assert chain(Outgoing, state_schema=Counters).then(send_email).then(count).commit()
 
@@ -341,14 +351,15 @@ def test_schemas_are_built_at_commit() -> None:
 
 
 def test_a_schema_that_names_what_is_not_defined_is_refused_with_whose_it_is() -> None:
-    nowhere: Any = "Nowhere"
+    nowhere: Any = ForwardRef("Nowhere")
     hold = create_step(id="hold", input_schema=nowhere, output_schema=str, execute=lambda data: "")
     begun: Any = create_workflow(id="campaign", input_schema=nowhere, output_schema=nowhere)
 
+    what = "ForwardRef('Nowhere') cannot be a schema: name 'Nowhere' is not defined; define it first"
     assert problems(begun.then(hold)) == [
-        "input of workflow 'campaign': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
-        "output of workflow 'campaign': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
-        "input of step 'hold': Nowhere cannot be a schema: name 'Nowhere' is not defined; define it first",
+        f"input of workflow 'campaign': {what}",
+        f"output of workflow 'campaign': {what}",
+        f"input of step 'hold': {what}",
     ]
 
 

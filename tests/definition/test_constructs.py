@@ -361,6 +361,16 @@ def test_open_parts_show_how_far_they_are() -> None:
             TypeError,
             ".then() takes a step, got a call of step 'add-one'; pass the step itself",
         ),
+        (
+            lambda: loosely().parallel_all({add_one, spell}),
+            TypeError,
+            ".parallel_all() takes a list of steps, got a set; write [...]",
+        ),
+        (
+            lambda: loosely().parallel_all(iter(())),
+            TypeError,
+            ".parallel_all() takes a list of steps, got a tuple_iter",
+        ),
         (lambda: loosely().parallel_all([small]), TypeError, ".parallel_all() takes a step, got small; decorate it"),
         (lambda: loosely().branch().when(add_one, small), TypeError, ".when() takes a step, got small; decorate it"),
         (lambda: loosely().match().case(Number), TypeError, ".case() takes a step, got Number; decorate it"),

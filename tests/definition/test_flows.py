@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, cast
 
 import pytest
 from pydantic import BaseModel
@@ -224,8 +225,27 @@ def test_annotated_conditions_are_checked_too() -> None:
     assert problems(chain(Job).do_while(poll, of_letter)) == [
         "the condition of loop 'poll' takes Letter but gets Job; make them agree"
     ]
+    assert problems(fetched.then(write.only_if(cast("Any", of_letter)).only_if(lambda user: True))) == [
+        "only_if of step 'write' takes Letter but gets User; make them agree"
+    ]
     guarded = write.only_if(of_letter)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- the mistake
     assert problems(fetched.then(guarded)) == ["only_if of step 'write' takes Letter but gets User; make them agree"]
+
+
+def test_a_wrapped_function_takes_what_its_wrapper_does() -> None:
+    def twice(function: Callable[[int, int], int]) -> Callable[[int], int]:
+        @wraps(function)
+        def inner(a: int) -> int:
+            return function(a, a)
+
+        return inner
+
+    @twice
+    def multiply(a: int, b: int) -> int:
+        return a * b
+
+    assert chain(int).map(multiply).commit()
+    assert problems(chain(str).map(multiply))[0].startswith("map 'map-1' takes int but is first in workflow")
 
 
 def test_annotated_functions_of_waits_are_checked_too() -> None:
@@ -304,13 +324,27 @@ def case(id: str, form: Any) -> Any:
     return create_step(id=id, input_schema=form, output_schema=str, execute=lambda data: "")
 
 
-@pytest.mark.parametrize("form", [list[int], Row, Literal["a"], dict[str, int], User | list[int], Any])
+@pytest.mark.parametrize("form", [list[int], Row, dict[str, int], User | list[int], Any])
 def test_a_case_takes_a_class(form: Any) -> None:
     name = {Row: "Row", Any: "Any"}.get(form) if form in (Row, Any) else None
     told = problems(chain(Any).match().case(case("add-up", form)).otherwise(case("rest", object)))
 
     assert re.fullmatch(r"case 'add-up' takes .*, which cannot be told apart at run time; wrap it in a model", told[0])
     assert name is None or f"takes {name}," in told[0]
+
+
+def test_values_are_told_apart_by_a_branch() -> None:
+    a, b = case("a", Literal["a"]), case("b", Literal["b"])
+    cure = "which cannot be told apart at run time; use .branch()"
+
+    assert problems(chain(Literal["a", "b"]).match().case(a).case(b).exhaustive()) == [
+        f"case 'a' takes Literal['a'], {cure}",
+        f"case 'b' takes Literal['b'], {cure}",
+    ]
+    assert problems(chain(Literal["a", "b"]).match().case(a).exhaustive()) == [
+        f"case 'a' takes Literal['a'], {cure}",
+        "none of the cases 'a' takes Literal['b']; add a case or .otherwise(step)",
+    ]
 
 
 def test_a_case_for_a_subclass_comes_first() -> None:

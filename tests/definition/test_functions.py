@@ -96,6 +96,15 @@ def test_a_condition_takes_one_value(place: str) -> None:
     assert told(place, lambda a, b: True) == f"{place} takes 2 parameters but gets one value; take one parameter"
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_passed_by_keyword(place: str) -> None:
+    def strictly(number: int, *, strict: bool) -> bool:
+        return strict
+
+    text = f"{place} takes 'strict' by keyword, which nobody passes; give it a default"
+    assert told(place, strictly) == text
+
+
 def test_the_function_of_a_join_event_takes_two_values() -> None:
     text = "join_event 'wait-1' takes 1 parameter but gets what flows in and the payload; take two parameters"
 

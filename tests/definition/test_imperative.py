@@ -6,9 +6,10 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from random import Random
 from types import FunctionType
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 import pytest
@@ -20,6 +21,7 @@ from wrkflw.events import Event
 from wrkflw.graph import MISSING, Code
 from wrkflw.imperative import StepTools, workflow
 from wrkflw.retries import Retry
+from wrkflw.runtime import Runtime
 from wrkflw.steps import Step, step
 from wrkflw.workflows import Workflow
 
@@ -31,6 +33,9 @@ class UserId(BaseModel):
 class Sent(BaseModel):
     message_id: str
 
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 confirmed = Event("confirmed", Sent)
 
@@ -187,6 +192,84 @@ def test_the_tools_may_come_from_the_package() -> None:
     assert program.input_schema is type(None)
 
 
+class Opaque:
+    """A class that pydantic knows nothing of."""
+
+
+class Named(Protocol):
+    name: str
+
+
+async def takes_opaque(step: StepTools, data: Opaque) -> Sent:
+    raise NotImplementedError
+
+
+async def gives_opaque(step: StepTools, data: UserId) -> Opaque:
+    raise NotImplementedError
+
+
+async def takes_protocol(step: StepTools, data: Named) -> Sent:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (takes_opaque, "input of workflow 'takes-opaque': Opaque cannot be a schema: "),
+        (gives_opaque, "output of workflow 'gives-opaque': Opaque cannot be a schema: "),
+        (takes_protocol, "workflow 'takes-protocol' takes Named, a Protocol, which cannot be loaded; take a model"),
+    ],
+)
+def test_its_schemas_are_built_where_it_is_defined(function: Any, text: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(text)):
+        workflow(function)
+
+
+class Parcel(BaseModel):
+    content: Content
+
+
+@workflow
+async def unpack(step: StepTools, data: Parcel) -> Content:
+    raise NotImplementedError
+
+
+@workflow
+async def unpack_nothing(step: StepTools, data: list[Hollow]) -> str:
+    raise NotImplementedError
+
+
+class Content(BaseModel):
+    weight: int
+
+
+class Hollow(BaseModel):
+    content: Nothing  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_a_schema_may_name_what_is_defined_further_down() -> None:
+    assert (unpack.input_schema, unpack.output_schema) == (Parcel, Content)
+    assert repr(unpack_nothing) == "Workflow('unpack-nothing')"
+    with pytest.raises(DefinitionError, match=r"input of workflow 'unpack-nothing': .* name 'Nothing' is not defined"):
+        Runtime(":memory:", workflows=[unpack_nothing])
+
+
+def test_a_wrapper_may_hand_on_the_call() -> None:
+    def handing_on(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def inner(*args: P.args, **options: P.kwargs) -> R:
+            return function(*args, **options)
+
+        return inner
+
+    @workflow
+    @handing_on
+    async def program(step: StepTools, data: UserId) -> Sent:
+        raise NotImplementedError
+
+    assert (program.input_schema, program.output_schema) == (UserId, Sent)
+
+
 def test_it_can_have_another_id() -> None:
     twin = send_later.with_id("another")
 
@@ -283,6 +366,7 @@ def test_what_cannot_be_a_workflow_is_refused(function: Any, text: str) -> None:
         ({"retry": 3}, TypeError, "retry= takes a Retry, got 3; write Retry(attempts=...)"),
         ({"timeout": "soon"}, ValueError, "expected a duration like '30s'"),
         ({"retention": "-1s"}, ValueError, "a duration is zero or more"),
+        ({"on_failed": "x"}, TypeError, "on_failed= takes a function, got 'x'"),
     ],
 )
 def test_wrong_options_are_refused_on_their_line(options: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -294,6 +378,13 @@ def test_an_id_is_no_function() -> None:
     anything: Any = "campaign"
     with pytest.raises(TypeError, match="a workflow is made of a function, got 'campaign'; an id is passed as id="):
         workflow(anything)
+
+
+def test_a_step_is_no_function_and_no_workflow_either() -> None:
+    anything: Any = workflow
+    for made, kind in ((fetch_user, "step"), (send_later, "workflow")):
+        with pytest.raises(TypeError, match=f"'{made.id}' is already a {kind}; use it as it is, or .with_id"):
+            anything(made)
 
 
 # ------------------------------------------------------------------ the tools

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NotRequired
 
+import pydantic.dataclasses
 import pytest
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from wrkflw import DefinitionError, create_workflow
 from wrkflw.merging import Merge, merge_rules
 
 
@@ -28,6 +30,11 @@ class Record:
     names: list[str] = field(default_factory=list)
 
 
+@pydantic.dataclasses.dataclass
+class Checked:
+    total: Annotated[int, Merge.SUM] = 0
+
+
 class Row(TypedDict, total=False):
     total: Annotated[int, Merge.SUM]
     last: NotRequired[Annotated[str, Merge.LAST]]
@@ -40,6 +47,7 @@ class Row(TypedDict, total=False):
         (Model, {"total": Merge.SUM, "bounded": Merge.LAST}),
         (Child, {"total": Merge.SUM, "bounded": Merge.LAST, "more": Merge.SUM}),
         (Record, {"total": Merge.SUM}),
+        (Checked, {"total": Merge.SUM}),
         (Row, {"total": Merge.SUM, "last": Merge.LAST}),
         (dict[str, int], {}),
         (int, {}),
@@ -56,6 +64,25 @@ def test_the_last_of_several_rules_holds() -> None:
         total: Annotated[int, Merge.SUM, Merge.LAST] = 0
 
     assert merge_rules(Twice) == {"total": Merge.LAST}
+
+
+@pytest.mark.parametrize("state", [Model, Record, Checked, Row])
+def test_a_sum_may_be_declared_in_annotations_that_are_text(state: Any) -> None:
+    chain = create_workflow(id="adding", input_schema=int, output_schema=str, state_schema=state)
+
+    assert chain.map(str).commit().state_schema is state
+
+
+@dataclass
+class Named:
+    total: Annotated[str, Merge.SUM] = ""
+
+
+def test_text_cannot_be_added_up() -> None:
+    chain = create_workflow(id="adding", input_schema=int, output_schema=str, state_schema=Named)
+
+    with pytest.raises(DefinitionError, match=r"'total' of workflow 'adding' is .*str.*, which cannot be added up"):
+        chain.map(str).commit()
 
 
 def test_a_merged_field_is_validated_like_any_other() -> None:

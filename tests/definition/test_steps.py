@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
-from functools import partial
-from typing import Annotated, Any
+from functools import lru_cache, partial, wraps
+from types import FunctionType
+from typing import Annotated, Any, Self, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -31,6 +32,27 @@ class Registered(Letter):
 
 class Counters(BaseModel):
     sent: int = 0
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def logged(function: Callable[[A], B]) -> Callable[[A, StepContext], B]:
+    @wraps(function)
+    def inner(letter: A, ctx: StepContext) -> B:
+        ctx.logger.info("called")
+        return function(letter)
+
+    return inner
+
+
+def handing_on(function: Callable[..., B]) -> Callable[..., B]:
+    @wraps(function)
+    def inner(*args: object, **options: object) -> B:
+        return function(*args, **options)
+
+    return inner
 
 
 @step
@@ -198,6 +220,85 @@ def test_a_method_and_a_partial_may_be_bodies() -> None:
     assert (part.input_schema, part.body.arity) == (Letter, 1)
 
 
+# ------------------------------------------------------------------ decorated functions
+async def test_a_wrapper_may_add_the_context() -> None:
+    made = step(logged(send))
+
+    assert (made.input_schema, made.output_schema) == (Letter, Receipt)
+    assert (made.body.arity, made.body.context) == (2, "step")
+    assert await made(Letter(to="Ada"), StepContext.for_test()) == Receipt(number=3)
+
+
+async def test_a_wrapper_may_fill_in_what_the_function_needs() -> None:
+    def from_berlin(function: Callable[[str, Letter], Receipt]) -> Callable[[Letter], Receipt]:
+        @wraps(function)
+        def inner(letter: Letter) -> Receipt:
+            return function("Berlin", letter)
+
+        return inner
+
+    @step
+    @from_berlin
+    def send_from(office: str, letter: Letter) -> Receipt:
+        return Receipt(number=len(office))
+
+    assert (send_from.input_schema, send_from.body.arity) == (Letter, 1)
+    assert await send_from(Letter(to="Ada")) == Receipt(number=6)
+
+
+@pytest.mark.parametrize("decorate", [handing_on, lru_cache, lambda function: handing_on(handing_on(function))])
+def test_of_a_wrapper_that_takes_anything_the_function_inside_tells(decorate: Callable[..., Any]) -> None:
+    class Office:
+        send = handing_on(Sender.send)
+
+    outer: Any = handing_on(logged(send))
+
+    assert create_step(id="send", execute=decorate(send)).body.arity == 1
+    assert create_step(id="send", execute=Office().send).input_schema is Letter
+    assert create_step(id="send", execute=outer).body.context == "step"
+
+
+def test_the_parameter_of_a_wrapper_needs_the_name_it_has_inside() -> None:
+    def sending(data: Letter) -> Receipt:
+        return send(data)
+
+    text = "parameter 'letter' of step 'sending' has no type; name it as the function that is wrapped does, or pass"
+    with pytest.raises(DefinitionError, match=re.escape(text)):
+        step(logged(sending))
+    assert create_step(id="sending", execute=logged(sending), input_schema=Letter).body.context == "step"
+
+
+# ------------------------------------------------------------------ types that a call decides
+def test_the_self_of_a_method_is_its_class() -> None:
+    class Form(BaseModel):
+        n: int
+
+        def next(self) -> Self:
+            return self
+
+    load = create_step(id="load", execute=Form.model_validate, input_schema=dict[str, int], output_schema=Form)
+
+    assert (load.output_schema, load.stored_output_schema) == (Form, Form)
+    assert create_step(id="next", execute=Form(n=1).next).output_schema is Form
+
+
+def test_where_a_type_variable_stands_the_schema_that_is_passed_counts() -> None:
+    def first(items: list[A]) -> A:
+        return items[0]
+
+    made = create_step(id="first", execute=first, input_schema=list[Letter], output_schema=Letter)
+
+    assert (made.input_schema, made.stored_output_schema) == (list[Letter], Letter)
+
+
+def test_a_context_may_be_annotated() -> None:
+    @step
+    def sending(letter: Letter, ctx: Annotated[StepContext[Counters], "mine"]) -> Receipt:
+        return send(letter)
+
+    assert (sending.body.context, sending.body.state) == ("step", Counters)
+
+
 def test_a_keyword_with_a_default_is_the_functions_own() -> None:
     def resend(letter: Letter, *, times: int = 2) -> Receipt:
         return send(letter)
@@ -268,6 +369,56 @@ def test_an_annotation_that_names_nothing_is_refused_when_it_is_needed() -> None
         _ = made.input_schema
 
 
+def elsewhere(function: Callable[..., B], **annotations: str) -> Callable[..., B]:
+    """The function as if it stood in a module that imports nothing, but for type checkers."""
+    twin = FunctionType(function.__code__, {})
+    twin.__annotations__ = annotations
+    return twin
+
+
+def test_with_both_schemas_no_annotation_need_be_found() -> None:
+    def sending(letter: Any, ctx: Any) -> Any:
+        raise NotImplementedError
+
+    alone = elsewhere(sending, letter="Letter", ctx="SC", **{"return": "Receipt"})
+    asking = elsewhere(sending, letter="Letter", ctx="wrkflw.SuspendContext[X, Y]", **{"return": "Receipt"})
+    made = create_step(id="alone", execute=alone, input_schema=Letter, output_schema=Receipt)
+
+    assert (made.input_schema, made.stored_output_schema, made.body.context) == (Letter, Receipt, "step")
+    made = create_step(id="asking", execute=asking, input_schema=Letter, output_schema=Receipt)
+    assert isinstance(made, SuspendableStep)
+    assert made.body.context == "suspend"
+    with pytest.raises(DefinitionError, match="says 'Letter', which is not defined; import it at run time too"):
+        _ = create_step(id="half", execute=alone, output_schema=Receipt).body
+
+
+def test_a_context_may_be_imported_for_checkers_alone() -> None:
+    def sending(number: Any, ctx: Any) -> Any:
+        raise NotImplementedError
+
+    alone = elsewhere(sending, number="int", ctx="StepContext[str]", **{"return": "int"})
+    made = create_step(id="alone", execute=alone)
+
+    assert (made.input_schema, made.body.context, made.body.state) == (int, "step", str)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "problem"),
+    [
+        ("int[", "SyntaxError: Forward reference must be an expression -- got 'int['"),
+        ("re.Nope", "AttributeError: module 're' has no attribute 'Nope'"),
+    ],
+)
+def test_an_annotation_that_is_no_type_is_refused_with_whose_it_is(annotation: str, problem: str) -> None:
+    def lose(letter: Letter) -> Receipt:
+        return send(letter)
+
+    lose.__annotations__["letter"] = annotation
+    text = f"an annotation of step 'lose' cannot be read ({problem}); make it a type"
+    with pytest.raises(DefinitionError, match=re.escape(text)):
+        create_step(id="lose", execute=lose)
+
+
 # ------------------------------------------------------------------ what is refused
 def three(data: Letter, ctx: StepContext, more: int) -> Receipt:
     raise NotImplementedError
@@ -286,6 +437,10 @@ def no_context(data: Letter, ctx: Receipt) -> Receipt:
 
 
 def context_first(ctx: StepContext) -> Receipt:
+    raise NotImplementedError
+
+
+def context_by_keyword(data: Letter, *, ctx: StepContext | None = None) -> Receipt:
     raise NotImplementedError
 
 
@@ -319,6 +474,11 @@ async def async_generator(data: Letter) -> AsyncIterator[Receipt]:
         (
             context_first,
             "parameter 'ctx' of step 'send' is a context; the input comes first, the context second",
+        ),
+        (
+            context_by_keyword,
+            "parameter 'ctx' of step 'send' is a context with a default, which it would keep; "
+            "make it the second parameter",
         ),
         (untyped, "parameter 'data' of step 'send' has no type; annotate it or pass input_schema="),
         (
@@ -419,6 +579,20 @@ def test_options_are_checked_on_their_own_line() -> None:
         make(timeout="5 minuts")
     with pytest.raises(TypeError, match=re.escape("retry= takes a Retry, got 3; write Retry(attempts=...)")):
         make(retry=3)
+    with pytest.raises(TypeError, match=re.escape("at_most_once= is True or False, got 'no'")):
+        make(at_most_once="no")
+    for metadata in (["a"], {"team": 3}, "team"):
+        with pytest.raises(TypeError, match=re.escape(f"metadata= takes a dict of str to str, got {metadata!r}")):
+            make(metadata=metadata)
+
+
+def test_a_step_is_not_made_of_a_step() -> None:
+    text = "'send-letter' is already a step; use it as it is, or .with_id('...') for another id"
+
+    makes: list[Callable[[Any], object]] = [step, step(id="twice")]
+    for make in makes:
+        with pytest.raises(TypeError, match=re.escape(text)):
+            make(send_letter)
 
 
 def test_a_step_is_made_of_a_function() -> None:

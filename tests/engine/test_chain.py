@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -22,6 +22,8 @@ from wrkflw import (
     create_workflow,
     step,
 )
+
+ItemT = TypeVar("ItemT")
 
 
 class Names(BaseModel):
@@ -52,6 +54,17 @@ async def split(text: str) -> Names:
 @step
 def count(names: Names) -> int:
     return len(names.names)
+
+
+async def test_what_a_map_leaves_open_the_next_schema_says(runtime: Runtime) -> None:
+    def backwards(items: list[ItemT]) -> list[ItemT]:
+        return items[::-1]
+
+    chain = create_workflow(id="backwards", input_schema=list[Mail], output_schema=list[Mail]).map(backwards).commit()
+    load = create_workflow(id="load", input_schema=dict[str, str], output_schema=Mail).map(Mail.model_validate).commit()
+
+    assert await chain.run([Mail(subject="a"), Mail(subject="b")]) == [Mail(subject="b"), Mail(subject="a")]
+    assert await load.run({"subject": "a"}) == Mail(subject="a")
 
 
 async def test_a_value_flows_through_every_step(runtime: Runtime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -380,6 +381,16 @@ async def test_a_call_that_is_never_awaited_never_begins(runtime: Runtime) -> No
     await run.start(1)
 
     assert (await run.snapshot()).execution_path == ["add#2"]
+
+
+async def test_a_call_that_is_forgotten_is_named_by_the_warning(runtime: Runtime) -> None:
+    @workflow
+    async def flow(step: StepTools, data: int) -> int:
+        step.do("charge", add, 1)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+        return data
+
+    with pytest.warns(RuntimeWarning, match=re.escape("""coroutine 'step.do("charge")' was never awaited""")):
+        assert await flow.run(1) == 1
 
 
 async def test_a_call_awaited_twice_is_an_error_of_the_program(runtime: Runtime) -> None:

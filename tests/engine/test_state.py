@@ -56,6 +56,21 @@ async def test_only_what_changed_is_recorded_with_the_output(runtime: Runtime) -
     ]
 
 
+async def test_without_a_state_none_can_be_set(runtime: Runtime) -> None:
+    @step
+    async def lose(data: str, ctx: StepContext) -> str:
+        ctx.set_state(Counters(n=1))
+        return data
+
+    run = await create_workflow(id="stateless", input_schema=str, output_schema=str).then(lose).commit().create_run()
+    result = await run.start("a")
+
+    assert isinstance(result, Failed)
+    assert result.error.message == (
+        "state in step 'lose' was set, but workflow 'stateless' has none; declare state_schema="
+    )
+
+
 async def test_set_state_replaces_the_copy_and_is_seen_at_once(runtime: Runtime) -> None:
     @step
     async def replace(data: str, ctx: StepContext[Counters]) -> int:
@@ -159,6 +174,26 @@ async def test_a_state_that_does_not_fit_fails_the_step_untried_again(runtime: R
         "state after step 'count' does not fit Counters: n: input should be a valid integer"
     )
     assert run.state == Counters()
+
+
+async def test_what_is_private_to_the_state_is_refused_when_it_changes(runtime: Runtime) -> None:
+    class Diary(BaseModel):
+        lines: int = 0
+        _seen: list[str] = []
+
+    @step
+    def remember(data: str, ctx: StepContext[Diary]) -> str:
+        ctx.state._seen.append(data)
+        return data
+
+    chain = create_workflow(id="remembering", input_schema=str, output_schema=str, state_schema=Diary)
+    result = await (await chain.then(remember).commit().create_run()).start("a")
+
+    assert isinstance(result, Failed)
+    assert result.error.message == (
+        "state after step 'remember' does not survive storage as Diary: _seen is ['a'], and comes back as []; "
+        "declare a type that keeps it"
+    )
 
 
 async def test_a_map_reads_a_copy(runtime: Runtime) -> None:

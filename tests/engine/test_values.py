@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
@@ -30,6 +30,8 @@ from wrkflw import (
     step,
 )
 from wrkflw.results import StepError
+
+ItemT = TypeVar("ItemT")
 
 
 class Price(BaseModel):
@@ -59,6 +61,10 @@ class Dog(BaseModel):
 class Cage(BaseModel):
     pet: Cat | Dog
     others: list[Cat | Dog] = []
+
+
+class Parcel(BaseModel, Generic[ItemT]):
+    item: ItemT
 
 
 @dataclass
@@ -217,6 +223,24 @@ async def test_a_subclass_that_adds_nothing_comes_back_as_what_was_declared(runt
     assert error is None
     assert type(seen) is Price
     assert seen == Price(amount=1)
+
+
+async def test_a_generic_model_is_the_same_with_and_without_its_arguments(runtime: Runtime) -> None:
+    @step
+    def pack(item: int) -> Parcel[int]:
+        return Parcel(item=item)
+
+    @step
+    def load(item: Parcel[int]) -> Parcel:  # type: ignore[type-arg]  # that is what is tested
+        return item
+
+    @step
+    def unpack(parcel: Parcel[int]) -> str:
+        return f"{type(parcel).__name__} of {parcel.item}"
+
+    chain: Any = create_workflow(id="sending", input_schema=int, output_schema=str)
+
+    assert await chain.then(pack).then(load).then(unpack).commit().run(7) == "Parcel[int] of 7"
 
 
 DEEP = "nested deeper than 200 levels"

@@ -80,10 +80,6 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
             "input of step 'send' does not fit Letter: to: field required; put a .map() or .into(Letter) before it",
         ),
         (
-            InvalidValueError.lost("output of step 'price'", "Discount", "Price"),
-            "output of step 'price' is Discount, which does not survive storage as Price; declare Discount or a union",
-        ),
-        (
             InvalidValueError.because(
                 "into Outgoing after 'write-mail'", ": to: field required", cure="add it with .map()"
             ),

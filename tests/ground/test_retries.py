@@ -101,6 +101,7 @@ def test_a_backoff_function_may_not_go_back_in_time() -> None:
         ({"attempts": "3"}, "attempts counts all tries and is at least 1, got '3'; use 1 for no retry"),
         ({"jitter": 1.5}, "jitter is a part of the delay from 0 to 1, got 1.5"),
         ({"jitter": -0.1}, "jitter is a part of the delay from 0 to 1, got -0.1"),
+        ({"jitter": "x"}, "jitter is a part of the delay from 0 to 1, got 'x'"),
         ({"delay": "soon"}, "expected a duration like '30s', '5m', '24h' or a timedelta, got 'soon'"),
         ({"max_delay": 5}, "expected a duration like '30s', '5m', '24h' or a timedelta, got 5"),
         ({"backoff": "fibonacci"}, "backoff is 'fixed', 'linear', 'exponential' or a function of the failures so far"),

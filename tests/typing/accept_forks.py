@@ -13,6 +13,7 @@ async def fork(mail: Outgoing) -> None:
     run = await counted.create_run()
     draft = run.fork(at=fetch_user).with_output(fetch_user, User(name="Ada", email=""))
     assert_type(draft, Fork[Outgoing, Sent, Counters])
+    assert_type(draft.with_output(fetch_user.only_if(lambda data: True), None), Fork[Outgoing, Sent, Counters])
     again = draft.with_state(Counters(sent=2)).with_input(mail)
     assert_type(again, Fork[Outgoing, Sent, Counters])
     assert_type(await again.start(wait=None), RunResult[Sent])

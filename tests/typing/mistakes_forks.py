@@ -12,6 +12,9 @@ async def fork() -> None:
     run.fork("fetch-user")  # E: a step, not its id
     run.fork(key=3)  # E: keys are text
     run.fork().with_output("send", None)  # E: a step, not its id
+    run.fork().with_output(fetch_user, "Ada")  # E: gives a User
+    run.fork().with_output(fetch_user, UserId(user_id="1"))  # E: it takes that, and gives a User
+    run.fork().with_output(campaign, None)  # E: gives Sent
     run.fork().with_state(Totals())  # E: the state is Counters
     run.fork().with_input(UserId(user_id="1"))  # E: takes Outgoing
     run.fork().start().unwrap()  # E: not awaited

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wrkflw import Run, World
 from wrkflw.testing import TestRuntime, check_world, crash_everywhere
 
-from .campaign import Outgoing, Sent, User, UserId, campaign, counted, fetch_user
+from .campaign import Outgoing, Sent, User, UserId, campaign, counted, fetch_user, send_email
 
 
 async def time(runtime: TestRuntime) -> None:
@@ -16,9 +16,16 @@ async def time(runtime: TestRuntime) -> None:
     TestRuntime(seed="seven")  # E: a number
 
 
+async def fetch(data: UserId) -> User:
+    return User(name=data.user_id, email="")
+
+
 async def mocks(runtime: TestRuntime) -> None:
     runtime.mock("fetch-user", User(name="", email=""))  # E: a step, not its id
     runtime.mock(fetch_user)  # E: with what
+    runtime.mock(fetch_user, "Ada")  # E: gives a User
+    runtime.mock(fetch_user, lambda data: "Ada")  # E: gives a User
+    runtime.mock(send_email, fetch)  # E: gives Sent
 
 
 async def crashes(runtime: TestRuntime) -> None:

@@ -39,4 +39,4 @@ def same(left: Anything, right: Anything) -> bool:
 
 
 def _fields(model: BaseModel) -> dict[str, Anything]:
-    return {**model.__dict__, **(model.__pydantic_extra__ or {})}
+    return {**model.__dict__, **(model.__pydantic_extra__ or {}), **(model.__pydantic_private__ or {})}

@@ -23,6 +23,7 @@ from pydantic import (
     Discriminator,
     Field,
     PlainSerializer,
+    PrivateAttr,
     RootModel,
     SecretStr,
     create_model,
@@ -110,7 +111,52 @@ LEAVES = [
     leaf(PurePosixPath, st.sampled_from([PurePosixPath("a/b"), PurePosixPath("/")])),
     leaf(IPv4Address, st.ip_addresses(v=4)),
 ]
+
+
+class Sealed(BaseModel):
+    """What is private is not written."""
+
+    one: int
+    _seal: str = PrivateAttr("none")
+
+    @classmethod
+    def of(cls, one: int, seal: str) -> Sealed:
+        sealed = cls(one=one)
+        sealed._seal = seal
+        return sealed
+
+
+class Entity(BaseModel):
+    """Equal by its id, whatever else it holds; and of that something is not written."""
+
+    id: int
+    note: str = Field(default="", exclude=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entity) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Equal by one of its fields, which is the one that is written."""
+
+    one: int
+    seen: int = dataclass_field(default=0, compare=False, init=False)
+
+    @classmethod
+    def of(cls, one: int, seen: int) -> Tally:
+        tally = cls(one)
+        object.__setattr__(tally, "seen", seen)
+        return tally
+
+
 ODD = [
+    Shape(Sealed, st.builds(Sealed.of, INTEGERS, st.sampled_from(["none", "red"])), keeps=False),
+    leaf(Entity, st.builds(Entity, id=INTEGERS, note=st.sampled_from(["", "red"])), keeps=False),
+    leaf(Tally, st.builds(Tally.of, INTEGERS, st.integers(0, 1)), keeps=False),
     leaf(float, st.floats(), keeps=False),
     leaf(Trimmed, TEXTS, keeps=False),
     leaf(Hexed, st.integers(0, 9), keeps=False),

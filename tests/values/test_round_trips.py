@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, computed_field
+from typing_extensions import TypedDict
 
 from wrkflw import (
     Completed,
@@ -32,7 +35,7 @@ from wrkflw.schemas import Schema
 from wrkflw.worlds.sqlite import SqliteWorld
 
 from .sameness import same
-from .shapes import Number, Shape, Word, shapes
+from .shapes import Box, Entity, Number, Sealed, Shape, Tally, Word, shapes
 
 SOAK = 50 if os.environ.get("SOAK") else 1
 EXAMPLES = 120
@@ -237,8 +240,40 @@ def test_what_is_of_no_member_of_a_union_is_refused_though_it_equals_one() -> No
         Schema(list[Decimal | float]).store([Decimal("-Infinity")], "it")
 
 
-class Incomparable(BaseModel):
-    x: int
+# --- values that are equal, but not the same ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "loss"),
+    [
+        (Sealed, Sealed.of(1, "red"), "_seal is 'red', and comes back as 'none'"),
+        (list[Sealed], [Sealed(one=1), Sealed.of(2, "red")], "1._seal is 'red', and comes back as 'none'"),
+        (Entity, Entity(id=1, note="hi"), "note is 'hi', and comes back as ''"),
+        (dict[str, Entity], {"a": Entity(id=1, note="hi")}, "a.note is 'hi', and comes back as ''"),
+        (deque[Entity], deque([Entity(id=1, note="hi")]), "0.note is 'hi', and comes back as ''"),
+        (Tally, Tally.of(1, 5), "seen is 5, and comes back as 0"),
+        (tuple[str, Tally], ("a", Tally.of(1, 5)), "1.seen is 5, and comes back as 0"),
+        (set[Tally], {Tally.of(1, 5)}, "Tally(one=1, seen=5).seen is 5, and comes back as 0"),
+    ],
+)
+def test_a_value_is_refused_though_it_equals_what_comes_back(form: Any, value: object, loss: str) -> None:
+    with pytest.raises(InvalidValueError) as refused:
+        Schema(form).store(value, "it")
+
+    assert str(refused.value).endswith(f" {loss}; declare a type that keeps it")
+
+
+@pytest.mark.parametrize("value", [Sealed(one=1), Entity(id=1), Tally(1)])
+def test_what_is_not_written_may_be_as_it_is_made(value: object) -> None:
+    assert same(Schema(type(value)).store(value, "it")[1], value)
+
+
+class Square(BaseModel):
+    side: int
+
+    @cached_property
+    def area(self) -> int:
+        return self.side**2
 
     def __eq__(self, other: object) -> bool:
         raise ArithmeticError("ask somebody else")
@@ -246,11 +281,65 @@ class Incomparable(BaseModel):
     __hash__ = None  # type: ignore[assignment]  # as for any class that says what is equal
 
 
+def test_a_model_is_compared_by_its_fields() -> None:
+    square = Square(side=3)
+    assert square.area == 9  # which is kept, and is no field
+
+    handed_on = Schema(Square).store(square, "it")[1]
+
+    assert isinstance(handed_on, Square)
+    assert handed_on.side == 3
+
+
+class Incomparable(int):
+    def __eq__(self, other: object) -> bool:
+        raise ArithmeticError("ask somebody else")
+
+    __hash__ = int.__hash__
+
+
 def test_a_value_that_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(InvalidValueError, match=r"^it does not fit Incomparable: ArithmeticError: ask somebody else$"):
-        Schema(Incomparable).store(Incomparable(x=1), "it")
+    with pytest.raises(InvalidValueError, match=r"^it does not fit int: ArithmeticError: ask somebody else$"):
+        Schema(int).store(Incomparable(1), "it")
 
 
-def test_a_type_of_which_no_value_can_be_read_is_refused_when_it_is_declared() -> None:
-    with pytest.raises(DefinitionError):
-        Schema(type("Opaque", (), {}))
+def test_a_generic_model_becomes_one_of_what_was_declared() -> None:
+    handed_on = Schema(Box[int]).store(Box(inside=1), "it")[1]
+
+    assert same(handed_on, Box[int](inside=1))
+    with pytest.raises(InvalidValueError, match=r"as Box\[int\]: inside is '1', and comes back as 1; "):
+        Schema(Box[int]).store(Box(inside="1"), "it")
+
+
+# --- types -------------------------------------------------------------------------------------------
+
+
+class Row(TypedDict):
+    one: int
+
+
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [
+        (Annotated[Dog, Field(description="man's best friend")], Dog(name="rex")),
+        (Annotated[Tally, Field(description="of votes")], Tally(1)),
+        (Annotated[Row, Field(description="of a table")], Row(one=1)),
+    ],
+)
+def test_a_type_that_has_fields_may_be_annotated(form: Any, value: object) -> None:
+    assert same(Schema(form).store(value, "it")[1], value)
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        (type("Opaque", (), {}), r"^Opaque cannot be a schema: Unable to generate .*; use a type that pydantic can "),
+        ("int", "^'int' cannot be a schema: it is a str, not a type; write it without quotes$"),
+        (Word.YES, "cannot be a schema: it is a Word, not a type; write it without quotes$"),
+        ({"a": int}, "cannot be a schema: it is a dict, not a type; declare a model or a TypedDict$"),
+        (Annotated[str, Field(pattern="(")], "^str cannot be a schema: SchemaError: .*unclosed group; use a type "),
+    ],
+)
+def test_what_no_value_can_be_read_as_is_refused_when_it_is_declared(form: object, says: str) -> None:
+    with pytest.raises(DefinitionError, match=says):
+        Schema(form)

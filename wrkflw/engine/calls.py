@@ -163,6 +163,11 @@ class StepCall:
         return self._state
 
     def set_state(self, state: object, /) -> None:
+        """Raises InvalidValueError where there is none."""
+        definition = self._scope.definition
+        if definition.state_schema is None:
+            problem = f"was set, but workflow {definition.id!r} has none"
+            raise InvalidValueError.because(f"state in step {self.key!r}", problem, cure="declare state_schema=")
         self._state, self._state_was_read = state, True
 
     def state_change(self) -> dict[str, Any] | None:

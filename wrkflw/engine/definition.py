@@ -17,6 +17,7 @@ from wrkflw.forms import is_protocol_form, union_of
 from wrkflw.graph import AnyStep, Code, Foreach, Graph, Loop, Node, Sleep, SleepUntil, WaitForEvent, steps_of
 from wrkflw.names import describe
 from wrkflw.schemas import Schema, schema_of
+from wrkflw.signatures import leaves_open
 from wrkflw.steps import Body
 
 from .keys import path_of
@@ -266,7 +267,7 @@ def _item_of(flows: object) -> object | None:
 
 def _says_nothing(form: object) -> bool:
     """Whether a form leaves open, somewhere in it, what the values are."""
-    return form is Any or any(_says_nothing(argument) for argument in get_args(form))
+    return form is Any or leaves_open(form) or any(_says_nothing(argument) for argument in get_args(form))
 
 
 def _class_of(form: object) -> type[object] | None:

@@ -19,7 +19,7 @@ from wrkflw.world import events as e
 from . import failures
 from .asked import PATCH
 from .definition import Plan
-from .operations import Kind, Wanted, called, planned
+from .operations import Kind, Operation, Wanted, called, planned
 from .program import Program
 from .records import Record, WaitRecord
 from .values import Flow, Settled
@@ -68,14 +68,15 @@ class Tools:
         /,
     ) -> Coroutine[Any, Any, object]:
         before = self._program.asked.ended_before(name)
-        return self._step(name, *called(self._drive, name, function, args, kwargs, retry, timeout, before))
+        return self._step("do", name, *called(self._drive, name, function, args, kwargs, retry, timeout, before))
 
     def run(
         self, step: AnyStep, data: object, name: str, retry: Retry | None, timeout: timedelta | None, /
     ) -> Coroutine[Any, Any, object]:
-        return self._step(name, *planned(self._drive, self._program.scope.definition, step, data, retry, timeout))
+        definition = self._program.scope.definition
+        return self._step("run", name, *planned(self._drive, definition, step, data, retry, timeout))
 
-    def _step(self, name: str, plan: Plan, flow: Flow) -> Coroutine[Any, Any, object]:
+    def _step(self, verb: str, name: str, plan: Plan, flow: Flow) -> Coroutine[Any, Any, object]:
         program = self._program
 
         async def begin(key: str) -> Flow:
@@ -91,17 +92,17 @@ class Tools:
             return self._drive.load(plan.output, record.output, record.key, "output of step")
 
         kind: Kind = "workflow" if plan.body is None else "step"
-        return program.result_of(program.ask(name, Wanted(kind, plan.step.id, plan, flow.data), begin, read))
+        return self._result(verb, program.ask(name, Wanted(kind, plan.step.id, plan, flow.data), begin, read))
 
     def sleep_for(self, name: str, duration: timedelta, /) -> Coroutine[Any, Any, None]:
-        return self._sleep(name, lambda: after(self._drive, duration))
+        return self._sleep("sleep", name, lambda: after(self._drive, duration))
 
     def sleep_until(self, name: str, when: datetime, /) -> Coroutine[Any, Any, None]:
-        return self._sleep(name, lambda: when)
+        return self._sleep("sleep_until", name, lambda: when)
 
-    def _sleep(self, name: str, until: Callable[[], datetime]) -> Coroutine[Any, Any, None]:
+    def _sleep(self, verb: str, name: str, until: Callable[[], datetime]) -> Coroutine[Any, Any, None]:
         program = self._program
-        return program.result_of(program.ask(name, Wanted("sleep"), program.sleeping(until), lambda _: None))
+        return self._result(verb, program.ask(name, Wanted("sleep"), program.sleeping(until), lambda _: None))
 
     def wait(self, event: AnyEvent, timeout: timedelta | None, default: object, /) -> Coroutine[Any, Any, object]:
         program, drive, schema = self._program, self._drive, schema_of(event.schema)
@@ -120,7 +121,13 @@ class Tools:
                 raise WaitTimeoutError(event.name, timeout or timedelta())
             return Settled(default).fresh()
 
-        return program.result_of(program.ask(event.name, wanted, begin, read))
+        return self._result("wait_for_event", program.ask(event.name, wanted, begin, read))
+
+    def _result(self, verb: str, operation: Operation) -> Coroutine[Any, Any, Any]:
+        result = self._program.result_of(operation)
+        named: Any = result
+        named.__qualname__ = f'step.{verb}("{operation.key}")'  # as Python's warning calls it, if nobody awaits it
+        return result
 
     def now(self) -> datetime:
         self._check_inside("step.now()")

@@ -14,6 +14,11 @@ def names(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its name where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def exception(name: str, message: str) -> str:
     """``TimeoutError: gateway``, or the name alone."""
     return f"{name}: {message}" if message else name

@@ -25,12 +25,6 @@ class InvalidValueError(WrkflwError, ValueError):
         self._say(what, problems, f"{what} does not fit {schema}: {_first(problems)}", cure)
 
     @classmethod
-    def lost(cls, what: str, given: str, schema: str) -> Self:
-        """What comes back from storage would not be what went in."""
-        problem = f"{given}, which does not survive storage as {schema}"
-        return cls.because(what, f"is {problem}", cure=f"declare {given} or a union")
-
-    @classmethod
     def because(cls, what: str, problem: str, *, cure: str | None = None) -> Self:
         """``what`` and ``problem`` make the sentence: ``into Mail after 'fetch'``, ``: to: field required``."""
         error = cls.__new__(cls)

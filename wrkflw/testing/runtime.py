@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_args
 
 from wrkflw.databases import WorldOptions, path_of
 from wrkflw.durations import parse_duration
@@ -28,7 +28,7 @@ from .lives import Crashed, Life
 from .rest import Rest
 
 if TYPE_CHECKING:
-    from wrkflw.steps import Step
+    from wrkflw.steps import Replaceable
 
 OutputT = TypeVar("OutputT")
 
@@ -130,7 +130,7 @@ class TestRuntime(Runtime):
 
     def mock(
         self,
-        step: Step[Never, OutputT, Never],
+        step: Replaceable[OutputT],
         result: OutputT
         | BaseException
         | type[BaseException]
