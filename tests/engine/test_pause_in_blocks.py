@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Event, Paused, RunFinishedError, RunNotFoundError, Runtime
+from wrkflw import Event, Paused, RunFinishedError, RunNotFoundError, Runtime, StepTools, workflow
+from wrkflw.world import events as e
 
 from .desk import Desk, chain, open_keys, statuses
 from .lost import kill
@@ -138,3 +142,62 @@ async def test_a_paused_block_is_cancelled(runtime: Runtime, desk: Desk) -> None
     await run.cancel()
 
     assert (await run.result()).status == "cancelled"
+
+
+@contextmanager
+def each_beginning_refused_once(runtime: Runtime) -> Generator[None]:
+    """By a pause that is over before anybody looks."""
+    events, refused = runtime.world.storage.events, set[str]()
+    create_batch = events.create_batch
+
+    async def paused_meanwhile(run_id: str, batch: Sequence[e.NewEvent], **options: Any) -> Any:
+        keys = {event.key for event in batch if isinstance(event, e.StepCreated)} - refused
+        if not keys or options.get("fence") is None:
+            return await create_batch(run_id, batch, **options)
+        refused.update(keys)
+        await events.create(run_id, e.RunPaused())
+        result = await create_batch(run_id, batch, **options)
+        await events.create(run_id, e.RunResumed())
+        return result
+
+    with patch.object(events, "create_batch", paused_meanwhile):
+        yield
+    assert refused
+
+
+async def assert_begun_from_the_outside_in(run: Any) -> None:
+    created = [told.event.key async for told in run.events() if isinstance(told.event, e.StepCreated)]
+    assert len(created) == len(set(created)) == 9
+    assert all(created.index(key.split("/")[0]) <= created.index(key) for key in created)
+
+
+def twofold(desk: Desk) -> Any:
+    return chain("both", gives=list[int]).parallel_all([desk.quick("add"), desk.quick("again")]).commit()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+async def test_what_a_short_pause_has_refused_is_begun_anew(runtime: Runtime, desk: Desk, width: int) -> None:
+    """What the log has refused must not be taken for recorded by what goes on within it."""
+    flow = chain("flow", takes=list[int], gives=list[list[int]]).foreach(twofold(desk), concurrency=width).commit()
+    run = await flow.create_run()
+    with each_beginning_refused_once(runtime):
+        result = await run.start([1, 2, 3])
+
+    assert result.unwrap() == [[2, 2], [3, 3], [4, 4]]
+    await assert_begun_from_the_outside_in(run)
+
+
+async def test_so_it_is_in_a_program(runtime: Runtime, desk: Desk) -> None:
+    inner = twofold(desk)
+
+    @workflow(id="program")
+    async def program(tools: StepTools, numbers: list[int]) -> list[list[int]]:
+        pairs: list[list[int]] = await asyncio.gather(*(tools.run(inner, number) for number in numbers))
+        return pairs
+
+    run = await program.create_run()
+    with each_beginning_refused_once(runtime):
+        result = await run.start([1, 2, 3])
+
+    assert result.unwrap() == [[2, 2], [3, 3], [4, 4]]
+    await assert_begun_from_the_outside_in(run)

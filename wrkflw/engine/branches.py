@@ -205,7 +205,7 @@ class Branches:
     def _wake(self) -> bool:
         """Begin the parked branches that may move again.  Whether there was one."""
         journal = self._drive.journal
-        if journal.paused_by is not None:
+        if journal.paused_by is not None or self._drive.recorder.is_ahead:
             return False
         if journal.stirred is not self._stirred:  # the log was read anew, and its order may be another
             self._stirred, self._seen = journal.stirred, 0

@@ -283,6 +283,7 @@ class Drive:
                 self._fail(error, _code_of(error))
 
     async def _go_as_far_as_possible(self) -> Standing:
+        self.recorder.is_ahead = False
         try:
             await self._interpret()
             await self.recorder.commit()

@@ -162,6 +162,10 @@ class Journal:
             why = f"{event.event_type!r} does not follow from what stands before it"
             raise DamagedPayloadError(self.run_id, f"slot {slot}", why) from error
 
+    def knows(self, correlation_id: str) -> bool:
+        """Whether there is a step of this id."""
+        return correlation_id in self._by_correlation_id
+
     def is_running(self, correlation_id: str) -> bool:
         """Whether there is a step of this id whose body runs."""
         record = self._by_correlation_id.get(correlation_id)

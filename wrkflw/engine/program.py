@@ -138,8 +138,8 @@ class Program:
         try:
             going = await self._branches.advance(self.asked.todo, None)
         except LeftError as left:
-            at_the_top = not self.scope.prefix
-            if at_the_top and isinstance(left.standing, Parked) and await self.drive.stay(left.standing):
+            in_place = not self.scope.prefix and not self.drive.recorder.is_ahead
+            if in_place and isinstance(left.standing, Parked) and await self.drive.stay(left.standing):
                 return True
             raise
         if self._branches.decided:

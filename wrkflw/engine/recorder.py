@@ -21,6 +21,8 @@ from .standing import Ended, LeftError, Parked
 
 _RACING = (e.OfHook, e.OfWait, e.SignalReceived)
 """What the outside may decide as well."""
+_BEGINS = (e.StepCreated, e.StepStarted, e.WaitCreated, e.HookDisposed, e.RunCompleted)
+"""What a run that is paused does not do."""
 _STAMPED = frozenset({"run_created", "hook_created", "hook_received", "wait_created", "wait_completed"})
 """Events whose time counts."""
 
@@ -55,6 +57,9 @@ class Recorder:
         """That the log took no more."""
         self._news = False
         """Whether a commit has brought in what others wrote, at which the run may not have looked yet."""
+        self.is_ahead = False
+        """Whether the log has refused, for the run was paused, what some branch may believe it holds: nothing more is
+        begun until the run is gone through anew from its record."""
 
         self.on_claim: Callable[[], None] = _nobody
         """Called when the run is claimed by a commit, and all of that is durable."""
@@ -83,10 +88,13 @@ class Recorder:
     def note(self, event: e.NewEvent, at: datetime | None = None) -> None:
         """Record with the next commit; the journal has it at once.
 
-        Raises LimitError once the log is full, unless it is an end, or what became of a body that runs.
+        Raises LimitError once the log is full, unless it is an end, or what became of a body that runs; LeftError for
+        what rests on something that the log has refused.
         """
         if self._full is not None and not self._still_fits(event):
             raise self._full
+        if self.is_ahead and not self._stands(event):
+            raise LeftError(Parked(paused=True))
         self._pending.append(event)
         self._noted += 1
         self.journal.add(event, at)
@@ -214,6 +222,7 @@ class Recorder:
             self._full = LimitError(str(full), limit=full.limit, got=full.limit + 1)
             self._full.__cause__ = full
         if refused:  # the journal holds what is not in the log
+            self.is_ahead = self.is_ahead or any(isinstance(refusal, RunPausedError) for _, refusal in refused)
             expected = self._confirmed + len(batch) - len(refused)
             await self._reload()
             self._news = self._news or self._confirmed > expected
@@ -258,7 +267,9 @@ class Recorder:
         self._confirmed = self.journal.last_slot
         if self._full is not None:
             self._pending = [event for event in self._pending if self._still_fits(event)]
-            self._durable = self._noted - len(self._pending)
+        if self.is_ahead:
+            self._pending = [event for event in self._pending if self._stands(event)]
+        self._durable = max(self._durable, self._noted - len(self._pending))
         for event in self._pending:
             self.journal.add(event)
 
@@ -267,6 +278,12 @@ class Recorder:
         if isinstance(event, e.StepCompleted | e.StepFailed):
             return self.journal.is_running(event.correlation_id)
         return event.event_type in e.RUN_ENDS
+
+    def _stands(self, event: e.NewEvent) -> bool:
+        """Whether what the log has refused is nothing to it."""
+        if isinstance(event, e.StepCompleted | e.StepFailed | e.StepRetrying):
+            return self.journal.knows(event.correlation_id)
+        return not isinstance(event, _BEGINS)
 
     def _leave_because_of(self, refusal: WorldError) -> None:
         match refusal:
