@@ -16,7 +16,20 @@ import pytest
 from tests.clocks import ManualClock, settle
 from wrkflw import DefinitionError, Runtime
 from wrkflw.asgi import Message
-from wrkflw.mail import BasicLogin, MailHook, MailLimits, Mailroom, Provider, postmark, raw_mime, sendgrid
+from wrkflw.mail import (
+    BasicLogin,
+    Incoming,
+    MailError,
+    MailHook,
+    MailLimits,
+    Mailroom,
+    MailTooLargeError,
+    NoRecipientError,
+    Provider,
+    postmark,
+    raw_mime,
+    sendgrid,
+)
 from wrkflw.triggers import HttpRequest, StandardWebhooks, Verify
 
 from .desk import letter, mailroom, outputs, triage
@@ -109,6 +122,17 @@ async def test_what_holds_no_mail_is_refused(provider: Provider, content_type: s
         assert await desk.runs() == []
 
 
+@pytest.mark.parametrize(("error", "status"), [(MailTooLargeError(9, 1), 413), (NoRecipientError(()), 422)])
+async def test_what_a_provider_says_about_mail_is_told(error: MailError, status: int) -> None:
+    def provider(request: HttpRequest, limits: MailLimits) -> Incoming:
+        raise error
+
+    async with hooked(provider, BasicLogin(*LOGIN)) as desk:
+        answer = await desk.client.post("/mail", content=RAW, auth=LOGIN)
+
+        assert (answer.status_code, answer.json()) == (status, {"told": str(error)})
+
+
 # --- refusing ----------------------------------------------------------------------------------------
 
 
@@ -165,7 +189,7 @@ async def test_a_request_that_never_comes_to_its_end_is_answered_in_time() -> No
         answers.append(message)
 
     async with Runtime(":memory:", workflows=[workflow], clock=clock) as rt:
-        hook = MailHook(Mailroom(rt), raw_mime, verify=BasicLogin(*LOGIN))
+        hook = MailHook(Mailroom(rt), raw_mime, verify=SIGNING)
         scope = {"type": "http", "method": "POST", "path": "/mail", "headers": []}
         answering = asyncio.ensure_future(hook(scope, silent, send))
         await settle()
@@ -174,6 +198,60 @@ async def test_a_request_that_never_comes_to_its_end_is_answered_in_time() -> No
         await answering
 
     assert answers[0]["status"] == 408
+
+
+class Slow:
+    """Requests whose bodies come in pieces: nothing more comes until ``hang_up``."""
+
+    def __init__(self, hook: MailHook) -> None:
+        self._hook = hook
+        self._gone = asyncio.Event()
+        self.read = 0
+
+    async def send(self, *pieces: bytes, headers: dict[str, str] | None = None) -> int:
+        left, statuses = [*pieces], list[int]()
+
+        async def receive() -> Message:
+            if not left:
+                await self._gone.wait()
+                return {"type": "http.disconnect"}
+            self.read += 1
+            return {"type": "http.request", "body": left.pop(0), "more_body": True}
+
+        async def send(message: Message) -> None:
+            statuses.append(message.get("status", 0))
+
+        encoded = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        await self._hook({"type": "http", "method": "POST", "path": "/mail", "headers": encoded}, receive, send)
+        return statuses[0]
+
+    def hang_up(self) -> None:
+        self._gone.set()
+
+
+@asynccontextmanager
+async def slow(verify: Verify) -> AsyncIterator[Slow]:
+    workflow = triage()
+    workflow.on_email("invoices@*")
+    async with mailroom(workflow, limits=MailLimits(size=1_000)) as room:
+        yield Slow(MailHook(room, raw_mime, verify=verify))
+
+
+async def test_nothing_is_read_of_who_has_another_login() -> None:
+    async with slow(BasicLogin(*LOGIN)) as sender:
+        assert await sender.send(b"a", headers={"authorization": "Basic guess"}) == 401
+        assert sender.read == 0
+
+
+async def test_what_comes_in_at_a_time_is_limited() -> None:
+    async with slow(SIGNING) as sender:
+        others = [asyncio.ensure_future(sender.send(b"a" * 1_500, b"a" * 500)) for _ in range(2)]
+        await settle()
+
+        assert await sender.send(b"a") == 503
+        sender.hang_up()
+        assert [await other for other in others] == [400, 400]
+        assert await sender.send(b"a" * 2_000) == 400
 
 
 async def test_refusals_tell_whether_to_send_again() -> None:

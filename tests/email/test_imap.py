@@ -278,20 +278,45 @@ async def test_a_password_is_not_sent_in_the_clear() -> None:
         assert PASSWORD not in repr(ImapMailbox(room, "imap.acme.test", "ada", PASSWORD)._account)
 
 
-async def test_a_server_that_is_not_there_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    told, twice = list[str](), asyncio.Event()
+class Hears(logging.Filter):
+    """What is logged."""
 
-    class Hears(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool:
-            told.append(record.getMessage())
-            if len(told) == 2:
-                twice.set()
-            return True
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = asyncio.Queue[str]()
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._told.put_nowait(record.getMessage())
+        return True
+
+    async def next(self) -> str:
+        return await asyncio.wait_for(self._told.get(), 20)
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, quiet: None) -> Iterator[Hears]:
     caplog.set_level(logging.WARNING, logger="wrkflw")
-    with caplog.filtering(Hears()):
-        async with opened() as room, ImapMailbox(room, "127.0.0.1", "ada", PASSWORD, port=1, tls=False, poll="1ms"):
-            await asyncio.wait_for(twice.wait(), 20)
+    with caplog.filtering(hears := Hears()):
+        yield hears
 
-    assert told[0].startswith("mailbox ada@127.0.0.1/INBOX cannot be read: ConnectionRefusedError")
-    assert told[1].endswith("; trying again")
+
+def reading_nowhere(room: Mailroom, poll: str) -> ImapMailbox:
+    """From a server that is not there."""
+    return ImapMailbox(room, "127.0.0.1", "ada", PASSWORD, port=1, tls=False, poll=poll)
+
+
+async def test_a_server_that_is_not_there_is_tried_again(log: Hears) -> None:
+    async with opened() as room, reading_nowhere(room, poll="1ms"):
+        assert (await log.next()).startswith("mailbox ada@127.0.0.1/INBOX cannot be read: ConnectionRefusedError")
+        assert (await log.next()).endswith("; trying again")
+
+
+async def test_a_mailbox_that_is_entered_again_is_taken_again(database: str, log: Hears) -> None:
+    async with opened(database) as room, opened(database) as other:
+        mailbox, cursors = reading_nowhere(room, poll="10m"), other.rt.world.storage.cursors
+        async with mailbox:
+            await log.next()
+        async with mailbox:
+            await log.next()
+            assert await cursors.take("imap:ada@127.0.0.1/INBOX") is None
+        assert await cursors.take("imap:ada@127.0.0.1/INBOX") is not None

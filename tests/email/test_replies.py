@@ -221,6 +221,8 @@ PASS = "dmarc=pass header.from=example.org"
         ({"Authentication_Results": f"mx.acme.test; spf=pass smtp.mailfrom=;{PASS}@e; dmarc=fail"}, "does not vouch"),
         ({"Authentication_Results": f"mx.acme.test; spf=pass (it says (; {PASS}; ) twice)"}, "does not vouch for"),
         ({"Authentication_Results": f'mx.acme.test; spf=pass smtp.mailfrom=";{PASS}'}, "does not vouch for"),
+        ({"Authentication_Results": rf"mx.acme.test; spf=pass (it says \); {PASS}; \( twice)"}, "does not vouch for"),
+        ({"Authentication_Results": f"(by) mx.acme.test; {PASS}"}, "has said nothing about it"),
         ({"Authentication_Results": f"mx.acme.test; dmarc=fail; dkim=pass header.d=example.org; {PASS}"}, "not vouch"),
         (
             {"From": STRANGER, "Authentication_Results": "mx.acme.test; dmarc=pass header.from=evil.test"},
@@ -244,6 +246,58 @@ async def test_who_is_not_proven_to_be_a_sender_of_the_route_answers_nothing(
     assert delivery.held is not None
     assert problem in str(delivery.reason)
     assert isinstance(await run.result(), Suspended)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        'mx.acme.test 1; spf=pass (domain of "a(b" is (really) it) smtp.mailfrom="a;\\"b"@evil.test; ' + PASS,
+        "mx.acme.test (by us); dmarc=pass(p=none)header.from=example.org",
+        "mx.acme.test\t(by us) (really)1 (of 1; no other); dmarc=pass header.from=example.org",
+        'mx.acme.test; dkim=pass (2048-bit key) header.d=example.org header.b="ab/c"',
+    ],
+)
+async def test_what_our_server_says_besides_does_not_matter(room: Mailroom, results: str) -> None:
+    run, question = await asked(room)
+
+    mail = b"Authentication-Results: %b\n" % results.encode() + letter(In_Reply_To=question).as_bytes()
+    delivery = await room.deliver(mail, envelope_to=TO)
+
+    assert (delivery.answered, delivery.reason) == (run.run_id, None)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "mx.acme.test x", "mx.acme.test 99", "mx.acme.test 1x", "mx.acme.test1 1; x\x00", "mx.acme.test(x)y",
+        'mx.acme.test"x"', '"mx.acme.test"', "mx.acme.test\x0bx", "mx.acme.test\x0b", "\x01mx.acme.test",
+        "mx.acme.test\x7f", "mx.acme.test\u00a0x", "mx.acme.test\u00a01", "\u00a0mx.acme.test", "mx.acme.test\u2028x",
+        "mx.acme.test(\x0b)", "mx.acme.test(", "MX.ACME.TEST",
+    ],
+)  # fmt: skip
+async def test_what_our_server_would_not_take_for_its_own_name_is_not_its_word(room: Mailroom, server: str) -> None:
+    """It has left in place what it took for somebody else's, and may have written nothing of its own."""
+    run, question = await asked(room)
+    forged = f"Authentication-Results: {server}; {PASS}\n".encode()
+
+    delivery = await room.deliver(forged + letter(In_Reply_To=question).as_bytes(), envelope_to=TO)
+
+    assert delivery.answered is None
+    assert isinstance(await run.result(), Suspended)
+
+
+async def test_what_resembles_our_server_ends_the_search_for_its_word(room: Mailroom) -> None:
+    run, question = await asked(room)
+    mail = letter(In_Reply_To=question).as_bytes()
+    ours = f"Authentication-Results: mx.acme.test; {PASS}\n".encode()
+
+    below_another = await room.deliver(b"Authentication-Results: mx.acme.test.evil; x\n" + ours + mail, envelope_to=TO)
+    assert below_another.answered == run.run_id
+
+    _, question = await asked(room)
+    mail = letter(In_Reply_To=question, Message_ID="<2@example.org>").as_bytes()
+    below_a_likeness = await room.deliver(b"Authentication-Results: mx.acme.test x;\n" + ours + mail, envelope_to=TO)
+    assert "'mx.acme.test x;' is not how 'mx.acme.test' begins what it says" in str(below_a_likeness.reason)
 
 
 async def test_only_the_first_word_of_our_server_counts(room: Mailroom) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import dkim
@@ -34,12 +35,15 @@ def signed(
     headers: tuple[str, ...] = SIGNED,
     *,
     length: bool = False,
+    canonicalize: tuple[bytes, bytes] = (b"relaxed", b"simple"),
     key: RSAPrivateKey = KEY,
 ) -> bytes:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     names = [name.encode() for name in headers]
-    signature: bytes = dkim.sign(raw, b"mail", domain.encode(), pem, include_headers=names, length=length)
+    signature: bytes = dkim.sign(
+        raw, b"mail", domain.encode(), pem, include_headers=names, length=length, canonicalize=canonicalize
+    )
     return signature + raw
 
 
@@ -81,6 +85,38 @@ async def test_a_domain_may_speak_for_those_below_it(room: Mailroom) -> None:
     delivery = await room.deliver(signed(raw), envelope_to=TO)
 
     assert (delivery.answered, delivery.reason) == (run.run_id, None)
+
+
+@pytest.mark.parametrize("body", [b"simple", b"relaxed"])
+async def test_a_mail_with_many_blanks_is_believed_as_well(room: Mailroom, body: bytes) -> None:
+    run, question = await asked(room)
+    raw = letter(TO[0], In_Reply_To=question).as_bytes() + b" \t a  b\t \r\n \t\r\n c \r\n \r\n\r\n"
+
+    delivery = await room.deliver(signed(raw, canonicalize=(b"relaxed", body)), envelope_to=TO)
+
+    assert (delivery.answered, delivery.reason) == (run.run_id, None)
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "problem"),
+    [
+        (b"AAAA", b" " * 200_000 + b"a", "body hash mismatch"),
+        (b"A" + b" " * 60_000 + b"!", b"", "bytes, and 4,096 are read"),
+    ],
+)
+async def test_a_signature_that_is_none_is_found_out_in_little_time(
+    room: Mailroom, signature: bytes, body: bytes, problem: str
+) -> None:
+    _, question = await asked(room)
+    tags = b"v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=mail; h=from:subject; bh=AAAA; b=" + signature
+    mail = letter(TO[0], In_Reply_To=question).as_bytes().replace(b"\n", b"\r\n")
+    raw = b"DKIM-Signature: " + tags + b"\r\n" + mail + body
+
+    begun = time.process_time()
+    delivery = await room.deliver(raw, envelope_to=TO)
+
+    assert problem in str(delivery.reason)
+    assert time.process_time() - begun < 1
 
 
 async def test_nothing_in_a_signed_mail_can_be_changed(room: Mailroom) -> None:

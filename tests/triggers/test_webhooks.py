@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -84,6 +87,44 @@ def test_no_change_of_a_signed_request_is_accepted() -> None:
         sent = request(VECTOR, changed.encode()) if name == "body" else request({**VECTOR, name: changed})
         with pytest.raises(ValueError, match=r"webhook-|signed request"):
             webhooks(sent, AT)
+
+
+def test_what_is_signed_for_one_id_is_not_accepted_for_another() -> None:
+    webhooks = StandardWebhooks(SECRET)
+    signed = webhooks.sign("a", AT, b"1614265330.{}")
+
+    with pytest.raises(ValueError, match=r"a webhook-id, in which there is no '.'"):
+        webhooks(request({**signed, "webhook-id": "a.1614265330"}, b"{}"), AT)
+    with pytest.raises(ValueError, match=r"'a\.b' cannot be a webhook-id; use 1 to 256 letters of ASCII, without"):
+        webhooks.sign("a.b", AT, BODY)
+
+
+def test_a_body_is_gone_through_once_for_each_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many signatures there are: who sends them is not known as yet."""
+    begun, new = list[bytes](), hmac.new
+
+    def counted(key: bytes, message: bytes, digest: Callable[[], Any]) -> hmac.HMAC:
+        begun.append(key)
+        return new(key, message, digest)
+
+    monkeypatch.setattr(hmac, "new", counted)
+    webhooks = StandardWebhooks(OTHER, SECRET)
+
+    for signatures, times in (("x " * 30_000, 0), ("v1,x " * 30_000, 2), (VECTOR["webhook-signature"] + " v1,", 2)):
+        begun.clear()
+        try:
+            webhooks(request({**VECTOR, "webhook-signature": signatures}), AT)
+        except ValueError:
+            assert "x" in signatures
+        assert len(begun) == times
+
+
+def test_no_more_than_twenty_signatures_are_looked_at() -> None:
+    webhooks, fits = StandardWebhooks(SECRET), VECTOR["webhook-signature"]
+
+    assert webhooks(request({**VECTOR, "webhook-signature": "v2,AAAA " * 50 + "v1,AAAA " * 19 + fits}), AT)
+    with pytest.raises(ValueError, match="webhook-signature fits no secret"):
+        webhooks(request({**VECTOR, "webhook-signature": "v1,AAAA " * 20 + fits}), AT)
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_secret!", "whsec_c2hvcnQ="])

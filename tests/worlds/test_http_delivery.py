@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import logging
 import socket
@@ -158,11 +159,22 @@ async def test_an_attempt_is_a_number_from_one(attempt: str) -> None:
     assert (await post(open_endpoint(Inbox()), headers=headers))[0] == 400
 
 
-@pytest.mark.parametrize("name", ["__shop_wkf_workflow_greet", "__wkf_step_send", "other"])
-async def test_a_foreign_queue_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("__shop_wkf_workflow_greet", "is of another namespace; send what begins with '__wkf_workflow_'"),
+        ("__wkf_step_send", "names steps"),
+        ("other", "is not the name of a queue"),
+    ],
+)
+async def test_a_foreign_queue_is_refused(name: str, told: str) -> None:
     inbox = Inbox()
 
-    assert (await post(open_endpoint(inbox), headers={**SEEDS_HEADERS, "x-vqs-queue-name": name}))[0] == 400
+    status, content = await post(open_endpoint(inbox), headers={**SEEDS_HEADERS, "x-vqs-queue-name": name})
+
+    assert status == 400
+    assert isinstance(content, dict)
+    assert f"{name!r} {told}" in content["error"]
     assert inbox.got == []
 
 
@@ -250,6 +262,10 @@ async def test_a_message_that_reaches_another_environment_was_not_delivered(cloc
 # --- signatures --------------------------------------------------------------------------------------
 
 
+CURE = "give both sides the same key, and check their clocks"
+NOT_SIGNED = f"the delivery is not signed, or not just now, or was taken before; {CURE}"
+
+
 def signed(clock: ManualClock, key: bytes = KEY) -> dict[str, str]:
     return sign(SEEDS_HEADERS, BODY, key, clock.now())
 
@@ -282,7 +298,9 @@ async def test_a_request_that_was_changed_is_not_accepted(clock: ManualClock, ch
     inbox = Inbox()
     app = create_queue_handler(PREFIX, inbox, keys=[KEY], clock=clock)
 
-    assert await post(app, headers={**signed(clock), **change}) == (401, {"error": "the delivery is not signed"})
+    status, told = await post(app, headers={**signed(clock), **change})
+
+    assert (status, told) == (401, {"error": NOT_SIGNED})
     assert inbox.got == []
 
 
@@ -413,17 +431,27 @@ async def test_a_server_that_is_not_there_was_not_reached(clock: ManualClock) ->
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 503])
-async def test_an_answer_from_before_the_handler_is_no_attempt(clock: ManualClock, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "cure"),
+    [
+        (401, "check that both sides have the same key, and their clocks"),
+        (403, "check that both sides are of the same environment"),
+        (404, "check its address"),
+        (405, "check its address"),
+        (429, "it is tried again later"),
+        (503, "it is tried again later"),
+    ],
+)
+async def test_an_answer_from_before_the_handler_is_no_attempt(clock: ManualClock, status: int, cure: str) -> None:
     async with served(answering(status, b"{}")) as url, dispatching(url, clock) as dispatcher:
-        with pytest.raises(NotDeliveredError, match=f"the endpoint answered {status}"):
+        with pytest.raises(NotDeliveredError, match=f"the endpoint answered {status}; {cure}"):
             await dispatcher(HealthCheck(), DELIVERY)
 
 
 @pytest.mark.parametrize("status", [400, 413, 500, 502])
 async def test_any_other_answer_is_a_failure(clock: ManualClock, status: int) -> None:
     async with served(answering(status, b"{}")) as url, dispatching(url, clock) as dispatcher:
-        with pytest.raises(DeliveryError, match=f"the endpoint answered {status}"):
+        with pytest.raises(DeliveryError, match=f"the endpoint answered {status}; its log says why"):
             await dispatcher(HealthCheck(), DELIVERY)
 
 
@@ -445,10 +473,34 @@ async def test_both_forms_of_a_deferral_are_read(
         assert await dispatcher(HealthCheck(), DELIVERY) == answer
 
 
+@pytest.mark.parametrize("came", [b"", b'{"timeoutSec'])
+async def test_an_answer_that_is_cut_short_is_none(clock: ManualClock, came: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n" + came
+    async with saying(answer) as (url, _), dispatching(url, clock) as dispatcher:
+        with pytest.raises(http.client.IncompleteRead):
+            await dispatcher(HealthCheck(), DELIVERY)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_waits_for_an_answer_fails_when_the_dispatcher_is_closed(clock: ManualClock, kept: bool) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    async with saying(*[answer] * kept, None) as (url, asked):
+        dispatcher = HttpDispatcher(url, insecure=True, timeout=timedelta(seconds=5), clock=clock)
+        if kept:
+            await dispatcher(HealthCheck(), DELIVERY)
+        waiting = asyncio.ensure_future(dispatcher(HealthCheck(), DELIVERY))
+        await until(lambda: len(asked) == kept + 1)
+        dispatcher.close()
+
+        with pytest.raises(ConnectionError):  # a TimeoutError is none
+            await waiting
+        assert len(asked) == kept + 1
+
+
 async def test_a_message_that_no_endpoint_takes_is_not_sent(clock: ManualClock) -> None:
     dispatcher = HttpDispatcher("http://127.0.0.1:9", keys=[KEY], largest_body=5, clock=clock)
 
-    with pytest.raises(DeliveryError, match="the message has 14 bytes; an endpoint takes 5"):
+    with pytest.raises(DeliveryError, match="has 14 bytes, and the endpoint takes 5; raise largest_body= on both"):
         await dispatcher(Invocation("r"), DELIVERY)
     dispatcher.close()
 
@@ -461,6 +513,31 @@ async def test_a_closed_dispatcher_sends_nothing(clock: ManualClock) -> None:
 
         with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
             await dispatcher(HealthCheck(), DELIVERY)
+    await settle()
+
+
+@asynccontextmanager
+async def saying(*answers: bytes | None) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that says these to one request after the other, of each connection, and the requests; None is silence.
+
+    It hangs up behind the last.
+    """
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for one in answers:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            asked.append(head + await reader.readexactly(length))
+            if one is None:
+                await reader.read()
+            else:
+                writer.write(one)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
     await settle()
 
 

@@ -109,8 +109,9 @@ class ImapMailbox:
             while True:
                 await self._sleep(await self._attempt())
         finally:
+            held, self._held = self._held, False
             await self._call(self._mailbox.close)
-            if self._held and self._room.rt.is_open:
+            if held and self._room.rt.is_open:
                 with suppress(StoreError):  # then it is free when this process is gone
                     await self._cursors.release(self._source)
 

@@ -17,6 +17,7 @@ class MailLimits:
         headers: headers of a mail, or of a part.
         parts: parts of a mail, those inside others included.
         depth: levels of parts inside others.
+        parameters: of the headers that say what a part is.
         addresses: addresses in its headers together.
         encoded_words: pieces of encoded text in its headers together.
         recipients: recipients of one transfer.
@@ -27,6 +28,7 @@ class MailLimits:
     headers: int = 500
     parts: int = 100
     depth: int = 20
+    parameters: int = 100
     addresses: int = 500
     encoded_words: int = 64
     recipients: int = 100

@@ -16,7 +16,7 @@ from wrkflw.triggers.emails import Attachment, Email
 
 from .errors import HostileMailError
 from .limits import MailLimits
-from .parts import Part, decoded, leaves, split
+from .parts import Part, decoded, head_of, leaves, read, split
 
 SINGLE = ("from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references")
 """Headers that a mail has once: of two, readers take one or the other."""
@@ -72,6 +72,11 @@ def _parse(raw: bytes, limits: MailLimits, envelope_from: str, envelope_to: Sequ
         envelope_from=envelope_from,
         envelope_to=tuple(envelope_to),
     )
+
+
+def written(raw: bytes, name: str) -> list[str]:
+    """What stands in the headers of this name: unfolded, and otherwise as it came, with characters that are no text."""
+    return _all(read(head_of(raw)), name)
 
 
 # --- headers ---------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 _LINE = re.compile(rb"\r\n|\n")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _LONGEST_BOUNDARY = 256
+_WITH_PARAMETERS = frozenset({"content-type", "content-disposition"})
 # They take quadratic time, or read what the sender wrote as if it were source code.
 _NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7"})
 
@@ -67,7 +68,15 @@ def split(raw: bytes, limits: MailLimits) -> tuple[Message, bytes]:
         raise HostileMailError("its headers hold NUL, which no mail may; ask the sender to mend it")
     if _BARE_CR.search(head):  # to the parser below a line ends there, to mail servers and signatures it does not
         raise HostileMailError("its headers hold a CR without LF, which no mail may; ask the sender to mend it")
-    return BytesHeaderParser(policy=compat32).parsebytes(head + b"\r\n\r\n"), body
+    headers = read(head)
+    parameters = sum(value.count(";") for name, value in headers.raw_items() if name.lower() in _WITH_PARAMETERS)
+    limits.check("parameters", parameters, "parameters")  # it takes time for each of the others, for each
+    return headers, body
+
+
+def read(head: bytes) -> Message:
+    """The headers of a part, of which nothing is decoded or unfolded."""
+    return BytesHeaderParser(policy=compat32).parsebytes(head + b"\r\n\r\n")
 
 
 def head_of(raw: bytes) -> bytes:

@@ -17,19 +17,24 @@ from wrkflw.triggers.addresses import AddressPattern, domain_of
 from wrkflw.triggers.emails import Authentication, Email
 
 from .errors import MissingExtraError
-from .parsing import SINGLE
+from .parsing import SINGLE, written
 from .parts import head_of
 
 Lookup: TypeAlias = Callable[[str], bytes | None]
 """The TXT record of a name, from DNS; None where there is none."""
 
 _MOST_SIGNATURES = 5
+_LONGEST_SIGNATURE = 4096
+"""Bytes of a signature that is checked: dkimpy takes quadratic time for it, and holds the interpreter meanwhile."""
 _RESULT = re.compile(r"\s*([a-z0-9-]+)\s*=\s*([a-z]+)\b", re.IGNORECASE)
 _DOMAIN = re.compile(r"\bheader\.(from|d)\s*=\s*@?([a-z0-9.-]+)", re.IGNORECASE)
-_ASIDE = re.compile(r'"(?:[^"\\]|\\.)*"|\([^()"]*\)')
-"""What is quoted, or a comment: the sender may have written it."""
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+"|[()"\\]|[^()"\\]+')
+"""What is quoted, a letter that begins or ends what the sender may have written, or what is neither."""
 _SERVER = re.compile(r"[^\s;()\"]+")
+_ASIDES = r"(?:[ \t]|\([^()\"\\\x00-\x08\x0a-\x1f\x7f]*+\))"
+"""What may stand around the name of a server, and its version: blanks and comments (RFC 8601, 2.2)."""
 _LINE_ENDS = re.compile(rb"\r?\n")
+_BLANKS = re.compile(rb"[\t ]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ class Trust:
             return Authentication(problem="the lines of its headers do not all end alike")
         found = Authentication(problem="nobody vouches for the sender")
         if self.authserv_id is not None:
-            found = _told(mail, self.authserv_id)
+            found = _told(raw, mail, self.authserv_id)
         if found.domain is None and self.dkim and "dkim-signature" in mail.headers:
             found = await asyncio.to_thread(_checked, raw, mail, self.lookup)
         return found
@@ -99,13 +104,18 @@ def _aligned(domain: str, sender: str) -> bool:
     return "." in domain and (sender == domain or sender.endswith(f".{domain}"))
 
 
-def _told(mail: Email, authserv_id: str) -> Authentication:
-    """What our mail server says.  Its own is the first: each server writes above what others have written."""
-    sender = domain_of(mail.from_)
-    for value in mail.headers.get("authentication-results", ()):
-        server, _, results = _without_asides(value).partition(";")
-        if server.split()[:1] != [authserv_id]:
+def _told(raw: bytes, mail: Email, authserv_id: str) -> Authentication:
+    """What our mail server says.  Its own is the first: each server writes above what others have written.
+
+    What looks like it and is not may have been left in place by our server, which took it for somebody else's.
+    """
+    sender, name = domain_of(mail.from_), re.escape(authserv_id)
+    for value in written(raw, "authentication-results"):
+        if not re.match(rf"[^\w;(]*{name}(?![\w.-])", value, re.ASCII | re.IGNORECASE):
             continue
+        if not re.match(rf"[ \t]*{name}(?:{_ASIDES}++1)?{_ASIDES}*+(?:;|\Z)", value):
+            return Authentication(problem=f"{value[:80]!r} is not how {authserv_id!r} begins what it says")
+        _, _, results = _without_asides(value).partition(";")
         if (domain := _vouched_for(results, sender)) is not None:
             return Authentication(domain=domain, method="dmarc")
         return Authentication(problem=f"{authserv_id!r} does not vouch for {sender!r}")
@@ -114,8 +124,6 @@ def _told(mail: Email, authserv_id: str) -> Authentication:
 
 def _vouched_for(results: str, sender: str) -> str | None:
     """The domain that speaks for the sender; None when there is none, or the results contradict each other."""
-    if set(results) & set('"()'):
-        return None
     vouched: str | None = None
     for result in results.split(";"):
         named, domains = _RESULT.match(result), {kind.lower(): one for kind, one in _DOMAIN.findall(result)}
@@ -132,11 +140,19 @@ def _vouched_for(results: str, sender: str) -> str | None:
 
 
 def _without_asides(value: str) -> str:
-    """Without what is quoted and without comments, those in others too."""
-    count = 1
-    while count:
-        value, count = _ASIDE.subn(" ", value)
-    return value
+    """Without what is quoted and without comments, those in others too; nothing where readers differ about them."""
+    told, depth = list[str](), 0
+    for found in _PIECE.finditer(value):
+        piece = found[0]
+        if piece == "(":
+            depth += 1
+        elif piece == ")" and depth:
+            depth -= 1
+        elif piece in ')"\\':
+            return ""
+        elif not depth and piece[0] != '"':
+            told.append(piece)
+    return "" if depth else " ".join(told)
 
 
 def _checked(raw: bytes, mail: Email, lookup: Lookup | None) -> Authentication:
@@ -148,8 +164,9 @@ def _checked(raw: bytes, mail: Email, lookup: Lookup | None) -> Authentication:
 
     sender, problem = domain_of(mail.from_), "no signature of it holds"
     for index in range(min(len(mail.headers["dkim-signature"]), _MOST_SIGNATURES)):
-        signature = dkim.DKIM(raw)
         try:
+            signature = dkim.DKIM(raw)
+            _shorten(signature, index)
             if not signature.verify(index, dnsfunc=ask):
                 continue
         except Exception as error:  # DNS, and whatever a hostile signature leads to: it does not hold  # noqa: BLE001
@@ -165,6 +182,19 @@ def _checked(raw: bytes, mail: Email, lookup: Lookup | None) -> Authentication:
         else:
             return Authentication(domain=domain, method="dkim", signed=signed)
     return Authentication(problem=problem)
+
+
+def _shorten(signature: Any, index: int) -> None:
+    """Spare dkimpy what it takes quadratic time for: many blanks.  Raises ValueError for a signature that is too long.
+
+    A body that is signed as ``relaxed`` may be given to it without them.
+    """
+    dkim_util: Any = import_module("dkim.util")
+    written = [value for name, value in signature.headers if name.lower() == b"dkim-signature"][index]
+    if len(written) > _LONGEST_SIGNATURE:
+        raise ValueError(f"it has {len(written):,} bytes, and {_LONGEST_SIGNATURE:,} are read")
+    if dkim_util.parse_tag_value(written).get(b"c", b"").endswith(b"/relaxed"):
+        signature.body = _BLANKS.sub(b" ", signature.body).replace(b" \r\n", b"\r\n")
 
 
 def _name(value: bytes | str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import socket
 import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -22,8 +24,15 @@ from wrkflw.world.queue import Defer, Delivery, Invocation, Message, NotDelivere
 from .endpoint import FLOW, LARGEST_BODY, STEP
 from .signatures import ATTEMPT, MESSAGE_ID, QUEUE_NAME, checked_keys, sign
 
-_NOT_REACHED = frozenset({401, 403, 404, 405, 429, 503})
-"""Answers that come from before the handler: the other side is not ready, or not the right one."""
+_NOT_REACHED = {
+    401: "check that both sides have the same key, and their clocks",
+    403: "check that both sides are of the same environment",
+    404: "check its address",
+    405: "check its address",
+    429: "it is tried again later",
+    503: "it is tried again later",
+}
+"""Answers that come from before the handler, and their cures: the other side is not ready, or not the right one."""
 _LARGEST_ANSWER = 64 * 1024
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(seconds=30)
@@ -43,8 +52,8 @@ class _Response(NamedTuple):
 class HttpDispatcher:
     """Delivers messages to the endpoint at ``url``: ``queue.consume(HttpDispatcher(url, keys=[key]))``.
 
-    Requests are signed with the first of ``keys``; ``insecure=True`` sends them unsigned.  ``timeout`` is how long an
-    answer may take, ``largest_body`` what the endpoint takes, in bytes.  What cannot be delivered is tried again later
+    Requests are signed with the first of ``keys``; ``insecure=True`` sends them unsigned.  ``timeout`` is how long the
+    endpoint may be silent, ``largest_body`` what it takes, in bytes.  What cannot be delivered is tried again later
     and later, and counts as no attempt; what the endpoint fails at counts.  ``close()`` it when its consumer has ended.
 
     Raises:
@@ -77,7 +86,8 @@ class HttpDispatcher:
     async def __call__(self, message: Message, delivery: Delivery) -> Defer | None:
         body = encode(message)
         if len(body) > self._largest_body:
-            raise DeliveryError(f"the message has {len(body)} bytes; an endpoint takes {self._largest_body}")
+            what = f"the message has {len(body)} bytes, and the endpoint takes {self._largest_body}"
+            raise DeliveryError(f"{what}; raise largest_body= on both sides")
         is_step = isinstance(message, Invocation) and message.step_id is not None
         loop = asyncio.get_running_loop()
         response = await loop.run_in_executor(
@@ -86,7 +96,7 @@ class HttpDispatcher:
         return self._read(response)
 
     def close(self) -> None:
-        """End the connections and the threads; what is under way fails."""
+        """End the connections and the threads; what waits for an answer fails."""
         self._connections.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -108,16 +118,16 @@ class HttpDispatcher:
 
     def _read(self, response: _Response | OSError) -> Defer | None:
         if isinstance(response, OSError):
-            raise self._not_delivered(f"the endpoint was not reached: {response}") from response
+            raise self._not_delivered(f"the endpoint was not reached: {response}; check that it runs") from response
         status, deferred = response.status, _timeout_in(response.body)
         if status in (200, 503) and deferred is not None:
             self._refusals = 0
             return Defer(deferred)
-        if status in _NOT_REACHED:
-            raise self._not_delivered(f"the endpoint answered {status}")
+        if (cure := _NOT_REACHED.get(status)) is not None:
+            raise self._not_delivered(f"the endpoint answered {status}; {cure}")
         self._refusals = 0
         if status != 200:
-            raise DeliveryError(f"the endpoint answered {status}")
+            raise DeliveryError(f"the endpoint answered {status}; its log says why")
         return None
 
     def _not_delivered(self, reason: str) -> NotDeliveredError:
@@ -159,7 +169,7 @@ class _Connections:
             try:
                 return self._request(connection, path, headers, body)
             except (_NotSentError, ConnectionError):
-                if not kept:
+                if not kept or self._closed:
                     raise
             # The other side may have closed it while it was idle: that says nothing about the message.
             connection.close()
@@ -173,15 +183,19 @@ class _Connections:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            connections = [*self._idle, *self._busy]
-            self._idle.clear()
-        for connection in connections:
-            connection.close()
+            for connection in self._idle:
+                connection.close()
+            for connection in self._busy:  # its thread closes it, once it is awake
+                _interrupt(connection)
 
     def _request(
         self, connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], body: bytes
     ) -> _Response:
         try:
+            if connection.sock is None:
+                connection.connect()
+            if self._closed:  # close() did not see it as long as it had no socket
+                raise ConnectionAbortedError("the dispatcher is closed")
             connection.request("POST", path, body, dict(headers))
         except OSError as error:
             raise _NotSentError(error) from error
@@ -189,6 +203,8 @@ class _Connections:
         content = response.read(_LARGEST_ANSWER + 1)
         if len(content) > _LARGEST_ANSWER:
             connection.close()
+        elif response.length:
+            raise http.client.IncompleteRead(content, response.length)
         return _Response(response.status, content)
 
     def _get(self) -> tuple[http.client.HTTPConnection, bool]:
@@ -203,7 +219,9 @@ class _Connections:
     def _put_back(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             self._busy.discard(connection)
-            if not self._closed and connection.sock is not None:
+            if self._closed:
+                connection.close()
+            elif connection.sock is not None:
                 self._idle.append(connection)
 
     def _new(self) -> http.client.HTTPConnection:
@@ -211,3 +229,10 @@ class _Connections:
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=context)
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+
+
+def _interrupt(connection: http.client.HTTPConnection) -> None:
+    """From another thread: whatever is being waited for ends."""
+    if (sock := connection.sock) is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of TLS would go on in the clear

@@ -126,7 +126,8 @@ class _Endpoint:
             raise _Refused(408, "the body did not come in time") from None
         # Before anything of the request is looked at.
         if self._verifier is not None and not self._verifier.accepts(headers, body):
-            raise _Refused(401, "the delivery is not signed")
+            cure = "give both sides the same key, and check their clocks"
+            raise _Refused(401, f"the delivery is not signed, or not just now, or was taken before; {cure}")
         delivery = self._delivery(headers, body)
         try:
             message = decode(body)
@@ -165,7 +166,8 @@ class _Endpoint:
         except WorldError as error:
             raise _Refused(400, str(error)) from error
         if not queue_name.startswith(self._prefix):
-            raise _Refused(400, "unhandled queue")
+            cure = f"send what begins with {self._prefix!r}"
+            raise _Refused(400, f"queue {queue_name[:80]!r} is of another namespace; {cure}")
         environment = headers.get(ENVIRONMENT, DEFAULT_ENVIRONMENT)
         if environment != self._environment:
             raise _Refused(403, f"this takes messages of {self._environment!r}, not of {environment[:80]!r}")
