@@ -6,7 +6,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from .world.payloads import Place
 
@@ -26,20 +26,26 @@ class AesGcm:
     encrypts.  To rotate, add a key everywhere, then make it the current one.  A key is needed as long as there are
     payloads that it encrypted; it should encrypt fewer than four thousand million.
 
-    Large payloads are kept once for each content and key: who can see their names can see which are equal.  What was
-    stored before there was a codec is read as it stands.
+    Large payloads are kept once for each content and key: who can see their names can see which are equal.
+
+    What is stored without a codec is refused, for whoever can write the file may have put it there.  In a database that
+    is older than its codec, ``plaintext="read"`` reads it as it stands.
 
     Example:
         ``Runtime(codec=AesGcm(keys={"2026-01": key}, current="2026-01"))``
 
     Raises:
-        ValueError: a key that is not 32 bytes long, or a ``current`` that is not among them.
+        ValueError: a key that is not 32 bytes long, a ``current`` that is not among them, or another ``plaintext``.
         ImportError: ``cryptography`` is not installed.
     """
 
     id = "aes-256-gcm"
 
-    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+    def __init__(
+        self, keys: Mapping[str, bytes], current: str, *, plaintext: Literal["refuse", "read"] = "refuse"
+    ) -> None:
+        if plaintext not in ("refuse", "read"):
+            raise ValueError(f"plaintext={plaintext!r} is neither 'refuse' nor 'read'; give one of these")
         if current not in keys:
             raise ValueError(f"there is no key {current!r}; add it to keys=")
         for key_id, key in keys.items():
@@ -51,6 +57,7 @@ class AesGcm:
                 raise ValueError(f"{key_id[:80]!r} cannot be the id of a key; use 1 to {_LONGEST_ID} bytes")
         self._keys = {key_id: _Key(_aead(key), _nonce_key(key), _check(key)) for key_id, key in keys.items()}
         self._current = current
+        self.reads_plain = plaintext == "read"
 
     def encode(self, data: bytes, place: Place, /) -> bytes:
         key_id = self._current.encode()

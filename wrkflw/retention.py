@@ -1,4 +1,4 @@
-"""Collecting, now, what is kept no longer: payloads of runs that ended long ago, and large ones without any run."""
+"""Collecting, now, what is kept no longer: payloads of runs that ended long ago, and blobs without any run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class Collected:
     runs: int
     """How many runs have lost their payloads, because they had been kept for as long as was wanted."""
     payloads: int
-    """How many large payloads were deleted that no run refers to any more."""
+    """How many blobs were deleted that no run refers to any more; what is in the database goes with its runs."""
 
 
 async def gc(runtime: Runtime | None = None) -> Collected:
     """Remove what is kept no longer, in the database of ``runtime``, else of the current one.
 
-    A worker takes payloads from runs by itself when they are due; this is for where none runs, and for large payloads,
-    which are deleted a day after the last run has ceased to refer to them.  Runs are not deleted, see ``runs.delete``.
+    A worker takes payloads from runs by itself when they are due; this is for where none runs, and for a blob store,
+    which no worker tidies: a blob that no run refers to any more is deleted a day or more after it was last written.
+    Runs are not deleted, see ``runs.delete``.
 
     Raises:
         StoreError: the database could not be written; what was removed by then stays so.

@@ -115,7 +115,9 @@ class Settings:
     namespace: str = field(
         default="default",
         metadata=_may_be(
-            _NAMESPACE, "whose runs these are; one database may serve several, which do not see each other"
+            _NAMESPACE,
+            "whose runs these are; one database may serve several, which see no runs but their own, and share the ids: "
+            "no two have a run of the same id",
         ),
     )
     role: Role = field(

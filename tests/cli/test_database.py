@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.clocks import ManualClock
+from wrkflw.world import events as e
 from wrkflw.world.queue import Defer, Delivery, Invocation, Message
 from wrkflw.worlds.health import revision_of
 from wrkflw.worlds.sql.migrations.upgrade import upgrade
@@ -24,6 +27,31 @@ def test_hooks_are_listed_with_their_tokens(shell: Shell) -> None:
 
     assert (hook["run_id"], hook["kind"], hook["step_key"]) == ("r1", "suspend", "ask")
     assert hook["token"] in shell("hooks", "list", "r1").out
+
+
+def test_a_hook_that_outlives_what_its_run_held_is_listed(shell: Shell) -> None:
+    async def expire() -> None:
+        clock = ManualClock(datetime.now(UTC))
+        world = SqliteWorld(shell.folder / "wrkflw.db", clock=clock, retention=timedelta(hours=1))
+        await world.start()
+        run = await world.storage.runs.create({"workflow_name": "asking", "input": b"1"})
+        kept_on = clock.now() + timedelta(days=1)
+        for event in (
+            e.RunStarted(),
+            e.StepCreated(correlation_id="step_a", step_name="ask", key="ask", input=b"1"),
+            e.HookCreated(correlation_id="hook_a", token="t", step_id="step_a", token_retention_until=kept_on),
+            e.RunCompleted(output=b"1"),
+        ):
+            await world.storage.events.create(run.run_id, event)
+        clock.turn(timedelta(hours=1))
+        assert await world.storage.retention.expire() == 1
+        await world.close()
+
+    asyncio.run(expire())
+
+    [hook] = shell("hooks", "list", "--json").json
+
+    assert (hook["token"], hook["step_key"]) == ("t", "ask")
 
 
 def test_without_dead_letters_there_is_nothing_to_list_or_drop(shell: Shell) -> None:
@@ -53,6 +81,27 @@ def test_a_backup_is_a_whole_database(shell: Shell) -> None:
     assert (again.code, again.err) == (1, "wrkflw: copy.db is there already; name a file that is not\n")
 
 
+def test_a_backup_is_put_back(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+    shell("db", "backup", "copy.db")
+    shell.run("greeting", "name=Ada", "--id", "r2")
+
+    restored = shell("db", "restore", "copy.db")
+
+    size, aside = (shell.folder / "copy.db").stat().st_size, shell.folder / "wrkflw.db.before-restore"
+    assert (restored.code, restored.err) == (
+        0,
+        f"wrkflw.db is a copy of copy.db now, {size:,} bytes; what was there is {aside}\n",
+    )
+    assert [run["run_id"] for run in shell("runs", "list", "--json").json["data"]] == ["r1"]
+    assert shell("runs", "show", "r2", "--db", str(aside)).code == 0
+    missing = shell("db", "restore", "none.db")
+    assert (missing.code, missing.err) == (
+        2,
+        "wrkflw: there is no backup 'none.db'; name a file that wrkflw db backup has made\n",
+    )
+
+
 def test_a_database_is_up_to_date_once_it_was_opened(shell: Shell) -> None:
     shell.run("greeting", "name=Ada")
 
@@ -66,6 +115,9 @@ def test_what_is_done_to_a_database_is_told_as_json(shell: Shell) -> None:
     upgraded = shell("db", "upgrade", "--json").json
     copied = shell("db", "backup", "copy.db", "--json").json
 
+    restored = shell("db", "restore", "copy.db", "--db", "new.db", "--json").json
+
+    assert restored == {"database": "new.db", "backup": "copy.db", "bytes": copied["bytes"], "kept": None}
     assert (upgraded["database"], upgraded["before"]) == ("wrkflw.db", upgraded["after"])
     assert copied == {"database": "wrkflw.db", "copy": "copy.db", "bytes": (shell.folder / "copy.db").stat().st_size}
 
@@ -226,11 +278,22 @@ def test_the_doctor_makes_no_database(shell: Shell) -> None:
     assert list(shell.folder.iterdir()) == []
 
 
-def test_the_doctor_is_not_content_with_a_folder(shell: Shell) -> None:
-    ended = shell("doctor", "--db", ".", "--json")
+def test_the_doctor_is_not_content_with_a_folder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WRKFLW_DATABASE_URL", "sqlite:///.")
+
+    ended = shell("doctor", "--json")
 
     assert ended.code == 1
     assert ended.json[-1] == {"check": "database", "verdict": "bad", "detail": ". is no file; name one with --db"}
+
+
+def test_the_doctor_misses_a_database_that_was_named(shell: Shell) -> None:
+    ended = shell("doctor", "--db", "typo.db")
+
+    assert (ended.code, ended.err) == (
+        2,
+        "wrkflw: there is no database 'typo.db'; run a workflow first, or name another with --db\n",
+    )
 
 
 def test_the_doctor_tells_a_database_that_is_none(shell: Shell) -> None:

@@ -14,6 +14,7 @@ from wrkflw import InvalidValueError, Run, Runtime, StepContext, Workflow, creat
 from wrkflw.world import events as e
 from wrkflw.world.errors import RunExpiredError, StreamExpiredError
 from wrkflw.world.retention import RETENTION
+from wrkflw.worlds.blobs import FileBlobs
 from wrkflw.worlds.sqlite import SqliteWorld
 
 
@@ -168,19 +169,40 @@ async def test_who_is_no_worker_removes_nothing_but_when_asked(clock: ManualCloc
         assert await wrkflw.gc(runtime) == wrkflw.Collected(runs=0, payloads=0)
 
 
-async def test_large_values_are_collected_once_no_run_has_them(clock: ManualClock, tmp_path: Path) -> None:
+@pytest.fixture
+def growing() -> Workflow[int, str, None]:
     @step
     async def grow(data: int) -> str:
-        return "x" * data
+        return "secret" * data
 
-    flow = create_workflow(id="growing", input_schema=int, output_schema=str, retention="1h").then(grow).commit()
-    world = SqliteWorld(tmp_path / "large.db", clock=clock)
-    async with Runtime(world=world, clock=clock):
-        await flow.run(50_000)
-        clock.turn("2d")
+    return create_workflow(id="growing", input_schema=int, output_schema=str, retention="1h").then(grow).commit()
+
+
+async def test_large_values_are_not_even_left_in_the_file(
+    clock: ManualClock, tmp_path: Path, growing: Workflow[int, str, None]
+) -> None:
+    async with Runtime(world=SqliteWorld(tmp_path / "large.db", clock=clock), clock=clock):
+        await growing.run(50_000)
+        clock.turn("1h")
         await settle()
+        assert await wrkflw.gc() == wrkflw.Collected(runs=0, payloads=0)
 
-        assert (await wrkflw.gc()).payloads == 1
+    assert b"secret" not in (tmp_path / "large.db").read_bytes()
+
+
+async def test_blobs_are_collected_a_day_later(
+    clock: ManualClock, tmp_path: Path, growing: Workflow[int, str, None]
+) -> None:
+    world = SqliteWorld(tmp_path / "large.db", clock=clock, blobs=FileBlobs(tmp_path / "blobs"))
+    async with Runtime(world=world, clock=clock):
+        await growing.run(50_000)
+        clock.turn("23h")
+        await settle()
+        assert await wrkflw.gc() == wrkflw.Collected(runs=0, payloads=0)
+        clock.turn("2h")
+
+        assert await wrkflw.gc() == wrkflw.Collected(runs=0, payloads=1)
+    assert [*(tmp_path / "blobs").iterdir()] == []
 
 
 async def test_an_idle_worker_asks_when_the_next_is_due_once(clock: ManualClock) -> None:

@@ -334,6 +334,21 @@ async def test_blobs_that_nothing_refers_to_are_collected(files: FileBlobs, fold
     await world.close()
 
 
+async def test_what_is_written_again_counts_from_then(files: FileBlobs, clock: ManualClock) -> None:
+    world = await opened(files, clock)
+    await created(world, "r-1", LARGE)
+    clock.turn(timedelta(hours=24))
+    await created(world, "r-2", LARGE)
+    await deleted(world, "r-1")
+    await deleted(world, "r-2")
+    clock.turn(timedelta(hours=23))
+
+    assert await world.storage.payloads.collect() == 0
+    clock.turn(timedelta(hours=2))
+    assert await world.storage.payloads.collect() == 1
+    await world.close()
+
+
 async def test_blobs_that_a_crash_left_are_collected(files: FileBlobs, folder: Path, clock: ManualClock) -> None:
     world = await opened(files, clock)
     await created(world, "r-1", LARGE)

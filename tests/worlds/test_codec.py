@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import zlib
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -27,8 +28,8 @@ CANARY = b"canary-in-the-mine"
 LARGE = CANARY * 1_000
 
 
-def codec() -> AesGcm:
-    return AesGcm(keys={"2026-01": OLD}, current="2026-01")
+def codec(plaintext: Literal["refuse", "read"] = "refuse") -> AesGcm:
+    return AesGcm(keys={"2026-01": OLD}, current="2026-01", plaintext=plaintext)
 
 
 # --- AES-GCM -------------------------------------------------------------------------------------------
@@ -100,6 +101,11 @@ def test_keys_that_cannot_be_are_refused(keys: dict[str, Any], current: str, sen
     with pytest.raises(ValueError) as refused:  # noqa: PT011  # the whole sentence is compared
         AesGcm(keys=keys, current=current)
     assert str(refused.value) == sentence
+
+
+def test_what_is_to_become_of_plain_text_is_one_of_two() -> None:
+    with pytest.raises(ValueError, match=r"^plaintext='keep' is neither 'refuse' nor 'read'; give one of these$"):
+        codec("keep")  # type: ignore[arg-type]
 
 
 # --- a World with a codec ------------------------------------------------------------------------------
@@ -244,12 +250,46 @@ async def test_who_lacks_the_key_is_told_so(
     await stranger.close()
 
 
-async def test_what_was_written_before_there_was_a_codec_is_read(tmp_path: Path, clock: ManualClock) -> None:
+@pytest.mark.parametrize("text", [CANARY, LARGE])
+async def test_plain_text_is_not_taken_for_what_was_encoded(tmp_path: Path, clock: ManualClock, text: bytes) -> None:
+    plain = await opened(tmp_path / "app.db", clock, None)
+    await tell_all(plain, "r-1", text)
+    await plain.close()
+    world = await opened(tmp_path / "app.db", clock, codec())
+    cure = "if it is older than the codec, let that read it, as AesGcm(..., plaintext='read') does"
+    slot, chunk = (
+        f"{what} of run 'r-1' was written without a codec, or put there; {cure}"
+        for what in ("slot 1", "chunk 0 of stream 'log'")
+    )
+
+    with pytest.raises(StoreError, match=f"^{re.escape(slot)}$"):
+        await world.storage.runs.get("r-1")
+    with pytest.raises(StoreError, match=f"^{re.escape(slot)}$"):
+        await world.storage.events.list("r-1", resolve_data="none")
+    with pytest.raises(StoreError, match=f"^{re.escape(chunk)}$"):
+        await world.streamer.get_chunks("r-1", "log")
+    await world.close()
+
+
+async def test_plain_text_in_place_of_one_value_is_refused(clock: ManualClock) -> None:
+    world = await opened(":memory:", clock, codec())
+    await tell_all(world, "r-1", CANARY)
+    assert len((await world.storage.events.list("r-1")).data) == 9
+    connection_of(world).text(
+        "UPDATE events SET codec = NULL, data = NULL, payload = 'forged' WHERE event_type = 'signal_received'"
+    )
+
+    with pytest.raises(StoreError, match=r"^slot 6 of run 'r-1' was written without a codec, or put there"):
+        await world.storage.events.list("r-1")
+    await world.close()
+
+
+async def test_what_was_written_before_there_was_a_codec_is_read_on_demand(tmp_path: Path, clock: ManualClock) -> None:
     plain = await opened(tmp_path / "app.db", clock, None)
     for run_id, data in (("r-1", b"one"), ("r-2", LARGE)):
         await plain.storage.events.create(run_id, e.RunCreated(workflow_name="w", input=data))
     await plain.close()
-    world = await opened(tmp_path / "app.db", clock, codec())
+    world = await opened(tmp_path / "app.db", clock, codec("read"))
 
     assert (await world.storage.runs.get("r-1")).input == b"one"
     assert (await world.storage.runs.get("r-2")).input == LARGE
@@ -288,6 +328,7 @@ class Zlib:
     """A codec that makes payloads smaller."""
 
     id = "zlib"
+    reads_plain = True
 
     def encode(self, data: bytes, place: Place, /) -> bytes:
         return zlib.compress(data)

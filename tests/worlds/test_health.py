@@ -12,6 +12,7 @@ import pytest
 
 from wrkflw import Runtime, create_workflow, step
 from wrkflw.world.errors import StoreRefusedError
+from wrkflw.worlds import places
 from wrkflw.worlds.backup import back_up
 from wrkflw.worlds.health import Finding, examine, revision_of, sqlite_finding
 from wrkflw.worlds.sql.schema import REVISIONS
@@ -72,6 +73,35 @@ async def test_a_process_at_work_is_told_from_one_that_died(path: Path) -> None:
 
     assert (at_work.verdict, at_work.detail) == ("ok", f"{world.owner} is at work")
     assert (dead.verdict, dead.detail) == ("note", f"{world.owner} has died; others take its runs")
+
+
+async def test_a_process_at_work_is_known_through_a_link_too(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(path)
+    world = SqliteWorld(link)
+    await world.start()
+    found = findings(link)
+    log = (tmp_path / "app.db-wal").stat().st_size
+    await world.close()
+
+    assert (found["processes"].verdict, found["processes"].detail) == ("ok", f"{world.owner} is at work")
+    assert found["disk"].detail.endswith(f"the write-ahead log has {log:,}")
+    assert log > 0
+
+
+def test_memory_is_no_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_memory(_: Path, mounts: Path = path) -> str:
+        return "tmpfs"
+
+    monkeypatch.setattr(places, "file_system_of", in_memory)
+
+    found = findings(path)["file system"]
+
+    assert found.verdict == "note"
+    assert found.detail == (
+        "tmpfs is memory, and what is there is gone when the machine is; use a disk for what is to stay"
+    )
 
 
 def test_looking_changes_nothing(path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_file_is_its_owners_alone_and_stays(tmp_path: Path, locks: tuple[Wri
 def test_a_lock_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.lock").mkdir()
 
-    with pytest.raises(StoreRefusedError, match=r"a\.lock cannot be opened: Is a directory; make it and its folder"):
+    with pytest.raises(StoreRefusedError, match=r"a\.lock cannot be opened: Is a directory; move it away$"):
         WriteLock(tmp_path / "a.lock").open()
 
 

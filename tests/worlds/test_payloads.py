@@ -1,9 +1,10 @@
-"""Large payloads: kept once under their hash, read back whole, and collected when nothing refers to them."""
+"""Large payloads: kept once under their hash, read back whole, and gone with the last run that has them."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.clocks import ManualClock
 from tests.world.looks import assert_the_views_are_the_fold, connection_of, log_of
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
-from wrkflw.world.errors import DamagedPayloadError, EntityConflictError, PayloadTooLargeError
+from wrkflw.world.errors import DamagedPayloadError, EntityConflictError, PayloadTooLargeError, WorkflowRunNotFoundError
 from wrkflw.world.payloads import INLINE_MAX
 from wrkflw.world.storage import Claim, RunFence
 from wrkflw.worlds.sql import compiled as sql
@@ -19,7 +20,6 @@ from wrkflw.worlds.sqlite import SqliteWorld
 
 LARGE = b"\x00\xff large " * 4_000
 OTHER = b"another one " * 4_000
-DAY = timedelta(hours=24)
 OWNED = RunFence(1)
 
 
@@ -200,63 +200,71 @@ async def test_a_payload_that_is_gone_is_named(world: SqliteWorld) -> None:
 # --- collecting ----------------------------------------------------------------------------------------
 
 
-async def test_what_nothing_refers_to_is_collected_after_a_while(world: SqliteWorld, clock: ManualClock) -> None:
-    for run_id, data in (("r-1", LARGE), ("r-2", LARGE + b"2")):
+async def cancelled(world: SqliteWorld, run_id: str) -> None:
+    await world.storage.events.create(run_id, e.RunCancelled())
+
+
+async def test_a_payload_goes_with_the_last_run_that_refers_to_it(world: SqliteWorld) -> None:
+    for run_id, data in (("r-1", LARGE), ("r-2", LARGE), ("r-3", OTHER)):
         await created(world, run_id, data)
-        await world.storage.events.create(run_id, e.RunCancelled())
+        await cancelled(world, run_id)
+
     await world.storage.runs.delete("r-1")
+    assert (await world.storage.runs.get("r-2")).input == LARGE
+    await world.storage.runs.delete("r-2")
 
-    assert await world.storage.payloads.collect() == 0
-    clock.turn(DAY)
-    assert await world.storage.payloads.collect() == 0
-    clock.turn(timedelta(seconds=1))
-    assert await world.storage.payloads.collect() == 1
-    assert kept_in(world) == [LARGE + b"2"]
-    assert (await world.storage.runs.get("r-2")).input == LARGE + b"2"
+    assert kept_in(world) == [OTHER]
+    assert (await world.storage.runs.get("r-3")).input == OTHER
 
 
-async def test_what_is_written_again_counts_from_then(world: SqliteWorld, clock: ManualClock) -> None:
+async def test_a_payload_that_went_is_kept_again_for_who_writes_it_again(world: SqliteWorld) -> None:
     await created(world, "r-1", LARGE)
-    clock.turn(DAY)
-    await created(world, "r-2", LARGE)
-    for run_id in ("r-1", "r-2"):
-        await world.storage.events.create(run_id, e.RunCancelled())
-        await world.storage.runs.delete(run_id)
-    clock.turn(timedelta(hours=23))
+    await cancelled(world, "r-1")
 
-    assert await world.storage.payloads.collect() == 0
-    clock.turn(timedelta(hours=2))
-    assert await world.storage.payloads.collect() == 1
+    await asyncio.gather(world.storage.runs.delete("r-1"), created(world, "r-2", LARGE))
+
+    assert (await world.storage.runs.get("r-2")).input == LARGE
 
 
-async def test_more_than_one_page_is_collected(world: SqliteWorld, clock: ManualClock) -> None:
+async def test_what_is_left_without_an_event_is_collected_page_by_page(world: SqliteWorld) -> None:
     for number in range(450):
         await created(world, f"r-{number}", LARGE[: INLINE_MAX + 1] + b"%d" % number)
     connection_of(world).text("DELETE FROM events WHERE run_no % 2 = 0")
-    clock.turn(2 * DAY)
 
     assert await world.storage.payloads.collect() == 225
     assert len(kept_in(world)) == 225
 
 
-async def test_two_namespaces_do_not_share_payloads(clock: ManualClock, tmp_path: object) -> None:
-    from pathlib import Path
-
-    path = Path(str(tmp_path)) / "app.db"
-    ours, theirs = (SqliteWorld(path, namespace=name, clock=clock) for name in ("ours", "theirs"))
+async def test_two_namespaces_do_not_share_payloads(clock: ManualClock, tmp_path: Path) -> None:
+    ours, theirs = (SqliteWorld(tmp_path / "app.db", namespace=name, clock=clock) for name in ("ours", "theirs"))
     await ours.start()
     await theirs.start()
     await created(ours, "r-1", LARGE)
     await created(theirs, "r-2", LARGE)
-    await theirs.storage.events.create("r-2", e.RunCancelled())
-    await theirs.storage.runs.delete("r-2")
-    clock.turn(2 * DAY)
-
     assert len(kept_in(ours)) == 2
-    await theirs.storage.payloads.collect()
+
+    await cancelled(theirs, "r-2")
+    await theirs.storage.runs.delete("r-2")
+
+    assert len(kept_in(ours)) == 1
     assert (await ours.storage.runs.get("r-1")).input == LARGE
     await ours.close()
     await theirs.close()
+
+
+async def test_a_run_that_goes_while_it_is_read_is_not_called_damaged(world: SqliteWorld) -> None:
+    await created(world, "r-1", LARGE)
+
+    def goes(text: str) -> None:
+        if text == sql.PAYLOADS_NAMED.text:  # the row of its event has been read
+            connection_of(world).text("DELETE FROM events")
+            connection_of(world).text("DELETE FROM runs")
+            connection_of(world).text("DELETE FROM payloads")
+
+    connection_of(world)._on_statement = goes
+
+    with pytest.raises(WorkflowRunNotFoundError):
+        await world.storage.runs.get("r-1")
 
 
 async def test_what_is_small_and_plain_costs_no_statement(world: SqliteWorld, texts: list[str]) -> None:

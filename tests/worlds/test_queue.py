@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -672,6 +672,27 @@ async def test_a_message_whose_key_is_missing_waits_for_it_and_has_not_failed(
     await world.close()
 
     assert [(message, attempt) for _, message, attempt in inbox.got[1:]] == [(SECRET, 1)]
+
+
+async def test_a_message_in_plain_text_waits_for_who_reads_it(clock: ManualClock) -> None:
+    world = SqliteWorld(":memory:", clock=clock)
+    await world.start()
+    await world.queue.queue(GREET, SECRET)
+    image, inbox = world.abandon(), Inbox()
+
+    cases: list[tuple[Literal["refuse", "read"], list[Message]]] = [("refuse", []), ("read", [SECRET])]
+    for plaintext, delivered in cases:
+        codec = AesGcm(keys={"2026-01": b"k" * 32}, current="2026-01", plaintext=plaintext)
+        world = SqliteWorld(":memory:", clock=clock, codec=codec, image=image, max_deliveries=1)
+        await world.start()
+        end = world.queue.consume(inbox)
+        await settle()
+        clock.turn("10s")
+        await settle()
+        assert [message for _, message, _ in inbox.got] == delivered
+        assert (await world.queue.dead_letters()).data == []
+        await end()
+        image = world.abandon()
 
 
 async def test_a_message_that_was_tampered_with_is_given_up(clock: ManualClock, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from wrkflw.worlds.sqlite import SqliteWorld
 OWNED = RunFence(1)
 DAY = timedelta(days=1)
 SECRET = b'"secret"'
+LARGE = b'"%s"' % (b"secret " * 4_000)
 
 
 @pytest.fixture
@@ -33,10 +34,10 @@ async def world(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteWorld
     await world.close()
 
 
-def created(seconds: int | None = None, **others: Any) -> e.RunCreated:
+def created(seconds: int | None = None, value: bytes = SECRET, **others: Any) -> e.RunCreated:
     return e.RunCreated(
         workflow_name="greet",
-        input=SECRET,
+        input=value,
         execution_context={"state": "secret"},
         attributes={"team": "a"} | ({} if seconds is None else {RETENTION: str(seconds)}),
         allow_reserved_attributes=True,
@@ -44,44 +45,55 @@ def created(seconds: int | None = None, **others: Any) -> e.RunCreated:
     )
 
 
-async def begin(world: SqliteWorld, run_id: str, seconds: int | None = None, **others: Any) -> None:
+async def begin(
+    world: SqliteWorld, run_id: str, seconds: int | None = None, value: bytes = SECRET, **others: Any
+) -> None:
     """A run with everything that can hold a value."""
     await world.storage.events.create_batch(
-        run_id, [created(seconds, **others), e.RunStarted()], claim=Claim(world.owner)
+        run_id, [created(seconds, value, **others), e.RunStarted()], claim=Claim(world.owner)
     )
     step: list[e.NewEvent] = [
-        e.StepCreated(correlation_id="s1", step_name="a", key="a", input=SECRET, meta={"digest": "secret"}),
+        e.StepCreated(correlation_id="s1", step_name="a", key="a", input=value, meta={"digest": "secret"}),
         e.StepStarted(correlation_id="s1"),
-        e.StepRetrying(correlation_id="s1", error=SECRET, reason="error"),
+        e.StepRetrying(correlation_id="s1", error=value, reason="error"),
         e.StepStarted(correlation_id="s1"),
         e.WaitCreated(correlation_id="w1", kind="signal", signal_type="paid", key="paid"),
-        e.HookCreated(correlation_id="h1", token=f"token of {run_id}", metadata=SECRET),
+        e.HookCreated(correlation_id="h1", token=f"token of {run_id}", metadata=value),
     ]
     await world.storage.events.create_batch(run_id, step, fence=OWNED)
     await world.streamer.write_many(run_id, [NewChunk("out", b"secret"), NewChunk("out", b"secret")], fence=OWNED)
-    await world.storage.events.create(run_id, e.HookReceived(correlation_id="h1", payload_data=SECRET))
-    await world.storage.events.create(run_id, e.SignalReceived(signal_type="paid", payload_data=SECRET))
+    await world.storage.events.create(run_id, e.HookReceived(correlation_id="h1", payload_data=value))
+    await world.storage.events.create(run_id, e.SignalReceived(signal_type="paid", payload_data=value))
 
 
-async def end(world: SqliteWorld, run_id: str) -> None:
+async def end(world: SqliteWorld, run_id: str, value: bytes = SECRET) -> None:
     ends: list[e.NewEvent] = [
-        e.StepCompleted(correlation_id="s1", result=SECRET, meta={"state": {"name": "secret"}}),
-        e.RunCompleted(output=SECRET, meta={"bail": "secret"}),
+        e.StepCompleted(correlation_id="s1", result=value, meta={"state": {"name": "secret"}}),
+        e.RunCompleted(output=value, meta={"bail": "secret"}),
     ]
     await world.storage.events.create_batch(run_id, ends, fence=OWNED)
 
 
-async def ended(world: SqliteWorld, run_id: str, seconds: int | None = None, **others: Any) -> None:
-    await begin(world, run_id, seconds, **others)
-    await end(world, run_id)
+async def ended(
+    world: SqliteWorld, run_id: str, seconds: int | None = None, value: bytes = SECRET, **others: Any
+) -> None:
+    await begin(world, run_id, seconds, value, **others)
+    await end(world, run_id, value)
 
 
 def stored(world: SqliteWorld, table: str) -> str:
     return repr(connection_of(world).text(f"SELECT * FROM {table}"))  # noqa: S608  # a name from here
 
 
-async def test_a_run_loses_its_values_when_it_was_kept_for_long_enough(world: SqliteWorld, clock: ManualClock) -> None:
-    await ended(world, "run-1", 60)
+VALUES = pytest.mark.parametrize("value", [SECRET, LARGE], ids=["small", "large"])
+TABLES = ("events", "chunks", "hooks", "steps", "waits", "payloads")
+
+
+@VALUES
+async def test_a_run_loses_its_values_when_it_was_kept_for_long_enough(
+    world: SqliteWorld, clock: ManualClock, value: bytes
+) -> None:
+    await ended(world, "run-1", 60, value)
     before = await world.storage.events.list("run-1", resolve_data="none")
 
     clock.turn("59s")
@@ -93,7 +105,7 @@ async def test_a_run_loses_its_values_when_it_was_kept_for_long_enough(world: Sq
     assert await world.storage.retention.expire() == 0
 
     assert await world.storage.retention.next_due() is None
-    assert not [table for table in ("events", "chunks", "hooks", "steps", "waits") if "secret" in stored(world, table)]
+    assert not [table for table in TABLES if "secret" in stored(world, table)]
     after = await world.storage.events.list("run-1", resolve_data="none")
     assert [(one.slot, one.event_type, one.created_at) for one in after.data] == [
         (one.slot, one.event_type, one.created_at) for one in before.data
@@ -213,9 +225,10 @@ READS: dict[str, Callable[[SqliteWorld], Awaitable[object]]] = {
 }
 
 
+@VALUES
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
 async def test_who_reads_while_another_process_empties_the_run_gets_all_or_is_told(
-    tmp_path: Path, clock: ManualClock, read: Callable[[SqliteWorld], Awaitable[object]]
+    tmp_path: Path, clock: ManualClock, read: Callable[[SqliteWorld], Awaitable[object]], value: bytes
 ) -> None:
     place, statements = 0, 0
     """Before which of its statements the other process comes, and how many it has made."""
@@ -228,7 +241,7 @@ async def test_who_reads_while_another_process_empties_the_run_gets_all_or_is_to
 
     world = SqliteWorld(tmp_path / "kept.db", clock=clock)
     await world.start()
-    await ended(world, "run-1", 3600)
+    await ended(world, "run-1", 3600, value)
     full = await read(world)
     await world.close()
     kept, told = (tmp_path / "kept.db").read_bytes(), 0
@@ -252,8 +265,9 @@ def empty(path: Path) -> None:
     """As another process does, in the first transaction of its work on a run."""
     other = sqlite3.connect(path)
     other.execute("INSERT INTO expired VALUES (1, 1)")
-    other.execute("UPDATE events SET payload = NULL")
+    other.execute("UPDATE events SET payload = NULL, payload_ref = NULL")
     other.execute("DELETE FROM chunks")
+    other.execute("DELETE FROM payloads")
     other.commit()
     other.close()
 
@@ -298,14 +312,15 @@ async def test_who_waits_for_the_end_of_a_run_hears_of_it_when_it_has_expired(wo
     assert (run.status, run.output, run.expired_at) == ("completed", None, START)
 
 
-async def test_what_a_body_gives_that_outlived_its_run_goes_too(world: SqliteWorld, clock: ManualClock) -> None:
+@VALUES
+async def test_what_a_body_gives_that_outlived_its_run_goes_too(world: SqliteWorld, value: bytes) -> None:
     await begin(world, "run-1", 0)
     await world.storage.events.create("run-1", e.RunCancelled())
     await world.storage.retention.expire()
-    late = e.StepCompleted(correlation_id="s1", result=SECRET)
+    late = e.StepCompleted(correlation_id="s1", result=value)
     await world.storage.events.create_batch("run-1", [late], fence=OWNED)
 
-    assert "secret" not in stored(world, "events")
+    assert "secret" not in stored(world, "events") + stored(world, "payloads")
     await assert_the_views_are_the_fold(world, "run-1")
 
 
@@ -338,6 +353,33 @@ async def test_a_large_run_is_emptied_in_short_transactions(world: SqliteWorld, 
 
     assert len(commits) == 5
     assert "secret" not in stored(world, "chunks") + stored(world, "events")
+
+
+async def test_so_is_one_of_few_values_that_are_large(world: SqliteWorld) -> None:
+    for number in range(4):
+        await world.storage.events.create(f"run-{number}", created(0, LARGE * 100 + b"%d" % number))
+        await world.storage.events.create(f"run-{number}", e.RunCancelled())
+    commits: list[str] = []
+    world._write._on_statement = lambda text: commits.append(text) if text == "COMMIT" else None  # type: ignore[union-attr]
+
+    assert await world.storage.retention.expire() == 4
+
+    assert len(commits) == 2
+    assert stored(world, "payloads") == "[]"
+
+
+async def test_what_another_run_was_given_too_stays_until_that_has_expired(
+    world: SqliteWorld, clock: ManualClock
+) -> None:
+    await ended(world, "run-1", 0, LARGE)
+    await ended(world, "run-2", 60, LARGE)
+    await world.storage.retention.expire()
+    assert (await world.storage.runs.get("run-2")).input == LARGE
+
+    clock.turn("1m")
+    await world.storage.retention.expire()
+
+    assert stored(world, "payloads") == "[]"
 
 
 async def test_a_process_that_dies_meanwhile_leaves_the_rest_to_the_next(tmp_path: Path, clock: ManualClock) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -186,9 +188,71 @@ async def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    assert await refusal_of(SqliteWorld(tmp_path)) == (
-        f"{tmp_path} cannot be opened: unable to open database file; check its folder and permissions"
+    folder = tmp_path / "a.db"
+    folder.mkdir()
+
+    assert await refusal_of(SqliteWorld(folder)) == f"{folder} is a folder; give wrkflw a file of its own"
+    assert files_in(tmp_path) == [folder]
+
+
+async def test_a_log_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.db-wal").mkdir()
+
+    assert await refusal_of(SqliteWorld(tmp_path / "a.db")) == (
+        f"{tmp_path / 'a.db-wal'} is a folder; give wrkflw a file of its own"
     )
+
+
+async def test_a_device_is_no_database() -> None:
+    assert await refusal_of(SqliteWorld("/dev/null")) == "/dev/null is no regular file; give wrkflw a file of its own"
+
+
+async def test_a_name_that_leaves_no_room_for_the_files_beside_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 251)
+
+    assert await refusal_of(SqliteWorld(path)) == (
+        f"{path}-journal cannot be used: File name too long; give the database a shorter name"
+    )
+    assert files_in(tmp_path) == []
+
+
+FEW_FILES = """
+import asyncio, os, resource, sys
+from wrkflw.world.errors import StoreRefusedError
+from wrkflw.worlds.sqlite import SqliteWorld
+async def main():
+    world = SqliteWorld(sys.argv[1])
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + int(sys.argv[2]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        await world.start()
+    except StoreRefusedError as refused:
+        print(refused)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits are POSIX's")
+@pytest.mark.parametrize("more", range(5))
+def test_a_process_that_may_open_too_few_files_is_told_so(more: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FEW_FILES, str(tmp_path / "a.db"), str(more)]
+
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+
+    assert ended.stdout.endswith(
+        ": Too many open files; close some, or let the process have more of them (ulimit -n)\n"
+    )
+
+
+async def test_a_damaged_database_asks_for_a_backup(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    world = SqliteWorld(path)
+    await world.start()
+    await world.close()
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 4096 * 3)
+
+    assert (await refusal_of(world)).endswith("; restore a backup")
 
 
 @pytest.mark.parametrize("content", [b"hello", b"not a database, and long enough to be taken for one" * 50])
@@ -208,8 +272,7 @@ async def test_a_file_that_cannot_be_written_is_refused(read_only: Path) -> None
 
 async def test_a_folder_that_cannot_be_written_is_refused(read_only: Path) -> None:
     assert await refusal_of(SqliteWorld(read_only / "b.db")) == (
-        f"{read_only / 'b.db'} cannot be made: Permission denied; "
-        "make its folder writable for this user, or use another file"
+        f"{read_only / 'b.db'} cannot be made: Permission denied; make it and its folder writable for this user"
     )
 
 

@@ -1,4 +1,4 @@
-"""``wrkflw db``: bring a database up to date, copy it while it is in use, remove what is kept no longer."""
+"""``wrkflw db``: bring a database up to date, copy it while it is in use and back, remove what is kept no longer."""
 
 from __future__ import annotations
 
@@ -64,10 +64,41 @@ def back_up(
     return None
 
 
+def restore(
+    backup: Annotated[Path, typer.Argument(metavar="FILE", help="The backup; it stays as it is.", show_default=False)],
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in the place of the database.
+
+    While no process uses it.
+    The one that was there is kept beside it, as NAME.before-restore.
+    """
+    from wrkflw.databases import path_of
+    from wrkflw.worlds.backup import restore as restored
+
+    from .failures import MisuseError
+    from .opening import url_of
+    from .screen import say, show_json
+
+    path = path_of(url_of(db))
+    if path == ":memory:":
+        raise MisuseError("a database in memory ends with its process; name a file with --db")
+    if not backup.is_file():
+        raise MisuseError(f"there is no backup {str(backup)!r}; name a file that wrkflw db backup has made")
+    size, aside = restored(backup, Path(path))
+    if as_json:
+        kept = None if aside is None else str(aside)
+        return show_json({"database": path, "backup": str(backup), "bytes": size, "kept": kept})
+    said = f"{path} is a copy of {backup} now, {size:,} bytes"
+    say(said if aside is None else f"{said}; what was there is {aside}")
+    return None
+
+
 def collect(db: Database = None, as_json: AsJson = False) -> None:
     """Remove what is kept no longer.
 
-    Payloads of runs that ended long ago, and large ones that no run refers to any more."""
+    Payloads of runs that ended long ago, and blobs that no run refers to any more and nobody has written for a day."""
     from .opening import perform
 
     perform(_collect(db, as_json=as_json))
@@ -86,4 +117,4 @@ async def _collect(db: str | None, *, as_json: bool) -> None:
     if as_json:
         show_json(asdict(collected))
     else:
-        say(f"{collected.runs} runs lost their payloads; {collected.payloads} large payloads were deleted")
+        say(f"{collected.runs} runs lost their payloads; {collected.payloads} blobs were deleted")

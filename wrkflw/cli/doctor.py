@@ -27,7 +27,7 @@ def doctor(
     """Look at the installation and the database.
 
     Versions, file, settings, processes, clock.
-    Exit code 1 when something is bad.
+    Exit code 1 when something is bad, 2 when there is no such database.
     """
     from .opening import perform
 
@@ -37,11 +37,11 @@ def doctor(
 async def _doctor(db: str | None, *, deep: bool, as_json: bool) -> int:
     from wrkflw.databases import path_of
 
-    from .opening import url_of
+    from .opening import file_of, url_of
     from .screen import show_json, show_table
 
-    path = path_of(url_of(db))
-    found = [*_installation(), *await _database(Path(path), db, deep=deep)]
+    path = Path(path_of(url_of(db))) if db is None else file_of(db)
+    found = [*_installation(), *await _database(path, db, deep=deep)]
     if as_json:
         show_json([asdict(one) for one in found])
     else:

@@ -110,7 +110,12 @@ _group("email", "Mail.", {"deliver": email.deliver})
 _group(
     "db",
     "The database itself.",
-    {"upgrade": databases.upgrade, "backup": databases.back_up, "gc": databases.collect},
+    {
+        "upgrade": databases.upgrade,
+        "backup": databases.back_up,
+        "restore": databases.restore,
+        "gc": databases.collect,
+    },
 )
 _group(
     "tokens",

@@ -75,14 +75,17 @@ class World(Protocol):
         """The name under which this process claims runs."""
         ...
 
-    def subscribe(self, listener: Listener, /) -> Callable[[], None]:
+    def subscribe(self, listener: Listener, /, *, own: bool = False) -> Callable[[], None]:
         """Call ``listener(run_id, event_types)`` after each commit, of this process or another; the answer ends it.
+
+        ``own``: of this process alone.
 
         Chunks of streams are told as ``chunk_written`` and ``stream_closed``, that a run was given up as ``run_due`` or
         ``run_parked``, messages as ``message_queued``.  Of the steps in another process only the run is told.  An empty
         ``run_id`` is about no single run: with ``schedules_changed``, a schedule was defined, paused or resumed, or a
-        run of one has to wait its turn; without types, anything may have been written anywhere, or the World was
-        closed.  A hint for those who wait; the log is the record.
+        run of one has to wait its turn; with ``store_lost``, this process can write nothing any more; without types,
+        anything may have been written anywhere, or the World was closed.  A hint for those who wait; the log is the
+        record.
         """
         ...
 

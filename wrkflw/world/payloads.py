@@ -15,7 +15,7 @@ INLINE_MAX = 10_240
 PAYLOAD_MAX = 64 * 1024 * 1024
 """Bytes that no payload may exceed."""
 GRACE = timedelta(hours=24)
-"""How long a large payload that nothing refers to is kept."""
+"""How long a blob that nothing refers to is kept."""
 
 
 class Place(NamedTuple):
@@ -37,6 +37,11 @@ class PayloadCodec(Protocol):
     @property
     def id(self) -> str:
         """Stored beside each payload; a codec reads what has its id and nothing else."""
+        ...
+
+    @property
+    def reads_plain(self) -> bool:
+        """Whether what is stored without a codec is read as it stands, or refused: anybody may have put it there."""
         ...
 
     def encode(self, data: bytes, place: Place, /) -> bytes:
@@ -82,8 +87,8 @@ class Payloads(Protocol):
     """The large payloads of a store."""
 
     async def collect(self, *, grace: timedelta = GRACE) -> int:
-        """Delete those that no event refers to and nobody has written for ``grace``; how many there were.
+        """Delete those that no event refers to; how many there were.
 
-        ``grace`` must be longer than any write takes.
+        Those of a blob store only if nobody has written them for ``grace``, which must be longer than any write takes.
         """
         ...

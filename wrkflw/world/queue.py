@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from wrkflw.ids import RUN_ID
+
 from . import events as e
 from .errors import WorldError
 from .storage import Page, PageRequest
@@ -41,7 +43,7 @@ _NAMESPACE = re.compile(r"[a-z][a-z0-9]*")
 _WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_\-./@()\[\]]{1,256}")
 _NAME = re.compile(r"__(?:([a-z][a-z0-9]*)_)?wkf_workflow_(.*)", re.DOTALL)
 _STEP_NAME = re.compile(r"__(?:[a-z][a-z0-9]*_)?wkf_step_")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_RUN_ID = re.compile(RUN_ID)
 _HEADER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
 _KEPT_HEADERS = ("x-vqs-", "x-wkf-", "content-", "transfer-", "host", "connection")
@@ -111,7 +113,7 @@ class Invocation:
     trace: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.run_id):
+        if not _RUN_ID.fullmatch(self.run_id):
             raise WorldError(f"{self.run_id[:140]!r} cannot be a run id; use letters, digits, '_' and '-', at most 128")
 
 

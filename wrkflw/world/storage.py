@@ -37,6 +37,8 @@ RUN_DUE: Literal["run_due"] = "run_due"
 """What listeners are told, in place of an event type, when a run was given up and may be taken at once."""
 RUN_PARKED: Literal["run_parked"] = "run_parked"
 """The same of one that waits for a time, or for something from outside."""
+STORE_LOST: Literal["store_lost"] = "store_lost"
+"""The same when this process can write nothing any more: every write says why."""
 
 
 class Stamp(NamedTuple):
@@ -332,6 +334,10 @@ class Storage(Protocol):
 
     async def settled(self) -> None:
         """Wait until every write that was submitted before this is durable or refused."""
+        ...
+
+    async def check_writable(self) -> None:
+        """Write something that changes nothing.  Raises StoreError when it could not be made durable."""
         ...
 
     @property

@@ -1,15 +1,29 @@
-"""A copy of a database file, as it is at one moment, made while others go on writing to it."""
+"""A copy of a database file, as it is at one moment, made while others go on writing to it; and the way back."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from wrkflw.world.errors import StoreRefusedError
 
-from .health import reading
+from . import places
+from .blobs import sync_folder
+from .health import is_held, reading, revision_of
+from .locks import WriteLock, lock_out
+from .sql.schema import REVISIONS
+
+
+class Restored(NamedTuple):
+    """A database that was put in the place of another."""
+
+    size: int
+    aside: Path | None
+    """Where the other is now, with its write-ahead log beside it; None when there was none."""
 
 
 def back_up(path: Path, to: Path) -> int:
@@ -44,10 +58,89 @@ def back_up(path: Path, to: Path) -> int:
     return to.stat().st_size
 
 
-def _sync(path: Path) -> None:
-    for one in (path, path.parent):
-        descriptor = os.open(one, os.O_RDONLY)
+def restore(backup: Path, path: Path) -> Restored:
+    """Put a copy of ``backup`` in the place of the database at ``path``, which is moved aside.
+
+    The copy is whole, and on the disk, before it takes the name.  Payloads in a blob store are not touched.
+
+    Raises:
+        StoreRefusedError: a process uses the database, or one of the two files cannot be used; nothing was changed.
+    """
+    path = Path(os.path.realpath(path))
+    places.check(path)
+    _check_backup(backup, path)
+    copy = path.with_name(f"{path.name}.restoring")
+    lock = WriteLock(path.with_name(f"{path.name}.lock"))
+    with ExitStack() as held:
+        lock.open()
+        held.callback(lock.close)
+        if not lock.acquire(wait=False):
+            raise _in_use(path)
+        held.callback(lock.release)
+        _keep_others_out(path, held)
+        copy.unlink(missing_ok=True)  # of one that died
+        size = back_up(backup, copy)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            return Restored(size, _exchange(path, copy))
+        except OSError as error:
+            copy.unlink(missing_ok=True)
+            raise StoreRefusedError(
+                f"{path} could not be replaced: {error.strerror}; {places.cure_of(error)}"
+            ) from error
+
+
+def _check_backup(backup: Path, path: Path) -> None:
+    if not backup.is_file():
+        raise StoreRefusedError(f"{backup} is no file; name a backup")
+    if os.path.realpath(backup) == str(path):
+        raise StoreRefusedError(f"{backup} is the database itself; name a backup")
+    revision = revision_of(backup)
+    if revision is None:
+        raise StoreRefusedError(f"{backup} is no database of wrkflw; name a backup")
+    if revision not in REVISIONS:
+        raise StoreRefusedError(f"{backup} has schema {revision!r}, which is of a newer version; upgrade wrkflw")
+
+
+def _keep_others_out(path: Path, held: ExitStack) -> None:
+    """Raises StoreRefusedError when anybody uses the database, be it with tools of their own."""
+    folder = path.with_name(f"{path.name}-owners")
+    with suppress(FileNotFoundError):
+        if any(is_held(one) for one in folder.iterdir()):
+            raise _in_use(path)
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDWR)
+        held.callback(os.close, descriptor)
+        if not lock_out(descriptor):
+            raise _in_use(path)
+
+
+def _in_use(path: Path) -> StoreRefusedError:
+    return StoreRefusedError(f"{path} is in use; stop every process that works on it, wrkflw doctor names them")
+
+
+def _exchange(path: Path, copy: Path) -> Path | None:
+    """Give ``copy`` the name of the database.  The old log goes before: a database that has another's is lost."""
+    aside = next(one for number in count(1) if not os.path.lexists(one := _aside(path, number)))
+    there = path.exists()
+    if there:
+        os.link(path, aside)
+    for log in ("-wal", "-journal"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{log}", f"{aside}{log}")
+    Path(f"{path}-shm").unlink(missing_ok=True)
+    copy.replace(path)
+    sync_folder(path.parent)
+    return aside if there else None
+
+
+def _aside(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.before-restore{'' if number == 1 else f'-{number}'}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_folder(path.parent)

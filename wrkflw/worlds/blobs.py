@@ -40,7 +40,7 @@ class FileBlobs:
                 with suppress(OSError):
                     unfinished.unlink()
                 raise
-        _sync(self._folder)  # also when it was there: who wrote it may not have come to this yet
+        sync_folder(self._folder)  # also when it was there: who wrote it may not have come to this yet
 
     def get(self, name: str, /) -> bytes:
         with open(os.open(self._path(name), os.O_RDONLY | _SAFELY), "rb") as file:
@@ -67,7 +67,7 @@ class FileBlobs:
             self._folder.mkdir(0o700)
         except FileExistsError:
             return
-        _sync(self._folder.parent)
+        sync_folder(self._folder.parent)
 
     def _has(self, path: Path, size: int) -> bool:
         """A blob that is too short is written anew: it was damaged."""
@@ -100,7 +100,7 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk.  Windows does so by itself, and cannot open one."""
     if os.name == "nt":
         return

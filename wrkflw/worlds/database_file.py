@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from wrkflw.world.errors import StoreRefusedError
 
+from . import places
 from .children import belongs_here
 from .sql import schema
 from .sql.database import Connection, OnStatement
@@ -49,9 +50,7 @@ class DatabaseFile:
         try:
             driver = _driver(str(self._path))
         except sqlite3.OperationalError as error:
-            raise StoreRefusedError(
-                f"{self._path} cannot be opened: {error}; check its folder and permissions"
-            ) from error
+            raise self._refusal(error) from error
         connection = Connection(driver, self._on_statement)
         belongs_here(connection)
         try:
@@ -77,6 +76,7 @@ class DatabaseFile:
             "journal_mode": "wal",
             "synchronous": _SYNCHRONOUS[self._durability],
             "foreign_keys": 1,
+            "secure_delete": 1,  # what is removed is overwritten, and not only forgotten
             **WAL_SETTINGS,
         }
         if sys.platform == "darwin":  # else fsync leaves it in the drive's cache
@@ -97,9 +97,12 @@ class DatabaseFile:
             return _read_only(self._path)
         if "locked" in text:
             return self.held()
-        if "disk is full" in text:
-            return StoreRefusedError(f"{self._path} cannot be used: {text}; make room on its disk")
-        return StoreRefusedError(f"{self._path} cannot be used: {text}; run PRAGMA integrity_check on a copy")
+        if "unable to open" in text and self._path is not None:
+            return StoreRefusedError(f"{self._path} cannot be opened: {places.hindrance(self._path)}")
+        cure = "make room on its disk" if "disk is full" in text else "wrkflw doctor tells more"
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF == sqlite3.SQLITE_CORRUPT:
+            cure = "restore a backup"
+        return StoreRefusedError(f"{self._path} cannot be used: {text}; {cure}")
 
     def held(self) -> StoreRefusedError:
         return StoreRefusedError(f"{self._path} is held by another process; try again when it is done")
@@ -122,9 +125,7 @@ def create(path: Path) -> None:
         if not os.access(path, os.W_OK):
             raise _read_only(path) from None
     except OSError as error:
-        raise StoreRefusedError(
-            f"{path} cannot be made: {error.strerror}; make its folder writable for this user, or use another file"
-        ) from error
+        raise StoreRefusedError(f"{path} cannot be made: {error.strerror}; {places.cure_of(error)}") from error
 
 
 def _read_only(path: Path | None) -> StoreRefusedError:

@@ -32,6 +32,7 @@ _SPARE = 256 * 1024 * 1024
 _FIXED = (3, 51, 3)
 _BACKPORTS = ((3, 50, 7), (3, 44, 6))
 _MODE_OF_OTHERS = 0o077
+_RESTORE = "restore a backup with wrkflw db restore"
 _RUN_NO = "SELECT run_no FROM runs WHERE run_id = ?"
 
 
@@ -55,6 +56,7 @@ def sqlite_finding(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Fi
 
 def examine(path: Path) -> list[Finding]:
     """The file, what holds it, its schema, and who uses it.  Nothing is written."""
+    path = path.resolve()  # what belongs to it lies there, whatever links lead to it
     found = [_place(path), _mode(path), _room(path)]
     try:
         with closing(reading(path)) as connection:
@@ -102,7 +104,7 @@ def references(path: Path) -> Finding:
     if not lost:
         return Finding("references", "ok", "whatever belongs to a run has one")
     told = ", ".join(f"{times:,} of {table}" for table, times in sorted(lost.items()))
-    return Finding("references", "bad", f"there are rows that belong to no run: {told}; restore a backup")
+    return Finding("references", "bad", f"there are rows that belong to no run: {told}; {_RESTORE}")
 
 
 def waits_of(connection: sqlite3.Connection, run_id: str) -> list[Wait]:
@@ -111,16 +113,19 @@ def waits_of(connection: sqlite3.Connection, run_id: str) -> list[Wait]:
         run_no = connection.execute(_RUN_NO, (run_id,)).fetchone()
         found = connection.execute(sql.WAITS_OF_RUN.text, run_no or (None,)).fetchall()
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise StoreRefusedError(f"the waits of run {run_id!r} cannot be read: {error}; restore a backup") from error
+        raise StoreRefusedError(f"the waits of run {run_id!r} cannot be read: {error}; {_RESTORE}") from error
     return [wait_from(run_id, row) for row in found]
 
 
 def _place(path: Path) -> Finding:
-    kind = places.file_system_of(path.resolve().parent)
+    kind = places.file_system_of(path.parent)
     try:
-        places.check(path.resolve())
+        places.check(path)
     except StoreRefusedError as error:
         return Finding("file system", "bad", str(error))
+    if kind in places.MEMORY:
+        lost = "and what is there is gone when the machine is; use a disk for what is to stay"
+        return Finding("file system", "note", f"{kind} is memory, {lost}")
     return Finding("file system", "ok", kind or "unknown: this system does not say")
 
 
@@ -167,7 +172,7 @@ def _schema(connection: sqlite3.Connection) -> Finding:
 
 def _integrity(connection: sqlite3.Connection) -> Finding:
     said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    return Finding("pages", "ok", "in order") if said == "ok" else Finding("pages", "bad", f"{said}; restore a backup")
+    return Finding("pages", "ok", "in order") if said == "ok" else Finding("pages", "bad", f"{said}; {_RESTORE}")
 
 
 def _owners(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
@@ -180,7 +185,7 @@ def _owners(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         yield Finding("processes", "ok", "none")
     for owner, lease_until in rows:
         left = from_microseconds(lease_until) - datetime.now(UTC)
-        if HAS_FLOCK and not _is_held(folder / owner):
+        if HAS_FLOCK and not is_held(folder / owner):
             yield Finding("processes", "note", f"{owner} has died; others take its runs")
         elif left.total_seconds() < 0:
             yield Finding(
@@ -190,7 +195,7 @@ def _owners(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
             yield Finding("processes", "ok", f"{owner} is at work")
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Whether a process holds the lock of this file, and so lives."""
     if is_bell(path.name):
         return False

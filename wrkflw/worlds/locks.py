@@ -16,7 +16,11 @@ from pathlib import Path
 
 from wrkflw.world.errors import StoreRefusedError
 
+from . import places
+
 _LONGEST_STEP = 0.005  # seconds
+_SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
+"""Where SQLite locks a database for as long as it has it open, to be shared by all who do."""
 
 if sys.platform == "win32":
 
@@ -26,6 +30,10 @@ if sys.platform == "win32":
 
     def _unlock(descriptor: int) -> None:
         pass
+
+    def lock_out(descriptor: int) -> bool:
+        """True: a file that is open cannot be replaced there."""
+        return True
 
 else:
     import fcntl
@@ -40,6 +48,14 @@ else:
 
     def _unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def lock_out(descriptor: int) -> bool:
+        """Keep SQLite from opening this database, until it is closed.  False when another process has it open."""
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
 
 HAS_FLOCK = sys.platform != "win32"
@@ -65,7 +81,7 @@ class WriteLock:
             self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
             raise StoreRefusedError(
-                f"{self._path} cannot be opened: {error.strerror}; make it and its folder writable for this user"
+                f"{self._path} cannot be opened: {error.strerror}; {places.cure_of(error)}"
             ) from error
 
     def close(self) -> None:

@@ -1,11 +1,13 @@
-"""Where a database may lie: on a disk of this machine, in files of this user.
+"""Where a database may lie: on a disk of this machine, in files of this user; and why a file there is refused.
 
 Over a network, locks and fsync do not mean what durability and fencing rest on.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from wrkflw.world.errors import StoreRefusedError
@@ -16,6 +18,21 @@ _NETWORK = frozenset({
     "gfs", "gfs2", "ocfs2", "orangefs", "pvfs2", "beegfs", "davfs", "fuse.ceph", "fuse.davfs2", "fuse.glusterfs",
     "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.sshfs", "fuse.juicefs", "fuse.mount-s3", "fuse.smbnetfs",
 })  # fmt: skip
+MEMORY = frozenset({"tmpfs", "ramfs"})
+"""Kinds of file systems that nothing outlasts the machine on."""
+_BESIDE = ("", "-journal", "-wal", "-shm")
+"""What SQLite appends to the name of a database."""
+_WRITABLE = "make it and its folder writable for this user"
+_FILES = "close some, or let the process have more of them (ulimit -n)"
+_ROOM = "make room on its disk"
+_CURES = {
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.ENAMETOOLONG: "give the database a shorter name",
+    errno.EISDIR: "move it away",
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+}
 
 
 def check(path: Path, mounts: Path = _MOUNTS) -> None:
@@ -23,12 +40,43 @@ def check(path: Path, mounts: Path = _MOUNTS) -> None:
     kind = file_system_of(path.parent, mounts)
     if kind in _NETWORK:
         raise StoreRefusedError(f"{path} lies on {kind}, where locks and fsync do not hold; use a local disk")
+    for name in (f"{path}{beside}" for beside in _BESIDE):
+        try:
+            found = os.stat(name)
+        except (FileNotFoundError, NotADirectoryError):  # it is to be made, or somebody will say that it cannot
+            continue
+        except OSError as error:
+            raise StoreRefusedError(f"{name} cannot be used: {error.strerror}; {cure_of(error)}") from error
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise StoreRefusedError(f"{name} is {what}; give wrkflw a file of its own")
     owner, user = _owner_of(path), os.geteuid() if hasattr(os, "geteuid") else None
     if owner is not None and user is not None and owner != user:
         raise StoreRefusedError(
             f"{path} belongs to user {owner}, and this process runs as {user}; "
             f"give the file to this user, or run as user {owner}"
         )
+
+
+def cure_of(error: OSError) -> str:
+    """What is to be done where the system refuses a file of the database."""
+    return _CURES.get(error.errno or 0, _WRITABLE)
+
+
+def hindrance(path: Path) -> str:
+    """Why SQLite cannot open what belongs to the database, and what is to be done; it says neither itself."""
+    for beside in _BESIDE:
+        if os.path.exists(name := f"{path}{beside}") and not os.access(name, os.R_OK | os.W_OK):
+            return f"{name} cannot be read and written; {_WRITABLE}"
+    descriptors: list[int] = []
+    try:
+        descriptors += (os.open(os.devnull, os.O_RDONLY) for _ in _BESIDE)
+    except OSError as error:
+        return f"{error.strerror}; {cure_of(error)}"
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return f"unable to open database file; {_WRITABLE}"
 
 
 def file_system_of(folder: Path, mounts: Path = _MOUNTS) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from wrkflw.clock import Clock, SystemClock
@@ -15,7 +17,7 @@ from wrkflw.world.errors import StoreRefusedError
 from wrkflw.world.payloads import INLINE_MAX, PAYLOAD_MAX, BlobStore, PayloadCodec
 from wrkflw.world.queue import Queue, prefix_of
 from wrkflw.world.retention import DEFAULT_RETENTION
-from wrkflw.world.storage import Stamp, Storage
+from wrkflw.world.storage import STORE_LOST, Stamp, Storage
 from wrkflw.world.streamer import Streamer
 
 from . import places
@@ -33,7 +35,7 @@ from .sql.payloads import PayloadOptions
 from .sql.queue import SqlQueue
 from .sql.sealing import Sealing
 from .sql.storage import SqlStorage
-from .wal import Wal
+from .wal import LogLostError, Wal
 from .watch import Watch
 from .writer import PATIENCE, Writer
 
@@ -115,6 +117,7 @@ class SqliteWorld:
         self._writer: Writer | None = None
         self._write: Connection | None = None
         self._read: Connection | None = None
+        self._wal: Wal | None = None
         self._seen_version: object = 0
 
     @property
@@ -158,22 +161,19 @@ class SqliteWorld:
     def owner(self) -> str:
         return self._presence.owner
 
-    def subscribe(self, listener: Listener, /) -> Callable[[], None]:
-        return self._listeners.add(listener)
+    def subscribe(self, listener: Listener, /, *, own: bool = False) -> Callable[[], None]:
+        return self._listeners.add(listener, own=own)
 
     async def start(self, *, consume: bool = True, recover: bool = True) -> None:
         if self._storage is not None:
             return
         self._write, self._read = self._opened()
         belongs_here(self)
+        self._wal = None if self._path is None else Wal(self._path)
         self._writer = Writer(
-            self._write,
-            lock=self._lock,
-            notify=self._notify,
-            threads=self._path is not None,
-            wal=None if self._path is None else Wal(self._path),
+            self._write, lock=self._lock, notify=self._notify, threads=self._path is not None, wal=self._wal
         )
-        self._writer.on_lost = self._presence.resign
+        self._writer.on_lost = partial(self._lost, asyncio.get_running_loop())
         mailbox = self._new_mailbox()
         self._queue = SqlQueue(
             self._writer, WordedReads(self._read), mailbox, self._namespace, self._clock,
@@ -276,8 +276,12 @@ class SqliteWorld:
 
         While nobody else is at work on the file, the database is not asked.
         """
-        if self._write is None or self._path is None or self._storage is None:
+        if self._write is None or self._wal is None or self._storage is None or self._writer is None:
             return None
+        try:
+            self._wal.look()  # one who has nothing to write hears of it as well
+        except LogLostError as error:
+            self._writer.lose(error)
         if not self._neighbours.may_have_written:
             return self._seen_version
         # While the thread of the writer commits, the last answer.
@@ -303,14 +307,20 @@ class SqliteWorld:
 
     def _notify(self, notices: list[Notice]) -> None:
         """What this process has committed."""
-        self._listeners.tell(notices)
+        self._listeners.tell(notices, own=True)
         if self._watch is not None:
             self._watch.tell(notices)
 
     def _heard(self, run_id: str, event_types: Sequence[str]) -> None:
         """What another process has committed."""
         if self._storage is not None:
-            self._listeners.tell([(run_id, event_types)])
+            self._listeners.tell([(run_id, event_types)], own=False)
+
+    def _lost(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On whatever thread: nothing can be written any more, so others are to take over."""
+        self._presence.resign()
+        told: list[Notice] = [("", (STORE_LOST,))]
+        loop.call_soon_threadsafe(self._notify, told)
 
     # --- connections -------------------------------------------------------------------------------
 

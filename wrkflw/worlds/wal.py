@@ -46,6 +46,11 @@ class Wal:
             self._full_at = LIMIT
         self._size = found.st_size
 
+    def look(self) -> None:
+        """Raises LogLostError when the files that were written to are no longer there."""
+        for path in tuple(self._files):
+            self._found(path)
+
     @property
     def is_full(self) -> bool:
         return self._size > self._full_at

@@ -149,6 +149,12 @@ class Writer:
         """From now on, ``error`` is the answer to everything."""
         self._closed = error
 
+    def lose(self, error: LogLostError) -> None:
+        """The same, for nothing can be written any more."""
+        if self._closed is None:
+            self._closed = error
+            self.on_lost()
+
     # --- one flush ---------------------------------------------------------------------------------
 
     def _flush(self) -> None:
@@ -358,8 +364,7 @@ class Writer:
             self._roll_back()
             self.on_rollback()
             if isinstance(error, LogLostError):
-                self._closed = error
-                self.on_lost()
+                self.lose(error)
             connection.notices = []
             if at_work and len(batch) > 1:
                 return None

@@ -42,13 +42,15 @@ class Bodies:
     def opened(self, message_id: str, run_id: str | None, stored: bytes) -> Message:
         """The message.
 
-        Raises StoreError when the codec or its key is missing, DamagedPayloadError when it was not written there,
-        WorldError when it is no message.
+        Raises StoreError when the codec or its key is missing, or should not be; DamagedPayloadError when it was not
+        written there, WorldError when it is no message.
         """
+        part = (run_id or "no run", f"message {message_id}")
         if not stored.startswith(_MARK):
+            self._sealing.check_plain(part)
             return decode(stored)
         codec_id, _, encoded = stored[1:].partition(_MARK)
-        place, part = self._place(message_id, run_id), (run_id or "no run", f"message {message_id}")
+        place = self._place(message_id, run_id)
         return decode(self._sealing.decode(encoded, place, codec_id.decode(errors="replace"), part))
 
     def read(self, message_id: str, run_id: str | None, stored: bytes) -> Message | None:

@@ -1,7 +1,8 @@
 """Deleting large payloads that nothing refers to: marked by looking at what refers to them, never by counting.
 
-What stands in the database is deleted by the transaction that sees it unused.  A blob is doomed first, in a transaction
-of its own; whoever writes the same payload from then on puts it into the row instead, and the row stays.
+What stands in the database went with its last event, or else goes in the transaction that sees it unused.  A blob is
+doomed first, in a transaction of its own; whoever writes the same payload from then on puts it into the row instead,
+and the row stays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
 from .database import Connection, Reads
-from .payloads import blob_name
+from .payloads import blob_name, release
 
 _AT_ONCE = 200
 """Rows that one transaction deletes, and one statement looks at."""
@@ -58,14 +59,10 @@ class Collector:
             return 0
 
         def work(connection: Connection) -> tuple[int, list[str]]:
-            deleted, doomed = 0, list[str]()
-            for name in unused:
-                about = {"namespace": self._namespace, "sha256": name, "cutoff": to_microseconds(cutoff)}
-                if connection.run(sql.PAYLOAD_DELETE, **about):
-                    deleted += 1
-                elif self._blobs is not None and connection.run(sql.PAYLOAD_DOOM, **about):
-                    doomed.append(name)
-            return deleted, doomed
+            deleted = release(connection, self._namespace, unused)
+            about = {"namespace": self._namespace, "cutoff": to_microseconds(cutoff)}
+            blobs = () if self._blobs is None else unused
+            return deleted, [name for name in blobs if connection.run(sql.PAYLOAD_DOOM, sha256=name, **about)]
 
         deleted, doomed = await self._writer.submit(work)
         return deleted + await self._delete(doomed)

@@ -403,7 +403,7 @@ CURSOR_RELEASE = Statement(
     {},
 )
 PAYLOAD_STATE = Statement(
-    'SELECT payloads.last_used_at, payloads.doomed, payloads.data IS NOT NULL AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ?',
+    'SELECT payloads.doomed, payloads.data IS NOT NULL AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ?',
     ('namespace', 'sha256'),
     {},
 )
@@ -412,28 +412,28 @@ PAYLOAD_WRITE = Statement(
     ('namespace', 'sha256', 'size', 'last_used_at', 'doomed', 'data'),
     {},
 )
-PAYLOAD_USED = Statement(
-    'UPDATE payloads SET last_used_at=? WHERE payloads.namespace = ? AND payloads.sha256 = ?',
-    ('now', 'namespace', 'sha256'),
-    {},
-)
 PAYLOADS_NAMED = Statement(
     'SELECT payloads.sha256, payloads.data FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
     ('namespace', 'names'),
     {},
 )
+PAYLOADS_RELEASE = Statement(
+    'DELETE FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 IN (SELECT anon_1.value FROM json_each(?) AS anon_1) AND payloads.data IS NOT NULL AND NOT (EXISTS (SELECT * FROM events, runs WHERE events.payload_ref = payloads.sha256 AND runs.run_no = events.run_no AND runs.namespace = payloads.namespace))',
+    ('namespace', 'names'),
+    {},
+)
+PAYLOADS_OF_RUN = Statement(
+    'SELECT DISTINCT events.payload_ref FROM events WHERE events.run_no = ? AND events.payload_ref IS NOT NULL',
+    ('run_no',),
+    {},
+)
 PAYLOADS_MARKED = Statement(
-    'SELECT payloads.sha256, payloads.doomed = 1 OR payloads.last_used_at < ? AND NOT (EXISTS (SELECT * FROM events WHERE events.payload_ref = payloads.sha256)) AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 > ? ORDER BY payloads.sha256 LIMIT ? OFFSET ?',
+    'SELECT payloads.sha256, payloads.doomed = 1 OR (payloads.data IS NOT NULL OR payloads.last_used_at < ?) AND NOT (EXISTS (SELECT * FROM events, runs WHERE events.payload_ref = payloads.sha256 AND runs.run_no = events.run_no AND runs.namespace = payloads.namespace)) AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 > ? ORDER BY payloads.sha256 LIMIT ? OFFSET ?',
     ('cutoff', 'namespace', 'after', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
-PAYLOAD_DELETE = Statement(
-    'DELETE FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NOT NULL AND payloads.last_used_at < ? AND NOT (EXISTS (SELECT * FROM events WHERE events.payload_ref = payloads.sha256))',
-    ('namespace', 'sha256', 'cutoff'),
-    {},
-)
 PAYLOAD_DOOM = Statement(
-    'UPDATE payloads SET doomed=1 WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NULL AND (payloads.doomed = 1 OR payloads.last_used_at < ? AND NOT (EXISTS (SELECT * FROM events WHERE events.payload_ref = payloads.sha256)))',
+    'UPDATE payloads SET doomed=1 WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NULL AND (payloads.doomed = 1 OR (payloads.data IS NOT NULL OR payloads.last_used_at < ?) AND NOT (EXISTS (SELECT * FROM events, runs WHERE events.payload_ref = payloads.sha256 AND runs.run_no = events.run_no AND runs.namespace = payloads.namespace)))',
     ('namespace', 'sha256', 'cutoff'),
     {},
 )
@@ -592,6 +592,11 @@ EXPIRED_AT = Statement(
     ('run_no',),
     {},
 )
+RUN_EXPIRED_AT = Statement(
+    'SELECT runs.status, expired.expired_at FROM runs LEFT OUTER JOIN expired ON expired.run_no = runs.run_no WHERE runs.run_id = ?',
+    ('run_id',),
+    {},
+)
 EXPIRED_INSERT = Statement(
     'INSERT INTO expired (run_no, expired_at) VALUES (?, ?) ON CONFLICT DO NOTHING',
     ('run_no', 'expired_at'),
@@ -603,8 +608,8 @@ EXPIRED_DELETE = Statement(
     {},
 )
 EVENTS_HELD = Statement(
-    'SELECT events.slot, events.event_type, events.data, events.codec FROM events WHERE events.run_no = ? AND events.slot > ? AND (events.payload IS NOT NULL OR events.payload_ref IS NOT NULL OR events.data IS NOT NULL) ORDER BY events.slot LIMIT ? OFFSET ?',
-    ('run_no', 'after', 'row_limit', 'param_1'),
+    'SELECT events.slot, events.event_type, events.data, events.codec, events.payload_ref, payloads.size FROM events LEFT OUTER JOIN payloads ON payloads.namespace = ? AND payloads.sha256 = events.payload_ref WHERE events.run_no = ? AND events.slot > ? AND (events.payload IS NOT NULL OR events.payload_ref IS NOT NULL OR events.data IS NOT NULL) ORDER BY events.slot LIMIT ? OFFSET ?',
+    ('namespace', 'run_no', 'after', 'row_limit', 'param_1'),
     {'param_1': 0},
 )
 EVENT_EMPTY = Statement(

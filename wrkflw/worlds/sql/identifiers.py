@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from wrkflw.ids import made_another_time
+from wrkflw.ids import RUN_ID, made_another_time
 from wrkflw.world.errors import WorldError
 from wrkflw.world.events import event_id
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ID = re.compile(RUN_ID)
 _CURE = "use letters, digits, '_' and '-', at most 128"
 
 

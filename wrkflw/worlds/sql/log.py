@@ -95,7 +95,7 @@ def event_from(run_id: str, row: Row, reading: Reading) -> e.StoredEvent:
     """The columns of a log statement: slot, type, correlation id, data, payload, codec, reference, epoch, time."""
     slot, event_type, correlation_id, data, payload, codec, ref, epoch, created_at = row
     try:
-        if codec is not None or ref is not None:
+        if codec is not None or ref is not None or not reading.reads_plain:
             data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))
         event = _event(_KINDS[event_type], correlation_id, data, payload if reading.payloads else None)
         return e.StoredEvent(run_id, slot, event, epoch, from_microseconds(created_at))
@@ -124,7 +124,8 @@ def log_from(
 def _events(
     run_id: str, found: Sequence[Row], names: dict[int, str | None], reading: Reading
 ) -> Iterator[e.StoredEvent]:
-    kinds, make, stored_event, payloads = _KINDS, _event, e.StoredEvent, reading.payloads
+    kinds, make, stored_event = _KINDS, _event, e.StoredEvent
+    payloads, reads_plain = reading.payloads, reading.reads_plain
     last, moment = None, from_microseconds(0)
     slot = 0
     try:
@@ -132,7 +133,7 @@ def _events(
             if created_at != last:  # what was written together has one time
                 last, moment = created_at, from_microseconds(created_at)
             named = name if name is not None or subject is None else names.get(subject)
-            if codec is not None or ref is not None:
+            if codec is not None or ref is not None or not reads_plain:
                 data, payload = reading.opened(run_id, slot, event_type, Sealed(data, payload, codec, ref))  # noqa: PLW2901
             event = make(kinds[event_type], named, data, payload if payloads else None)
             yield stored_event(run_id, slot, event, epoch, moment)
@@ -155,8 +156,7 @@ def _collecting_later() -> Generator[None]:
 def chunk_from(run_id: str, row: Row, reading: Reading) -> Chunk:
     """The columns of a chunk, in the order in which those of an event stand beside them."""
     after_slot, _, stream, key, data, codec, _, epoch, created_at, attempt, number, index = row
-    if codec is not None:
-        data = reading.chunk(run_id, stream, index, data, codec)
+    data = reading.chunk(run_id, stream, index, data, codec)
     at = instant(created_at)
     return Chunk(run_id, stream, index, data, key, attempt, epoch, after_slot, number, at)
 

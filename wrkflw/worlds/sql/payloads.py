@@ -1,33 +1,33 @@
 """Large payloads: kept once, under the hash of what is stored, in the database or in a blob store.
 
-The row of a large payload holds its bytes, or says that the blob store does.  A blob is durable before the transaction
-that refers to it.  Its row is made before the blob, in a transaction of its own, so that the collector knows of it; and
-the transaction that refers to it looks at the row again: if the collector took it meanwhile, the bytes go into the row.
+The row of a large payload holds its bytes, or says that the blob store does.  Bytes come and go in the transactions of
+the events that refer to them.  A blob is durable before the transaction that refers to it.  Its row is made before the
+blob, in a transaction of its own, so that the collector knows of it; and the transaction that refers to it looks at the
+row again: if the collector took it meanwhile, the bytes go into the row.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
 from typing import NamedTuple, get_args
 
 from wrkflw.clock import Clock, to_microseconds
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
-from wrkflw.world.errors import DamagedPayloadError, PayloadTooLargeError
+from wrkflw.world.errors import DamagedPayloadError, PayloadTooLargeError, RunExpiredError, WorkflowRunNotFoundError
 from wrkflw.world.payloads import PAYLOAD_MAX, BlobStore, PayloadCodec, Place
 from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
+from . import rows
 from .database import Connection, Reads, Row
 from .sealing import Part, Reading, Sealing
 
 _IN_A_THREAD = 256 * 1024
 """Bytes from which hashing and encoding would keep the loop for too long."""
-_OFTEN = 60_000_000
-"""Microseconds for which a payload that was used counts as just used: to say so rewrites a row that may be long."""
 _FIELDS: dict[type[e.NewEvent], str | None] = {cls: cls.payload for cls in get_args(get_args(e.NewEvent)[0])}
 _NOWHERE = b""
 """In place of the bytes where there is no row."""
@@ -155,16 +155,28 @@ class LargePayloads:
         at_hand = {name: self._verified(name, parts[name], data) for name, data in stored.items() if data}
 
         async def fetch(name: str) -> None:
-            got = await asyncio.to_thread(self._from_store, name, parts[name], stored.get(name, _NOWHERE))
+            try:
+                got = await asyncio.to_thread(self._from_store, name, parts[name], stored.get(name, _NOWHERE))
+            except DamagedPayloadError:
+                self._check_kept(run_id)
+                raise
             at_hand[name] = self._verified(name, parts[name], got)
 
         await asyncio.gather(*(fetch(name) for name in parts if name not in at_hand))
         return Reading(self.sealing, lambda name, _: at_hand[name])
 
+    def _check_kept(self, run_id: str) -> None:
+        """Raises RunExpiredError, WorkflowRunNotFoundError: it may have lost what it held since its rows were read."""
+        row = self._read.one(sql.RUN_EXPIRED_AT, run_id=run_id)
+        if row is None:
+            raise WorkflowRunNotFoundError(run_id)
+        if (expired_at := rows.moment(row[1])) is not None:
+            raise RunExpiredError.purged(run_id, row[0], expired_at)
+
     def _in_database(self, connection: Reads, names: Sequence[str]) -> dict[str, bytes | None]:
         """None for what the blob store has."""
-        rows = connection.all(sql.PAYLOADS_NAMED, namespace=self.namespace, names=json.dumps(names))
-        return {row[0]: row[1] for row in rows}
+        found = connection.all(sql.PAYLOADS_NAMED, namespace=self.namespace, names=json.dumps(names))
+        return {row[0]: row[1] for row in found}
 
     def _from_store(self, name: str, part: Part, row: bytes | None) -> bytes:
         """Raises DamagedPayloadError for what is not there, StoreError when nothing can be said."""
@@ -188,7 +200,6 @@ class LargePayloads:
 
 
 class _Row(NamedTuple):
-    last_used_at: int
     doomed: bool
     """Whether the collector is about to delete the blob."""
     has_bytes: bool
@@ -201,13 +212,19 @@ def keep(connection: Connection, namespace: str, large: Iterable[Large], now: in
         row = _row_of(connection, namespace, one)
         if row is None or row.doomed or not (row.has_bytes or one.in_store):
             _write(connection, namespace, one, one.stored, now)
-        elif row.last_used_at + _OFTEN < now:
-            connection.run(sql.PAYLOAD_USED, namespace=namespace, sha256=one.sha256, now=now)
+
+
+def release(connection: Connection, namespace: str, names: Collection[str]) -> int:
+    """In the transaction whose events refer to them no longer: delete what no other event refers to; how many.
+
+    Blobs stay until the collector comes: somebody may be about to refer to them.
+    """
+    return connection.run(sql.PAYLOADS_RELEASE, namespace=namespace, names=json.dumps([*names])) if names else 0
 
 
 def _row_of(connection: Connection, namespace: str, large: Large) -> _Row | None:
     row = connection.one(sql.PAYLOAD_STATE, namespace=namespace, sha256=large.sha256)
-    return None if row is None else _Row(row[0], bool(row[1]), bool(row[2]))
+    return None if row is None else _Row(bool(row[0]), bool(row[1]))
 
 
 def _write(connection: Connection, namespace: str, large: Large, stored: bytes | None, now: int) -> None:

@@ -19,11 +19,14 @@ from . import rows
 from .database import Connection, Reads
 from .images import Opened
 from .log import without_values
-from .payloads import LargePayloads
+from .pages import FAR
+from .payloads import LargePayloads, release
 from .sealing import Sealed
 
 _AT_ONCE = 1000
 """Rows that one transaction changes, about."""
+_ROW = 8192
+"""Bytes of a large payload that cost as much as a row."""
 
 
 class _Purge(NamedTuple):
@@ -62,7 +65,7 @@ class SqlRetention:
         """A body that outlived its run has ended: if that has expired, what it gave goes at once."""
         if connection.one(sql.EXPIRED_AT, run_no=opened.run_no) is not None:
             late = _Purge(opened.run_no, opened.at, opened.image.run_id, after=opened.found_slot)
-            self._purge(connection, late, _AT_ONCE)
+            self._purge(connection, late, FAR)
 
     # --- afterwards --------------------------------------------------------------------------------
 
@@ -112,17 +115,26 @@ class SqlRetention:
 
     def _purge(self, connection: Connection, purge: _Purge, room: int) -> tuple[int, _Purge]:
         """Remove what up to ``room`` rows hold; how many there were, and how far it came."""
-        found = connection.all(sql.EVENTS_HELD, run_no=purge.run_no, after=purge.after, row_limit=room)
+        held = {"namespace": self._namespace, "run_no": purge.run_no, "after": purge.after}
         emptied: list[tuple[object, ...]] = []
-        for slot, event_type, data, codec in found:
+        large: set[str] = set()
+        left = room
+        for slot, event_type, data, codec, name, size in connection.all(sql.EVENTS_HELD, **held, row_limit=room):
+            if left <= 0:
+                break
             kept, kept_codec = self._bare(purge.run_id, slot, event_type, data, codec)
             emptied.append((kept, kept_codec, purge.run_no, slot))
+            purge = purge._replace(after=slot)
+            left -= 1
+            if name is not None and name not in large:
+                large.add(name)
+                left -= (size or 0) // _ROW
         if emptied:
             connection.many(sql.EVENT_EMPTY, emptied)
-            purge = purge._replace(after=found[-1][0])
-        room -= len(found)
-        chunks = connection.run(sql.CHUNKS_FORGET, run_no=purge.run_no, row_limit=room) if room > 0 else 0
-        return len(found) + chunks, purge
+            release(connection, self._namespace, large)
+        if left > 0:
+            left -= connection.run(sql.CHUNKS_FORGET, run_no=purge.run_no, row_limit=left)
+        return room - left, purge
 
     def _bare(
         self, run_id: str, slot: int, event_type: str, data: str | None, codec: str | None

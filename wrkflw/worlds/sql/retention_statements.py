@@ -8,8 +8,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from . import tables as t
 from .clauses import Clause, at
 
-retained, expired, runs, events, chunks = (
-    t.Table.metadata.tables[name] for name in ("retained", "expired", "runs", "events", "chunks")
+retained, expired, runs, events, chunks, payloads = (
+    t.Table.metadata.tables[name] for name in ("retained", "expired", "runs", "events", "chunks", "payloads")
 )
 
 _here = retained.c.namespace == at("namespace")
@@ -28,9 +28,19 @@ RETENTION_STATEMENTS: dict[str, Clause] = {
         _here, retained.c.due_at == at("due_at"), retained.c.run_no == at("run_no")
     ),
     "EXPIRED_AT": select(expired.c.expired_at).where(expired.c.run_no == at("run_no")),
+    "RUN_EXPIRED_AT": select(runs.c.status, expired.c.expired_at)
+    .select_from(runs.outerjoin(expired, expired.c.run_no == runs.c.run_no))
+    .where(runs.c.run_id == at("run_id")),
     "EXPIRED_INSERT": upsert(expired).on_conflict_do_nothing(),
     "EXPIRED_DELETE": delete(expired).where(expired.c.run_no == at("run_no")),
-    "EVENTS_HELD": select(events.c.slot, events.c.event_type, events.c.data, events.c.codec)
+    "EVENTS_HELD": select(
+        events.c.slot, events.c.event_type, events.c.data, events.c.codec, events.c.payload_ref, payloads.c.size
+    )
+    .select_from(
+        events.outerjoin(
+            payloads, and_(payloads.c.namespace == at("namespace"), payloads.c.sha256 == events.c.payload_ref)
+        )
+    )
     .where(events.c.run_no == at("run_no"), events.c.slot > at("after"), _holds)
     .order_by(events.c.slot)
     .limit(at("row_limit")),

@@ -22,7 +22,7 @@ from .arguments import utf8
 from .database import Connection, Reads
 from .images import Images
 from .mailbox import Mailbox
-from .payloads import LargePayloads
+from .payloads import LargePayloads, release
 from .run_reads import RunReads
 
 
@@ -122,11 +122,13 @@ class SqlRuns(RunReads, RunWriters):
             if not run.ended:
                 raise EntityConflictError(f"run {run_id} is {run.status!r}; cancel it before you delete it")
             self._mailbox.run_deleted(connection, run_id, run_no)
+            large = [row[0] for row in connection.all(sql.PAYLOADS_OF_RUN, run_no=run_no)]
             for statement in (
                 sql.EVENTS_DELETE, sql.STEPS_DELETE, sql.HOOKS_DELETE, sql.WAITS_DELETE, sql.SIGNALS_DELETE,
                 sql.ATTRIBUTES_CLEAR, sql.CHUNKS_DELETE, sql.STREAMS_DELETE, sql.EXPIRED_DELETE, sql.RUNS_DELETE,
             ):  # fmt: skip
                 connection.run(statement, run_no=run_no)
+            release(connection, self._namespace, large)
 
         await self._writer.submit(work)
 

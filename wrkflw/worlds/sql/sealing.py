@@ -29,12 +29,16 @@ class Sealed(NamedTuple):
     payload_ref: str | None
 
 
+_NOTHING = Sealed(None, None, None, None)
+
+
 class Sealing:
-    """``codec`` encodes what is written from now on.  What was written without one is read as it stands."""
+    """``codec`` encodes what is written from now on, and says whether what was written without one is read."""
 
     def __init__(self, namespace: str, codec: PayloadCodec | None) -> None:
         self.namespace = namespace
         self.codec = codec
+        self.reads_plain = codec is None or codec.reads_plain
 
     def seal(
         self, run_id: str, slot: int, event_type: str, data: str | None, payload: bytes | None, ref: str | None
@@ -84,6 +88,15 @@ class Sealing:
         except ValueError as error:
             raise DamagedPayloadError(run_id, what, str(error)) from error
 
+    def check_plain(self, part: Part) -> None:
+        """What was written without a codec is to be read.  Raises StoreError when it is not."""
+        if not self.reads_plain:
+            run_id, what = part
+            raise StoreError(
+                f"{what} of run {run_id!r} was written without a codec, or put there; if it is older than the codec, "
+                "let that read it, as AesGcm(..., plaintext='read') does"
+            )
+
 
 class Reading:
     """How rows are read: with their payloads, if ``large_of`` is given, or without."""
@@ -92,11 +105,14 @@ class Reading:
         self._sealing = sealing
         self._large_of = large_of
         self.payloads = large_of is not None
+        self.reads_plain = sealing.reads_plain
 
     def opened(self, run_id: str, slot: int, event_type: str, sealed: Sealed) -> tuple[str | None, bytes | None]:
-        """Data and payload of an event that is not plain."""
+        """Data and payload of an event that is not plain, or is not to be."""
         data, payload, codec_id, ref = sealed
         sealing, part = self._sealing, (run_id, f"slot {slot}")
+        if codec_id is None and sealed != _NOTHING:
+            sealing.check_plain(part)
         if codec_id is not None and data is not None:
             place = Place(sealing.namespace, run_id, slot, f"data of {event_type}")
             data = sealing.decode(b64decode(data), place, codec_id, part).decode()
@@ -114,10 +130,11 @@ class Reading:
 
     def chunk(self, run_id: str, stream: str, index: int, data: bytes, codec_id: str | None) -> bytes:
         """The data of a chunk."""
+        part = (run_id, f"chunk {index} of stream {stream!r}")
         if codec_id is None:
+            self._sealing.check_plain(part)
             return data
-        place = _chunk_place(self._sealing.namespace, run_id, stream, index)
-        return self._sealing.decode(data, place, codec_id, (run_id, f"chunk {index} of stream {stream!r}"))
+        return self._sealing.decode(data, _chunk_place(self._sealing.namespace, run_id, stream, index), codec_id, part)
 
 
 def _chunk_place(namespace: str, run_id: str, stream: str, index: int) -> Place:
