@@ -79,6 +79,7 @@ _LAYERS = (
         "tests/server/test_fuzz.py",
         "{requests} good and {requests} bad requests to each operation",
     ),
+    ("endurance", "tests/test_endurance.py", "{endured} runs in one process, in virtual time"),
     ("conformance", "tests/world/test_conformance.py", "{checks} checks of the World"),
 )
 
@@ -137,6 +138,7 @@ def counts() -> Counts:
         "mails": hostile.READ_ONLY,
         "delivered": hostile.DELIVERED,
         "requests": of("server.test_fuzz").CASES,
+        "endured": of("test_endurance").RUNS,
         "checks": len(CHECKS),
     }  # fmt: skip
 

@@ -53,6 +53,7 @@ PARTS = [
     Part("values and corruption", ["tests/values"]),
     Part("hostile mail", ["tests/email/test_hostile.py"]),
     Part("HTTP requests", ["tests/server/test_fuzz.py"]),
+    Part("endurance", ["tests/test_endurance.py"]),
     Part("mutants", ["tests", "-m", "mutant"]),
     *(
         Part(

@@ -22,9 +22,9 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 def mounted_at(scope: Scope, paths: Iterable[str]) -> str | None:
-    """The one of ``paths`` that a request leads to, or beneath."""
+    """The one of ``paths`` that a request leads to, or beneath: of several, the longest."""
     inside: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return next((path for path in paths if f"{inside}/".startswith(f"{path}/")), None)
+    return max((path for path in paths if f"{inside}/".startswith(f"{path}/")), key=len, default=None)
 
 
 class Begun:

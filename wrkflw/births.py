@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .creation import check_attributes, creation_of
 from .errors import InvalidValueError, LimitError, RunConflictError, RunExistsError, StoreError
-from .ids import made_another_time
+from .ids import RUN_ID, made_another_time
 from .runs import check_word, is_text
 from .world.errors import EntityConflictError, EventLimitError, WorldError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .workflows import Workflow
     from .world.events import RunCreated
 
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_RUN_ID = re.compile(RUN_ID)
 _LONGEST_KEY = 1024
 
 
@@ -158,9 +158,13 @@ class Birth:
 
         Raises RunExistsError when there is none, or the handle is to be of a new run.
         """
+        runs = self.runtime.world.storage.runs
         holder = None
         if self._idempotency_key is not None:
-            holder = await self.runtime.world.storage.runs.find(self.definition.id, self._idempotency_key)
+            holder = await runs.find(self.definition.id, self._idempotency_key)
+        if holder is None and await runs.get_many([self.run_id]) == [None]:
+            self.exists = False
+            raise RunExistsError.elsewhere(self.run_id) from conflict
         if holder is None:
             raise RunExistsError(self.run_id) from conflict
         if not self._joins:

@@ -15,10 +15,13 @@ from typing import Protocol
 
 from .clock import from_microseconds, to_microseconds
 
+RUN_ID = r"[A-Za-z0-9_-]{1,128}"
+"""What the id of a run looks like: one of ours, or one of the caller's own, such as an order's number."""
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID_LENGTH = 26
 _PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
-_RUN_ID = re.compile(r"wrun_([0-7][0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{16}")
+_MINTED = re.compile(r"wrun_([0-7][0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{16}")
 _TO_BASE_32 = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
 _OLDEST = timedelta(hours=24)
 _NEWEST = timedelta(minutes=5)
@@ -46,7 +49,7 @@ def made_another_time(run_id: str, now: datetime) -> datetime | None:
 
     Ids of the caller's own, such as an order's number, are as old as they like.
     """
-    found = _RUN_ID.fullmatch(run_id)
+    found = _MINTED.fullmatch(run_id)
     if found is None:
         return None
     made = from_microseconds(int(found[1].translate(_TO_BASE_32), 32) * 1000)

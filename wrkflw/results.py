@@ -76,6 +76,8 @@ class RunInfo(_View):
 class Snapshot(RunInfo):
     """The run at one moment: a view of its event log, true after every step."""
 
+    pause_reason: str | None
+    """Why it is paused, if it is and somebody said so: what does not fit, where the engine did."""
     input: object
     """What it was started with."""
     execution_path: list[str]

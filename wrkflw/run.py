@@ -21,12 +21,12 @@ from .events import check_event
 from .forks import Fork
 from .lookout import Lookout
 from .results import RunResult, Snapshot, StreamItem
-from .runs import check_reason, check_word
+from .runs import check_word
 from .steps import ITSELF, check_step
 from .streams import Place, bytes_of, stream_of
 from .world.entities import Run as RunEntity
 from .world.errors import EntityConflictError, WorldError
-from .world.events import RunCreated, RunPaused, RunResumed, StoredEvent
+from .world.events import RunCreated, RunResumed, StoredEvent
 
 if TYPE_CHECKING:
     from .engine.drive import Drive
@@ -307,9 +307,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         Durable when it returns, and over restarts.  Pausing a paused run does nothing.  Raises RunFinishedError,
         InvalidValueError for a ``reason`` that is none, and LimitError as :meth:`send_event` does.
         """
-        check_reason(reason)
         with self._started():
-            await self._runtime.runs.record(self.run_id, RunPaused(reason=reason))
+            await self._runtime.runs.pause(self.run_id, reason)
 
     async def unpause(self) -> None:
         """Let the run go on; what fell due meanwhile happens now.
@@ -319,7 +318,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """
         with self._started():
             if not await self._unpaused_here():
-                await self._runtime.runs.record(self.run_id, RunResumed())
+                await self._runtime.runs.unpause(self.run_id)
 
     async def _unpaused_here(self) -> bool:
         """Let it go on here if the code fits, which elsewhere it may not.  False when that is left to others."""

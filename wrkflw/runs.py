@@ -1,4 +1,4 @@
-"""The runs of a runtime, as a collection: find, look at, cancel, delete."""
+"""The runs of a runtime, as a collection: find, look at, cancel, pause, delete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .world.storage import PageRequest, RunFilter, Storage
 if TYPE_CHECKING:
     from .builder import Workflow
 
-_LONGEST_REASON = 512
+LONGEST_REASON = 512
 CancelOutcome: TypeAlias = Literal["cancelled", "finished", "not_found"]
 
 
@@ -48,7 +48,7 @@ class Runs:
         An empty ``status`` list matches nothing.  Raises InvalidValueError for a status that no run has, WorldError for
         a cursor that is not of this listing.
         """
-        check_word("status=", [status] if isinstance(status, str) else status or (), get_args(RunStatus))
+        _check_status([status] if isinstance(status, str) else status or ())
         check_word("waiting_for=", () if waiting_for is None else [waiting_for], get_args(WaitingFor))
         where = RunFilter(
             workflow_name=workflow if isinstance(workflow, str) or workflow is None else workflow.id,
@@ -75,7 +75,7 @@ class Runs:
 
         Raises RunNotFoundError, and InvalidValueError for a ``reason`` that is none.
         """
-        check_reason(reason)
+        _check_reason(reason)
         try:
             await self._storage().events.create(run_id, RunCancelled(cancel_reason=reason), resolve_data="none")
         except WorkflowRunNotFoundError as error:
@@ -83,16 +83,6 @@ class Runs:
         except EntityConflictError:
             return False
         return True
-
-    async def record(self, run_id: str, event: RunPaused | RunResumed) -> None:
-        """Append an event that an open run takes.  Raises RunNotFoundError, RunFinishedError, LimitError."""
-        try:
-            async with ending_if_full(self._storage(), run_id):
-                await self._storage().events.create(run_id, event, resolve_data="none")
-        except WorkflowRunNotFoundError as error:
-            raise RunNotFoundError(run_id) from error
-        except EntityConflictError as error:
-            raise RunFinishedError(run_id, (await self.entity(run_id)).status) from error
 
     async def cancel_many(self, run_ids: Sequence[str], reason: str | None = None) -> dict[str, CancelOutcome]:
         """An outcome for each id."""
@@ -103,6 +93,30 @@ class Runs:
             except RunNotFoundError:
                 outcomes[run_id] = "not_found"
         return outcomes
+
+    async def pause(self, run_id: str, reason: str | None = None) -> None:
+        """Durable when it returns: nothing more of the run starts until it is unpaused.
+
+        Raises RunNotFoundError, RunFinishedError, LimitError, and InvalidValueError for a ``reason`` that is none.
+        """
+        _check_reason(reason)
+        await self._record(run_id, RunPaused(reason=reason))
+
+    async def unpause(self, run_id: str) -> None:
+        """Durable when it returns: who has the code takes the run.
+
+        Raises RunNotFoundError, RunFinishedError, LimitError.
+        """
+        await self._record(run_id, RunResumed())
+
+    async def _record(self, run_id: str, event: RunPaused | RunResumed) -> None:
+        try:
+            async with ending_if_full(self._storage(), run_id):
+                await self._storage().events.create(run_id, event, resolve_data="none")
+        except WorkflowRunNotFoundError as error:
+            raise RunNotFoundError(run_id) from error
+        except EntityConflictError as error:
+            raise RunFinishedError(run_id, (await self.entity(run_id)).status) from error
 
     async def delete(self, run_id: str) -> None:
         """Remove a run that has ended, and its log with it.
@@ -138,11 +152,11 @@ class Runs:
             raise RunNotFoundError(run_id) from error
 
 
-def check_reason(reason: object) -> None:
+def _check_reason(reason: object) -> None:
     """Raises InvalidValueError unless it is a short text, or None."""
-    if reason is not None and (not isinstance(reason, str) or len(reason) > _LONGEST_REASON):
+    if reason is not None and (not isinstance(reason, str) or len(reason) > LONGEST_REASON):
         problem = f"has {len(reason)} characters" if isinstance(reason, str) else f"cannot be {reason!r}"
-        raise InvalidValueError.because("reason=", problem, cure=f"give a text of at most {_LONGEST_REASON}")
+        raise InvalidValueError.because("reason=", problem, cure=f"give a text of at most {LONGEST_REASON}")
     if isinstance(reason, str) and not is_text(reason):  # as the name of a file may be
         raise InvalidValueError.because("reason=", f"is no Unicode text: {reason[:80]!r}", cure="decode it")
 
@@ -156,6 +170,14 @@ def is_text(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _check_status(given: Sequence[object]) -> None:
+    """Raises InvalidValueError for one that no run has: what a run waits for is told beside its status."""
+    for one in given:
+        if one in get_args(WaitingFor):
+            raise InvalidValueError.because("status=", f"cannot be {one!r}", cure=f"give waiting_for={one!r}")
+    check_word("status=", given, get_args(RunStatus))
 
 
 def check_word(argument: str, given: Sequence[object], known: Sequence[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pydantic import BaseModel
 
-from wrkflw import Event, SuspendContext, create_workflow, step
+from wrkflw import Event, StepTools, SuspendContext, create_workflow, step, workflow
 from wrkflw.triggers import cron
 
 
@@ -24,12 +26,15 @@ async def greet(person: Person) -> str:
 
 @step
 async def fail(person: Person) -> str:
-    raise ValueError(f"no greeting for {person.name}")
+    try:
+        raise KeyError(person.name)
+    except KeyError as error:
+        raise ValueError(f"no greeting for {person.name}") from error
 
 
 @step
 def ask(greeting: str, ctx: SuspendContext[Answer, str]) -> str:
-    answer = ctx.suspend(f"{greeting}?")
+    answer = ctx.suspend(f"{greeting}?", timeout="90d")
     return greeting if answer.approved else "Sorry"
 
 
@@ -50,5 +55,12 @@ asking = create_workflow(id="asking", input_schema=Person, output_schema=str).th
 napping = create_workflow(id="napping", input_schema=str, output_schema=str).sleep("7d", id="nap").then(echo).commit()
 _waiting = create_workflow(id="deciding", input_schema=Person, output_schema=str).wait_for_event(approval)
 deciding = _waiting.then(tell).commit()
+
+
+@workflow
+async def twice(tools: StepTools, text: str) -> list[str]:
+    asked = (tools.run(ask, text, name=name) for name in ("ask-first", "ask-again"))
+    return list(await asyncio.gather(*asked))
+
 
 cron(greeting, "0 9 * * *", id="mornings", input=lambda fire: Person(name="morning"))

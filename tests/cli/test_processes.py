@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import aiosmtplib
 import httpx2
+import pytest
 
 from wrkflw import Runtime
 
@@ -90,11 +92,16 @@ class Process:
 
 
 @asynccontextmanager
-async def wrkflw(folder: Path, *arguments: str, python: Sequence[str] = ("-m", "wrkflw")) -> AsyncGenerator[Process]:
+async def wrkflw(
+    folder: Path,
+    *arguments: str,
+    python: Sequence[str] = ("-m", "wrkflw"),
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncGenerator[Process]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *python, *arguments),
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("WRKFLW_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("WRKFLW_")} | {**settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -157,6 +164,21 @@ async def test_a_worker_that_is_told_to_stop_lets_its_step_end_and_others_take_t
         followed, log = await ran(tmp_path, "runs", "tail", "r1")
     assert followed == 0
     assert log.endswith("run_completed\n")
+
+
+@pytest.mark.parametrize("command", [("worker",), ("serve", "--port", "0")])
+async def test_who_can_write_nothing_any_more_ends_so_that_somebody_starts_it_anew(
+    tmp_path: Path, command: Sequence[str]
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+
+    async with wrkflw(tmp_path, *command, "slow", settings={"WRKFLW_POLL_SECONDS": "0.1"}) as process:
+        await process.says("stop it with Ctrl-C")
+        (tmp_path / "wrkflw.db-wal").unlink()
+        code = await process.ends()
+
+    assert code == 1
+    assert "wrkflw.db-wal was removed while it was in use" in process.said.splitlines()[-1]
 
 
 async def test_a_worker_does_not_wait_for_a_thread_beyond_its_grace(tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
 
 from .command import FLOWS, Shell
 
@@ -37,6 +41,8 @@ def test_a_listing_is_narrowed_down(shell: Shell) -> None:
     assert ids("--attribute", "team=red") == ["first"]
     assert ids("--until", "2020-01-01") == []
     assert ids("--limit", "1") == ["second"]
+    refused = shell("runs", "list", "--status", "suspended")
+    assert refused.err == "wrkflw: status= cannot be 'suspended'; give waiting_for='suspended'\n"
 
 
 def test_a_run_is_shown_with_its_steps(shell: Shell) -> None:
@@ -48,6 +54,43 @@ def test_a_run_is_shown_with_its_steps(shell: Shell) -> None:
     assert 'input {"name":"Ada","age":null}' in shown
     assert "output Hello, Ada" in shown
     assert re.fullmatch(r"greet completed 1 \S+ Hello, Ada", shown[-1])
+
+
+def test_a_run_is_shown_with_where_it_failed_and_what_led_to_it(shell: Shell) -> None:
+    shell("run", f"{FLOWS}:failing", "name=Ada", "--id", "r1", "-q")
+
+    shown = shell("runs", "show", "r1").out
+
+    assert 'in fail\n    raise ValueError(f"no greeting for {person.name}") from error\n' in shown
+    assert "\ncaused by\n" in shown
+    assert shown.endswith("\nKeyError: 'Ada'\n")
+
+
+def test_a_run_is_shown_with_what_it_waits_for_and_until_when(shell: Shell) -> None:
+    shell.run("asking", "name=Ada", "--id", "asks")
+    shell.run("deciding", "name=Ada", "--id", "waits")
+    shell.run("napping", "hi", "--id", "naps")
+
+    def told_of(run_id: str) -> str:
+        return re.sub(" {2,}", " ", shell("runs", "show", run_id).out.splitlines()[-1])
+
+    told = [told_of(run_id) for run_id in ("asks", "waits", "naps")]
+    asked = shell("runs", "show", "asks", "--json").json["suspensions"]
+
+    assert told == ["ask in 89 days an answer to Hello, Ada?", "wait-1 event approval", "nap in 6 days that time"]
+    assert [(one["key"], one["payload"], "token" in one) for one in asked] == [("ask", "Hello, Ada?", False)]
+    assert asked[0]["until"] > asked[0]["since"]
+
+
+def test_a_run_is_shown_with_why_it_was_paused_or_cancelled(shell: Shell) -> None:
+    shell.run("napping", "hi", "--id", "r1")
+    told: list[str] = []
+    for steer in ("pause", "cancel"):
+        shell("runs", steer, "r1", "--reason", f"to {steer} it")
+        told += [line for line in shell("runs", "show", "r1").out.splitlines() if line.startswith("because")]
+
+    assert told == ["because   to pause it", "because   to cancel it"]
+    assert shell("runs", "show", "r1", "--json").json["pause_reason"] is None
 
 
 def test_the_log_of_a_run_is_shown_event_by_event(shell: Shell) -> None:
@@ -93,6 +136,17 @@ def test_a_suspended_run_is_answered(shell: Shell) -> None:
     assert again.err == (
         "wrkflw: step 'ask' of run 'r1' is not suspended: the run is already completed; fork it instead\n"
     )
+
+
+def test_a_step_is_answered_by_the_name_that_a_program_called_it_by(shell: Shell) -> None:
+    shell.run("twice", "Ada", "--id", "r1")
+
+    keys = [hook["step_key"] for hook in shell("hooks", "list", "r1", "--json").json]
+    for key, said in (("ask-again", "false"), ("ask-first", "true")):
+        shell("runs", "resume", "r1", key, f"approved={said}", *CODE)
+
+    assert sorted(keys) == ["ask-again", "ask-first"]
+    assert shell("runs", "show", "r1", "--json").json["result"] == ["Ada", "Sorry"]
 
 
 def test_a_suspended_run_is_not_resumed_without_its_step(shell: Shell) -> None:
@@ -221,3 +275,32 @@ def test_what_was_recorded_does_not_steer_the_terminal(shell: Shell) -> None:
     shell("run", f"{FLOWS}:failing", '{"name": "\\u001b[2J"}', "--id", "r1", "-q")
 
     assert "\x1b" not in shell("runs", "show", "r1").out
+
+
+HOSTILE = "\x1b[2J\x9b31m\x7f\u202egnp"
+
+
+@pytest.mark.parametrize("command", [["show", "r1"], ["events", "r1"], ["tail", "r1", "--once"]])
+def test_json_holds_what_could_steer_the_terminal_as_escapes(shell: Shell, command: list[str]) -> None:
+    shell.run("greeting", json.dumps({"name": HOSTILE}), "--id", "r1")
+
+    told, text = shell("runs", *command, "--json").out, shell("runs", *command).out
+
+    assert {*HOSTILE} & {*told, *text} <= {*"[2J31mgnp"}
+    assert "\\u001b[2J\\u009b31m\\u007f\\u202egnp" in told
+    assert HOSTILE in [one for line in told.splitlines() for one in texts_of(json.loads(line))]
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """All the texts that a tree of JSON has for leaves."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for one in cast("dict[str, object]", value).values():
+                yield from texts_of(one)
+        case list():
+            for one in cast("list[object]", value):
+                yield from texts_of(one)
+        case _:
+            pass

@@ -617,7 +617,7 @@ async def test_a_cancel_ends_every_member(runtime: Runtime, desk: Desk) -> None:
 
     assert isinstance(result, Cancelled)
     assert result.reason == "enough"
-    assert await statuses(run) == {"done": "completed", "slow": "running", "ask": "cancelled", "again": "cancelled"}
+    assert await statuses(run) == {"done": "completed", "slow": "cancelled", "ask": "cancelled", "again": "cancelled"}
     assert desk.calls == ["done", "slow", "ask", "again"]
     assert desk.stopped == []
 

@@ -19,6 +19,7 @@ from tests.clocks import ManualClock
 from wrkflw import (
     DefinitionError,
     InvalidValueError,
+    RunExistsError,
     RunFailedError,
     Runtime,
     StepTools,
@@ -182,6 +183,20 @@ async def test_namespaces_do_not_see_each_other(clock: ManualClock, database: st
     async with Runtime(database, clock=clock, namespace="other") as other:
         assert (await other.runs.list()).data == []
         assert (await (await workflow.create_run(idempotency_key="k")).start(5)).unwrap() == 10
+
+
+async def test_the_id_of_a_run_in_another_namespace_cannot_be_used(clock: ManualClock, database: str) -> None:
+    workflow = doubling()
+    async with Runtime(database, clock=clock, namespace="one"):
+        await (await workflow.create_run(run_id="order-7")).start(1)
+    async with Runtime(database, clock=clock, namespace="other") as other:
+        run = await workflow.create_run(run_id="order-7")
+
+        for begin in (run.start, run.enqueue):
+            with pytest.raises(RunExistsError) as refused:
+                await begin(1)
+            assert str(refused.value) == "run id 'order-7' cannot be used here; choose another"
+        assert (await other.runs.list()).data == []
 
 
 # --- synchronous code ----------------------------------------------------------------------------------
@@ -427,7 +442,7 @@ async def test_a_thread_that_nobody_started_within_it_uses_the_runtime_that_is_o
 
 async def test_of_several_runtimes_none_is_guessed() -> None:
     async with Runtime(":memory:"), Runtime(":memory:"):
-        with pytest.raises(RuntimeError) as refused:
+        with pytest.raises(RuntimeError, match="of none of the 2 runtimes that are open here") as refused:
             await asyncio.to_thread(Context().run, doubling().run_sync, 4)
 
     assert str(refused.value) == (

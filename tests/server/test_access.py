@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import stat
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from wrkflw import InvalidValueError, Runtime
+from wrkflw import InvalidValueError, Runtime, create_workflow, step
+from wrkflw.asgi import Receive, Scope, Send
+from wrkflw.mail import HeldMail, Quarantine
 from wrkflw.server import AsgiApp, ExposedServerError, Permission, Token, TokenFile, app, serve
 from wrkflw.server.application import Application
-from wrkflw.server.tokens import PERMISSIONS
+from wrkflw.server.tokens import PERMISSIONS, Keyring
 
-from .desk import ADA, Desk, client_of, greeting, served
+from .desk import ADA, Desk, Greeting, Person, ask, client_of, greeting, served
 
 ACCESS = {
     "DELETE /api/runs/{run_id}": "admin",
@@ -52,6 +57,16 @@ ACCESS = {
 KEYED = {request: access for request, access in ACCESS.items() if access in PERMISSIONS}
 SECRETS = {permission: f"{permission}-" + "x" * 40 for permission in PERMISSIONS}
 TOKENS = [Token.of(permission, text, [permission]) for permission, text in SECRETS.items()]
+
+
+@step
+async def lose(said: Greeting) -> Greeting:
+    raise ValueError(f"{said.text} is a secret")
+
+
+asking_and_failing = (
+    create_workflow(id="asking_and_failing", input_schema=Person, output_schema=Greeting).then(ask).then(lose).commit()
+)
 
 
 @pytest.fixture
@@ -122,16 +137,79 @@ async def test_who_watches_over_the_server_needs_no_token(guarded: Desk) -> None
 
 
 async def test_tokens_of_suspensions_are_told_to_those_who_may_answer_them(guarded: Desk) -> None:
-    async with guarded.caller(SECRETS["start"]) as starter, guarded.caller(SECRETS["resume"]) as answerer:
-        run_id = (await starter.post("/api/workflows/asking/runs", json=ADA)).json()["run_id"]
-        async with guarded.caller(SECRETS["read"]) as reader:
-            seen = (await reader.get(f"/api/runs/{run_id}/result?wait=1s")).json()
-        answer = await answerer.post(
-            f"/api/runs/{run_id}/resume?wait=1s", json={"step": "ask", "data": {"approved": True}}
-        )
+    async with guarded.caller(SECRETS["admin"]) as admin, guarded.caller(SECRETS["read"]) as reader:
+        run_id = (await admin.post("/api/workflows/asking/runs", json=ADA)).json()["run_id"]
+        seen = (await reader.get(f"/api/runs/{run_id}/result?wait=1s")).json()
+        told = (await admin.get(f"/api/runs/{run_id}/result?wait=1s")).json()
 
     assert "token" not in seen["suspensions"][0]
-    assert answer.json()["output"] == {"text": "Hello"}
+    assert "token" in told["suspensions"][0]
+
+
+FAILED = {"run_id": "r", "workflow_id": "asking_and_failing", "status": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("caller", "request_line", "body"),
+    [
+        (None, "/hooks/{token}?wait=1s", {"approved": True}),
+        ("resume", "/api/runs/r/resume?wait=1s", {"step": "ask", "data": {"approved": True}}),
+    ],
+)
+async def test_who_may_not_read_hears_of_a_run_how_it_stands_and_no_more(
+    caller: Permission | None, request_line: str, body: object
+) -> None:
+    async with served([asking_and_failing], tokens=TOKENS) as desk, desk.caller(SECRETS["admin"]) as admin:
+        parked = (await admin.post("/api/workflows/asking_and_failing/runs?run_id=r&wait=1s", json=ADA)).json()
+        async with desk.caller(SECRETS[caller] if caller else None) as client:
+            answer = await client.post(request_line.format(token=parked["suspensions"][0]["token"]), json=body)
+
+    assert (answer.status_code, answer.json()) == (200, FAILED)
+
+
+async def test_a_fork_tells_who_may_not_read_nothing_of_what_was_recorded(guarded: Desk) -> None:
+    async with guarded.caller(SECRETS["admin"]) as admin, guarded.caller(SECRETS["start"]) as starter:
+        await admin.post("/api/workflows/asking/runs?run_id=r&wait=1s", json=ADA)
+        answer = await starter.post("/api/runs/r/fork?wait=1s", json={"at": "ask"})
+
+    assert answer.json().keys() == {"run_id", "workflow_id", "status"}
+    assert answer.json()["status"] == "suspended"
+
+
+async def test_who_starts_a_run_is_given_its_output_but_not_its_error(guarded: Desk) -> None:
+    async with guarded.caller(SECRETS["start"]) as starter:
+        done = (await starter.post("/api/workflows/greeting/runs?wait=1s", json=ADA)).json()
+        failed = (await starter.post("/api/workflows/failing/runs?wait=1s", json=ADA)).json()
+
+    assert (done["status"], done["output"]) == ("completed", {"text": "Hello, Ada"})
+    assert failed.keys() == {"run_id", "workflow_id", "status"}
+
+
+async def test_a_known_key_names_its_run_to_those_who_may_read(guarded: Desk) -> None:
+    key = {"Idempotency-Key": "7"}
+    async with guarded.caller(SECRETS["admin"]) as admin, guarded.caller(SECRETS["start"]) as starter:
+        first = await admin.post("/api/workflows/greeting/runs", json=ADA, headers=key)
+        told = await admin.post("/api/workflows/greeting/runs", json={"name": "Eve"}, headers=key)
+        untold = await starter.post("/api/workflows/greeting/runs", json={"name": "Eve"}, headers=key)
+
+    assert told.status_code == untold.status_code == 422
+    assert first.json()["run_id"] in told.text
+    assert first.json()["run_id"] not in untold.text
+
+
+async def test_the_quarantine_of_mail_is_filled_by_mail_alone(desk: Desk) -> None:
+    mail_id = await Quarantine(desk.rt).hold(HeldMail(raw=b"", reason="it is not signed"))
+    held = {"raw": "", "reason": "made up"}
+
+    answers = [
+        await desk.client.post("/api/workflows/mail-quarantine/runs", json=held),
+        await desk.client.post("/workflows", json={"type": "mail-quarantine", "id": "x", "payload": held}),
+        await desk.client.post(f"/api/runs/{mail_id}/fork", json={"input": held}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403, 403, 403]
+    assert "mail-quarantine" not in (await desk.client.get("/openapi.json")).text
+    assert (await Quarantine(desk.rt).list()).data == [mail_id]
 
 
 # --- without tokens ----------------------------------------------------------------------------------------
@@ -143,7 +221,21 @@ async def test_without_tokens_only_this_machine_is_answered(desk: Desk) -> None:
             assert (await client.get("/api/workflows")).status_code == status
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Original-Forwarded-For",
+        "X-Real-IP",
+        "X-Client-IP",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "Via",
+    ],
+)
 async def test_without_tokens_nothing_is_answered_that_a_proxy_of_this_machine_forwards(
     desk: Desk, guarded: Desk, header: str
 ) -> None:
@@ -152,6 +244,14 @@ async def test_without_tokens_nothing_is_answered_that_a_proxy_of_this_machine_f
     assert (await desk.client.get("/api/workflows", headers=headers)).status_code == 403
     async with guarded.caller(SECRETS["read"]) as client:
         assert (await client.get("/api/workflows", headers=headers)).status_code == 200
+
+
+async def test_without_tokens_nobody_is_answered_of_whom_the_address_is_not_known(desk: Desk) -> None:
+    async def behind_a_unix_socket(scope: Scope, receive: Receive, send: Send) -> None:
+        await desk.app({**scope, "client": None}, receive, send)
+
+    async with client_of(behind_a_unix_socket) as client:
+        assert (await client.get("/api/workflows")).status_code == 403
 
 
 async def test_an_application_around_may_have_looked_at_the_callers(desk: Desk) -> None:
@@ -260,7 +360,34 @@ def test_a_file_of_tokens_holds_their_digests_for_its_owner_only(tmp_path: Path)
     assert text.removeprefix("wrkflw_") not in content
     assert stat.S_IMODE((tmp_path / "tokens.json").stat().st_mode) == 0o600
     assert file.load() == [Token.of("ci", text, ["start"])]
-    assert [path.name for path in tmp_path.iterdir()] == ["tokens.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.json", "tokens.json.lock"]
+
+
+def test_tokens_that_are_made_at_once_are_all_known(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    with ThreadPoolExecutor(20) as pool:
+        texts = list(pool.map(lambda number: TokenFile(path).add(f"ci-{number}"), range(20)))
+
+    keyring = Keyring(TokenFile(path).load())
+    assert all(keyring.find(f"Bearer {text}") for text in texts)
+
+
+def test_a_file_of_tokens_that_cannot_be_replaced_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = TokenFile(tmp_path / "tokens.json")
+    file.add("ci")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        file.add("cd")
+
+    assert [token.name for token in file.load()] == ["ci"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.json", "tokens.json.lock"]
+
+
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, "no space left")
 
 
 def test_tokens_are_removed_by_name(tmp_path: Path) -> None:
@@ -281,6 +408,36 @@ def test_a_file_that_holds_something_else_is_no_file_of_tokens(tmp_path: Path, c
     path.write_text(content)
 
     with pytest.raises(InvalidValueError):
+        TokenFile(path).load()
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_can_write_lets_nobody_in(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "our tokens.json"
+    TokenFile(path).add("ci")
+    path.chmod(mode)
+
+    with pytest.raises(InvalidValueError) as refused:
+        TokenFile(path).load()
+
+    assert str(refused.value) == (
+        f"token file '{path}' can be written by others, who can let themselves in; look at who is in it, then chmod "
+        f"600 '{path}'"
+    )
+    path.chmod(0o644)
+    assert [token.name for token in TokenFile(path).load()] == ["ci"]
+
+
+@pytest.mark.parametrize("digest", ["00", "", "A" * 64, "0" * 65, None, 0])
+def test_what_is_no_digest_is_no_token(tmp_path: Path, digest: object) -> None:
+    path = tmp_path / "tokens.json"
+    TokenFile(path).add("ci")
+    (kept,) = json.loads(path.read_bytes())
+    path.write_text(json.dumps([{**kept, "digest": digest}]))
+
+    with pytest.raises(
+        InvalidValueError, match="digest of token 'ci' is not 64 hexadecimal digits; take the token out"
+    ):
         TokenFile(path).load()
 
 

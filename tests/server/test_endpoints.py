@@ -159,6 +159,37 @@ async def test_a_public_endpoint_is_still_no_place_for_pages_of_other_sites() ->
         assert answer.status_code == 403
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}]
+)
+async def test_a_get_that_starts_runs_is_for_pages_of_other_sites_where_it_is_public_only(
+    headers: dict[str, str],
+) -> None:
+    workflow = signup()
+    http(workflow, "GET /signup", input=person_of)
+    http(workflow, "GET /join", public=True, input=person_of)
+
+    async with at(workflow) as desk:
+        refused = await desk.client.get("/signup?user=Eve", headers=headers)
+        allowed = await desk.client.get("/join?user=Ada", headers=headers)
+
+        assert (refused.status_code, allowed.status_code) == (403, 202)
+        assert await names(desk) == ["Ada"]
+
+
+async def test_a_key_that_somebody_else_used_does_not_tell_the_public_of_which_run_it_is() -> None:
+    workflow = signup()
+    http(workflow, "POST /join", public=True)
+
+    async with at(workflow, tokens=[Token.new("ci")[1]]) as desk:
+        first, other = [
+            await desk.client.post("/join", json={"name": name}, headers={"Idempotency-Key": "7"}) for name in "ab"
+        ]
+
+        assert other.status_code == 422
+        assert first.json()["run_id"] not in other.text
+
+
 # --- signed --------------------------------------------------------------------------------------------------
 
 

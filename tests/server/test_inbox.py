@@ -2,9 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
-from .desk import ADA, Desk
+from wrkflw import StepTools, SuspendContext, step, workflow
+
+from .desk import ADA, AnyWorkflow, Approval, Desk, served
+
+
+@step
+async def approve(call: str, ctx: SuspendContext[Approval, str]) -> bool:
+    return ctx.suspend(call).approved
+
+
+async def approved(tools: StepTools, call: str) -> bool:
+    return await tools.run(approve, call)
+
+
+APPROVED = {"approved": True}
+TOOLS = {"approve": approve}
+
+
+@workflow
+async def naming(tools: StepTools, call: str) -> bool:
+    return await tools.run(approve, call, name=f"approve-{call}")
+
+
+@workflow
+async def helped(tools: StepTools, call: str) -> bool:
+    return await approved(tools, call)
+
+
+@workflow
+async def looking_up(tools: StepTools, call: str) -> bool:
+    return await tools.run(TOOLS["approve"], call)
+
+
+@step(id="hidden")
+async def _approve(call: str, ctx: SuspendContext[Approval, str]) -> bool:
+    return ctx.suspend(call).approved
+
+
+CABINET = SimpleNamespace(ask=_approve)
+del _approve
+
+
+@workflow
+async def hiding(tools: StepTools, call: str) -> bool:
+    return bool(await tools.run(CABINET.ask, call))
+
+
+PROGRAMS = [(naming, "approve-x"), (helped, "approve"), (looking_up, "approve")]
 
 
 async def test_a_suspension_is_answered_by_its_step(desk: Desk) -> None:
@@ -37,6 +87,50 @@ async def test_a_wrong_answer_changes_nothing(desk: Desk, body: object, status: 
     assert (await desk.rt.runs.get(run_id)).waiting_for == "suspended"
 
 
+@pytest.mark.parametrize(("program", "key"), PROGRAMS)
+@pytest.mark.parametrize("how", ["token", "step", "key", "both"])
+async def test_a_step_that_a_program_calls_is_answered_whatever_it_is_called(
+    program: AnyWorkflow, key: str, how: str
+) -> None:
+    bodies = {"step": {"step": "approve"}, "key": {"step": key}, "both": {"step": "approve", "at": key}}
+    async with served([program]) as desk:
+        parked = (await desk.client.post(f"/api/workflows/{program.id}/runs?wait=1s", json="x")).json()
+        if how == "token":
+            answer = await desk.client.post(f"/hooks/{parked['suspensions'][0]['token']}?wait=1s", json=APPROVED)
+        else:
+            path = f"/api/runs/{parked['run_id']}/resume?wait=1s"
+            answer = await desk.client.post(path, json=bodies[how] | {"data": APPROVED})
+
+    assert (answer.status_code, answer.json().get("output")) == (200, True)
+
+
+async def test_an_answer_by_key_goes_to_the_call_of_that_key() -> None:
+    @workflow
+    async def both(tools: StepTools, call: str) -> list[bool]:
+        asked = (tools.run(approve, call, name=f"approve-{name}") for name in "xy")
+        return list(await asyncio.gather(*asked))
+
+    async with served([both]) as desk:
+        run_id = await desk.start("both", "now")
+        for name, said in (("y", False), ("x", True)):
+            body = {"step": f"approve-{name}", "data": {"approved": said}}
+            await desk.client.post(f"/api/runs/{run_id}/resume?wait=1s", json=body)
+        ended = await desk.client.get(f"/api/runs/{run_id}")
+
+    assert ended.json()["result"] == [True, False]
+
+
+async def test_a_step_that_the_code_of_a_program_does_not_show_is_declared() -> None:
+    body = {"step": "hidden", "data": APPROVED}
+    async with served([hiding]) as desk:
+        refused = await desk.client.post(f"/api/runs/{await desk.start('hiding', 'x')}/resume", json=body)
+    async with served([hiding], steps=[CABINET.ask]) as desk:
+        answer = await desk.client.post(f"/api/runs/{await desk.start('hiding', 'x')}/resume?wait=1s", json=body)
+
+    assert (refused.status_code, refused.json()["error"]) == (404, "UnknownStepError")
+    assert answer.json()["output"] is True
+
+
 async def test_an_event_is_handed_in_once_for_its_idempotency_key(desk: Desk) -> None:
     run_id = await desk.start("deciding")
 
@@ -51,8 +145,8 @@ async def test_an_event_is_handed_in_once_for_its_idempotency_key(desk: Desk) ->
 
 
 async def test_an_event_that_a_workflow_never_waits_for_is_not_found(desk: Desk) -> None:
-    for workflow in ("deciding", "test"):
-        run_id = await desk.start(workflow)
+    for id in ("deciding", "test"):
+        run_id = await desk.start(id)
 
         answer = await desk.client.post(f"/api/runs/{run_id}/events/aproval", json={"approved": True})
 

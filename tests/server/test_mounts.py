@@ -40,6 +40,13 @@ async def test_an_application_of_your_own_is_mounted_behind_the_gate() -> None:
     assert elsewhere.status_code == 400
 
 
+async def test_of_two_mounted_applications_the_inner_one_is_asked() -> None:
+    asked = {"/mail": b"outer", "/mail/in": b"inner", "/mail/in/x": b"inner", "/mail/inner": b"outer"}
+
+    async with served(mounts={"/mail": said(b"outer"), "/mail/in": said(b"inner")}) as desk:
+        assert {path: (await desk.client.post(path)).content for path in asked} == asked
+
+
 async def test_what_a_mounted_application_raises_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def breaks(*_: object) -> None:
         raise ZeroDivisionError("a secret of the house")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.clocks import settle
 from wrkflw import create_workflow, step
-from wrkflw.server import ServerLimits, app
+from wrkflw.server import ServerLimits, Token, app
 
 from .desk import ADA, Desk, client_of, served
 
@@ -168,14 +168,40 @@ async def test_one_request_too_many_is_to_come_again(desk: Desk) -> None:
         run_id = await desk.start("deciding")
         waiting = asyncio.ensure_future(client.get(f"/api/runs/{run_id}/stream"))
         await settle()
-        answer = await client.get("/healthz")
+        answer = await client.get("/api/runs")
         waiting.cancel()
         await asyncio.wait({waiting})
         await settle()
-        later = await client.get("/healthz")
+        later = await client.get("/api/runs")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert later.status_code == 200
+
+
+async def test_callers_whom_nobody_knows_leave_room_for_the_others(desk: Desk) -> None:
+    text, token = Token.new("ci")
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    application = app(desk.rt, tokens=[token], limits=ServerLimits(requests=4))
+    async with client_of(application) as stranger, client_of(application) as caller:
+        caller.headers["Authorization"] = f"Bearer {text}"
+        begun = asyncio.ensure_future(stranger.post("/hooks/nobodys", content=endless(), headers=JSON))
+        await settle()
+        refused = await stranger.post("/hooks/nobodys", json={})
+        statuses = [(await caller.get(path)).status_code for path in ("/api/runs", "/healthz", "/readyz")]
+        watched = [(await stranger.get(path)).status_code for path in ("/healthz", "/readyz")]
+        begun.cancel()
+        await asyncio.wait({begun})
+        await settle()
+        later = await stranger.post("/hooks/nobodys", json={})
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert statuses == [200, 200, 200]
+    assert watched == [200, 200]
+    assert later.status_code == 404
 
 
 async def test_one_stream_too_many_is_to_come_again(desk: Desk) -> None:

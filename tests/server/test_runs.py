@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from tests.clocks import settle
+from wrkflw import create_workflow, step
 
-from .desk import ADA, Desk
+from .desk import ADA, Desk, Person, served
 
 PROBLEM = "application/problem+json"
 
@@ -205,18 +207,52 @@ async def test_a_run_is_cancelled(desk: Desk) -> None:
     assert (await desk.client.get(f"/api/runs/{run_id}/result")).json()["reason"] == "too late"
 
 
+async def test_what_a_run_was_doing_when_it_was_cancelled_is_told_as_cancelled() -> None:
+    begun = asyncio.Event()
+
+    @step
+    async def last(person: Person) -> Person:
+        begun.set()
+        return await asyncio.Future()
+
+    lasting = create_workflow(id="lasting", input_schema=Person, output_schema=Person).then(last).commit()
+    async with served([lasting]) as desk:
+        run_id = (await desk.client.post("/api/workflows/lasting/runs", json=ADA)).json()["run_id"]
+        await begun.wait()
+        running = (await desk.client.get(f"/api/runs/{run_id}")).json()
+        await desk.client.post(f"/api/runs/{run_id}/cancel")
+        cancelled = (await desk.client.get(f"/api/runs/{run_id}")).json()
+
+    assert [told["step_results"]["last"]["status"] for told in (running, cancelled)] == ["running", "cancelled"]
+
+
 async def test_a_run_is_paused_and_goes_on(desk: Desk) -> None:
     run_id = await desk.start("sleeping")
 
     paused = await desk.client.post(f"/api/runs/{run_id}/pause?reason=lunch")
     stands = await desk.client.get(f"/api/runs/{run_id}/result")
+    shown = await desk.client.get(f"/api/runs/{run_id}")
     unpaused = await desk.client.post(f"/api/runs/{run_id}/unpause")
     goes_on = await desk.client.get(f"/api/runs/{run_id}/result?wait=1s")
 
     assert paused.json()["waiting_for"] == "paused"
     assert (stands.json()["status"], stands.json()["by"], stands.json()["reason"]) == ("paused", "user", "lunch")
+    assert shown.json()["pause_reason"] == "lunch"
     assert unpaused.json()["waiting_for"] != "paused"
+    assert (await desk.client.get(f"/api/runs/{run_id}")).json()["pause_reason"] is None
     assert goes_on.json()["reason"] == "sleep"
+
+
+@pytest.mark.parametrize("path", ["pause", "cancel"])
+async def test_a_reason_is_short(desk: Desk, path: str) -> None:
+    run_id = await desk.start("sleeping")
+
+    refused = await desk.client.post(f"/api/runs/{run_id}/{path}", params={"reason": "x" * 513})
+    stands = await desk.client.get(f"/api/runs/{run_id}/result")
+    taken = await desk.client.post(f"/api/runs/{run_id}/{path}", params={"reason": "x" * 512})
+
+    assert (refused.status_code, stands.json()["status"]) == (422, "waiting")
+    assert taken.status_code == 200
 
 
 async def test_a_sleep_is_ended_early(desk: Desk) -> None:
@@ -258,6 +294,16 @@ async def test_a_run_is_streamed_and_goes_on_behind_the_last_event_id(desk: Desk
     assert whole.endswith(rest)
     assert rest.count("id: ") == len(frames) - 3
     assert '"event_type":"run_completed"' in frames[-1]["data"]
+
+
+async def test_who_has_heard_all_of_a_run_that_has_ended_is_not_to_come_again(desk: Desk) -> None:
+    run_id = await desk.start("talking")
+
+    whole = (await desk.client.get(f"/api/runs/{run_id}/stream")).text
+    *_, before, last = [line.removeprefix("id: ") for line in whole.splitlines() if line.startswith("id: ")]
+    rest = [await desk.client.get(f"/api/runs/{run_id}/stream?after={cursor}") for cursor in (before, last)]
+
+    assert [(answer.status_code, answer.text.count("id: ")) for answer in rest] == [(200, 1), (204, 0)]
 
 
 async def test_a_cursor_of_another_run_is_refused(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import resource
 import socket
 from contextlib import suppress
 from datetime import timedelta
@@ -12,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
-from wrkflw import Runtime
+from wrkflw import Runtime, create_workflow, step
 from wrkflw.server import ServerLimits, serve
 from wrkflw.world.errors import StoreRefusedError
 
-from .desk import ADA, WORKFLOWS
+from .desk import ADA, WORKFLOWS, Person
 from .sockets import Place, listening
 
 SHORT = ServerLimits(
@@ -208,6 +209,25 @@ async def test_slow_clients_keep_nobody_else_from_being_answered() -> None:
     assert answer.json()["output"] == {"text": "Hello, Ada"}
 
 
+async def test_a_server_turns_connections_away_before_it_can_open_no_file(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def few(_: int) -> tuple[int, int]:
+        return 64, 64
+
+    monkeypatch.setattr(resource, "getrlimit", few)
+    async with listening() as place, place.client() as client:
+        held = [await asyncio.open_connection("127.0.0.1", place.port) for _ in range(40)]
+        answers = [await reader.read() for reader, _ in held[-8:]]
+        for _, writer in held:
+            writer.close()
+        while (await client.get("/healthz")).status_code != 200:
+            pass  # it is known within a turn of the loop or two
+
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 503"}
+    assert [record.getMessage()[:23] for record in caplog.records] == ["32 connections are open"]
+
+
 async def test_who_takes_nothing_of_what_it_asked_for_is_cut_off() -> None:
     async def go_on(greedy: socket.socket) -> None:
         while True:
@@ -269,6 +289,24 @@ async def test_a_server_that_ends_ends_its_streams_and_closes_the_runtime() -> N
 
     assert rest[-1] == ""  # whole to its last frame
     assert not place.rt.is_open
+
+
+async def test_who_waits_when_a_server_ends_is_told_at_once_how_the_run_stands() -> None:
+    begun = asyncio.Event()
+
+    @step
+    async def last(person: Person) -> Person:
+        begun.set()
+        return await asyncio.Future()
+
+    lasting = create_workflow(id="lasting", input_schema=Person, output_schema=Person).then(last).commit()
+    async with listening(workflows=[lasting]) as place, place.client() as client:
+        waiting = asyncio.ensure_future(client.post("/api/workflows/lasting/runs?wait=30s", json=ADA))
+        await begun.wait()
+        place.serving.cancel()
+        answer = await waiting
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
 
 
 async def test_what_keeps_a_server_from_beginning_is_raised(tmp_path: Path) -> None:

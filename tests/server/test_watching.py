@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
 
 from tests.clocks import settle
 from wrkflw import Runtime, create_workflow
-from wrkflw.errors import StoreError
-from wrkflw.server import app, lifespan
+from wrkflw.errors import StoreError, WrkflwError
+from wrkflw.server import app, lifespan, problem_answer
 from wrkflw.triggers import http
 
 from .desk import ADA, Desk, Greeting, Person, client_of, greet, greeting, served, talk
@@ -28,8 +31,19 @@ async def test_a_server_is_ready_while_its_database_answers(desk: Desk, monkeypa
     answer = await desk.client.get("/readyz")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert answer.json()["detail"] == "the database does not answer"
+    assert answer.json()["detail"] == "the database does not answer, or takes nothing"
     assert (await desk.client.get("/healthz")).status_code == 200
+
+
+async def test_a_server_is_not_ready_while_nothing_can_be_written(desk: Desk) -> None:
+    disk = cast("Any", desk.rt.world)._write
+    answers: list[int] = []
+    for refuses in (False, True, False):
+        disk.text(f"PRAGMA query_only = {refuses}")
+        desk.clock.turn(timedelta(seconds=1))
+        answers.append((await desk.client.get("/readyz")).status_code)
+
+    assert answers == [200, 503, 200]
 
 
 async def test_what_cannot_be_recorded_is_to_be_sent_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +74,25 @@ async def test_requests_and_events_are_counted_for_prometheus(desk: Desk) -> Non
     assert 'wrkflw_events_total{type="run_completed"} 1' in lines
     assert "wrkflw_runs_advancing 0" in lines
     assert "wrkflw_http_streams_open 0" in lines
+
+
+async def test_the_events_of_a_runtime_are_counted_once_for_all_that_serve_it(desk: Desk) -> None:
+    await desk.start("greeting")
+
+    async with client_of(app(desk.rt)) as other:
+        assert 'wrkflw_events_total{type="run_completed"} 1' in (await other.get("/metrics")).text
+
+
+async def test_what_other_processes_commit_is_for_them_to_count(tmp_path: Path) -> None:
+    url, told = f"sqlite:///{tmp_path}/app.db", asyncio.Event()
+    rts = Runtime(url, worker=False), Runtime(url, workflows=[greeting])
+    async with rts[0], rts[1], client_of(app(rts[0])) as here, client_of(app(rts[1])) as there:
+        rts[0].world.subscribe(lambda _, types: told.set() if "run_completed" in types else None)
+        await there.post("/api/workflows/greeting/runs?wait=10s", json=ADA)
+        await told.wait()
+        counted = ['{type="run_completed"} 1' in (await one.get("/metrics")).text for one in (here, there)]
+
+    assert counted == [False, True]
 
 
 async def test_each_family_of_metrics_says_what_it_is_before_it_counts(desk: Desk) -> None:
@@ -116,6 +149,25 @@ async def test_the_application_around_may_have_the_runtime_open_already() -> Non
         async with living(site_over(rt)):
             pass
         assert rt.is_open
+
+
+async def test_routes_beside_the_mounted_ones_can_answer_as_they_do() -> None:
+    async with Runtime(":memory:", workflows=[greeting]) as rt:
+        site = site_over(rt)
+        site.add_exception_handler(WrkflwError, problem_answer)
+
+        @site.get("/mine/{run_id}")
+        async def mine(run_id: str) -> str:
+            return (await rt.runs.get(run_id)).status
+
+        async with client_of(site) as client:
+            own, ours = await client.get("/mine/r1"), await client.get("/flows/api/runs/r1")
+
+    assert (own.status_code, own.headers["content-type"], own.json()) == (
+        404,
+        ours.headers["content-type"],
+        ours.json(),
+    )
 
 
 async def test_what_is_mounted_is_larger_than_a_body_where_it_is_mounted() -> None:

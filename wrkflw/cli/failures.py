@@ -14,6 +14,7 @@ from wrkflw.errors import (
     UnknownStepError,
     WrkflwError,
 )
+from wrkflw.errors.base import first_line
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -59,8 +60,3 @@ def _verdict_on(error: BaseException) -> tuple[str, int]:
             return f"{where}{error.strerror or error}", FAILED
         case _:
             return f"{type(error).__name__}: {first_line(error)}; add --debug to see where it comes from", FAILED
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its name where it says nothing."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

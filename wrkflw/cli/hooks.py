@@ -37,7 +37,7 @@ async def _list(run_id: str | None, limit: int, db: str | None, *, as_json: bool
         storage = runtime.world.storage
         page = await storage.hooks.list(run_id, page=PageRequest(limit))
         keys = {
-            hook.hook_id: hook.step_id and (await storage.steps.get(hook.run_id, hook.step_id)).key
+            hook.hook_id: hook.step_id and (await storage.steps.get(hook.run_id, hook.step_id, resolve_data="none")).key
             for hook in page.data
         }
     if as_json:

@@ -58,7 +58,7 @@ Given: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-Answer: TypeAlias = Annotated[
+HandedIn: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(metavar="JSON|@FILE|KEY=VALUE", help="What is handed in; as --input of run.", show_default=False),
 ]

@@ -19,12 +19,18 @@ class Row:
 
     key: str
     state: State
-    attempt: int = 0
+    failures: int = 0
+    """Tries that ended in an error since it began or was last answered."""
     began: datetime | None = None
     ended: datetime | None = None
     until: datetime | None = None
     """When it goes on by itself, while it retries or sleeps."""
     note: str = ""
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1; those that were interrupted, or left for an answer, are not counted."""
+        return self.failures + (self.state != "retrying")
 
     @property
     def took(self) -> timedelta | None:
@@ -53,7 +59,9 @@ class Progress:
                 self._suspensions[event.correlation_id] = step_id
                 return self._turn(step_id, "suspended", note="waits for an answer")
             case e.HookReceived() if event.correlation_id in self._suspensions:
-                return self._turn(self._suspensions[event.correlation_id], "running", note="answered")
+                row = self._turn(self._suspensions[event.correlation_id], "running", note="answered")
+                row.failures = 0
+                return row
             case e.WaitCreated():
                 sleeps = event.kind == "sleep"
                 note = "" if sleeps else f"event {event.signal_type}"
@@ -79,7 +87,7 @@ class Progress:
                 row.note = "workflow" if (event.meta or {}).get("kind") == "workflow" else ""
                 row.began = at
             case e.StepStarted():
-                row.attempt, row.began = row.attempt + 1, row.began or at
+                row.began = row.began or at
                 self._turn(name, "running", note=row.note)
             case e.StepCompleted():
                 skipped = bool((event.meta or {}).get("skipped"))
@@ -90,6 +98,7 @@ class Progress:
                 return None  # its hook says so
             case e.StepRetrying():
                 self._turn(name, "retrying", note="" if event.reason == "error" else event.reason)
+                row.failures += event.reason == "error"
                 row.until = event.retry_after
         return row
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from .moments import moment_of
 from .parameters import AsJson, Database, RunId
+
+if TYPE_CHECKING:
+    from wrkflw.engine.journal import Journal
+    from wrkflw.results import StepError
 
 Moment: TypeAlias = Annotated[
     datetime | None,
@@ -85,19 +90,24 @@ def show_run(run_id: RunId, db: Database = None, as_json: AsJson = False) -> Non
 
 
 async def _show(run_id: str, db: str | None, *, as_json: bool) -> None:
+    from wrkflw.server.answers import suspensions_of
+
     from .opening import opened
-    from .screen import brief, clean, facts_of, rough, say, show_facts, show_json, show_table
+    from .screen import brief, clean, facts_of, rough, say, show, show_facts, show_json, show_table
 
     async with opened(db) as runtime:
         seen = await runtime.runs.snapshot(run_id)
+        journal = await runtime.runs.journal(run_id)
     if as_json:
-        return show_json(facts_of(seen))
+        asked = [] if journal.ended else suspensions_of(journal, tokens=False)
+        return show_json(facts_of(seen) | {"suspensions": asked})
     attributes = " ".join(f"{name}={value}" for name, value in seen.attributes.items())
     error = None if seen.error is None else f"{seen.error.type}: {seen.error.message}"
     show_facts({
         "run": seen.run_id,
         "workflow": seen.workflow_id,
         "status": seen.waiting_for or seen.status,
+        "because": seen.pause_reason or journal.cancel_reason,
         "created": seen.created_at,
         "updated": seen.updated_at,
         "attributes": attributes or None,
@@ -114,7 +124,38 @@ async def _show(run_id: str, db: str | None, *, as_json: bool) -> None:
         rows.append((key, step.status, step.attempt, took, clean(failed or brief(step.output, 80))))
     say("")
     show_table(("step", "status", "attempts", "took", "output"), rows, empty="no step has begun", last="cut")
+    if waits := list(_waits(journal)):
+        say("")
+        show_table(("waiting", "until", "for"), waits, empty="", last="folded")
+    if seen.error is not None and (trace := "\ncaused by\n".join(_traces(seen.error))):
+        say("")
+        show(clean(trace))
     return None
+
+
+def _waits(journal: Journal) -> Iterator[tuple[str, datetime | None, str]]:
+    """What keeps a run from going on: of each its key, until when, and what it waits for."""
+    from wrkflw.schemas import plain
+
+    from .screen import brief
+
+    if journal.ended:
+        return
+    for record in journal.records.values():
+        if (asked := record.suspension) is not None:
+            yield record.key, asked.until, f"an answer to {brief(plain(asked.payload), 200)}"
+        elif record.status == "retrying" and record.retry_after is not None:
+            yield record.key, record.retry_after, "its next attempt"
+    for wait in journal.waits.values():
+        if wait.open:
+            yield wait.key, wait.resume_at, f"event {wait.signal_type}" if wait.kind == "signal" else "that time"
+
+
+def _traces(error: StepError | None) -> Iterator[str]:
+    """Where an error was raised, and where those that led to it."""
+    while error is not None:
+        yield error.traceback.rstrip()
+        error = error.cause
 
 
 def show_events(run_id: RunId, db: Database = None, as_json: AsJson = False) -> None:

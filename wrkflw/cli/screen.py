@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ COLOURS: Mapping[str, str] = {
     "unknown": "yellow", "note": "yellow",
 }  # fmt: skip
 """Of the words for how something stands."""
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of text or end its line."""
 
 
 def console_of(file: IO[str]) -> Console:
@@ -53,13 +56,14 @@ def show_value(text: str) -> None:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """JSON that any reader takes: what is not a number there is null."""
-    return to_json(value, inf_nan_mode="null", bytes_mode="base64", indent=indent, fallback=str).decode()
+    """JSON that any reader and any terminal takes: what is not a number there is null."""
+    text = to_json(value, inf_nan_mode="null", bytes_mode="base64", indent=indent, fallback=str).decode()
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def show_json(value: object) -> None:
     """One JSON value, readable on a terminal and a line elsewhere."""
-    show_value(json_text(value, indent=2 if sys.stdout.isatty() else None))
+    show(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def show_table(
@@ -116,7 +120,7 @@ def cell(value: object) -> Text:
 
 def clean(text: str) -> str:
     """Without control characters, by which what was recorded could steer the terminal."""
-    return "".join(one if (one >= " " and not "\x7f" <= one <= "\x9f") or one in "\n\t" else "\ufffd" for one in text)
+    return _STEERING.sub("\ufffd", text)
 
 
 def brief(value: object, longest: int = 60) -> str:

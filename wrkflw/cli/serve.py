@@ -59,13 +59,13 @@ async def _work(
     from .logs import log_to_stderr
     from .opening import new_runtime, url_of
     from .screen import say
-    from .stopping import leave, told_to_stop
+    from .stopping import leave, told, told_to_stop
 
     log_to_stderr(verbose=verbose)
     with told_to_stop() as stop:
         async with new_runtime(db, workflows, worker=True, concurrency=concurrency) as runtime:
             say(f"worker of {_listed(workflows)} on {url_of(db)}; stop it with Ctrl-C")
-            await stop.wait()
+            await told(stop, runtime)
             await leave(runtime, grace)
     say("stopped")
     return 0
@@ -80,7 +80,13 @@ def serve(
         typer.Option(metavar="NAME", help="A name under which the server is asked for.", show_default=False),
     ] = None,
     origin: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="Another site that may write.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="An origin that requests may carry besides the server's own, behind a proxy that rewrites Host for "
+            "instance. There is no CORS.",
+            show_default=False,
+        ),
     ] = None,
     tokens: Annotated[
         str | None,
@@ -126,7 +132,7 @@ async def _serve(
     from .logs import log_to_stderr
     from .opening import new_runtime, url_of
     from .screen import say
-    from .stopping import leave, told_to_stop
+    from .stopping import leave, told, told_to_stop
 
     log_to_stderr(verbose=verbose)
     with told_to_stop() as stop:
@@ -135,8 +141,13 @@ async def _serve(
         async with new_runtime(db, workflows, **runtime_options) as runtime, _taking_mail(runtime, workflows, mail):
             server = asyncio.ensure_future(serving(runtime, **options))
             say(f"{_listed(workflows)} at {_address(options['sockets'][0])} on {url_of(db)}; stop it with Ctrl-C")
-            await _either(stop, server)
-            await asyncio.gather(_ended(server), leave(runtime, grace))  # while it answers, no run is taken any more
+            try:
+                await told(stop, runtime, server)
+                await asyncio.gather(
+                    _ended(server), leave(runtime, grace)
+                )  # while it answers, no run is taken any more
+            finally:
+                await _ended(server)
     say("stopped")
     return 0
 
@@ -227,13 +238,6 @@ def _problem(error: OSError) -> str:
 def _address(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _either(stop: asyncio.Event, server: asyncio.Future[None]) -> None:
-    stopping = asyncio.ensure_future(stop.wait())
-    either: list[asyncio.Future[Any]] = [server, stopping]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
 
 
 async def _ended(server: asyncio.Future[None]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never, TypeAlias, cast
 
 import typer
 
-from .parameters import Answer, AsJson, Code, Database, Reason, RunId
+from .parameters import AsJson, Code, Database, HandedIn, Reason, RunId
 
 RunIds: TypeAlias = Annotated[list[str], typer.Argument(metavar="RUN", help="The ids of runs.", show_default=False)]
 
@@ -52,24 +52,18 @@ def pause(run_id: RunId, reason: Reason = None, db: Database = None, as_json: As
     """Start nothing more of a run.
 
     What it does now is finished and recorded."""
-    from wrkflw.runs import check_reason
-    from wrkflw.world.events import RunPaused
-
     from .opening import perform
 
-    check_reason(reason)
-    perform(_after(run_id, lambda rt, id: rt.runs.record(id, RunPaused(reason=reason)), db, as_json=as_json))
+    perform(_after(run_id, lambda rt, id: rt.runs.pause(id, reason), db, as_json=as_json))
 
 
 def unpause(run_id: RunId, db: Database = None, as_json: AsJson = False) -> None:
     """Let a paused run go on.
 
     A worker takes it."""
-    from wrkflw.world.events import RunResumed
-
     from .opening import perform
 
-    perform(_after(run_id, lambda rt, id: rt.runs.record(id, RunResumed()), db, as_json=as_json))
+    perform(_after(run_id, lambda rt, id: rt.runs.unpause(id), db, as_json=as_json))
 
 
 def delete(run_id: RunId, db: Database = None, as_json: AsJson = False) -> None:
@@ -111,7 +105,7 @@ def resume(
         str | None,
         typer.Argument(metavar="STEP", help="The suspended step, or the key of its call.", show_default=False),
     ] = None,
-    answer: Answer = None,
+    answer: HandedIn = None,
     code: Code = None,
     db: Database = None,
     as_json: AsJson = False,
@@ -129,15 +123,13 @@ def resume(
 
 async def _unpause_paused(runtime: Runtime, run_id: str) -> None:
     """Refused where an answer is waited for: who forgot the step would take it for given."""
-    from wrkflw.world.events import RunResumed
-
     from .failures import MisuseError
 
     if (await runtime.runs.get(run_id)).waiting_for == "suspended":
         raise MisuseError(
             f"run {run_id} is suspended, not paused; name the step to answer, wrkflw hooks list {run_id} tells it"
         )
-    await runtime.runs.record(run_id, RunResumed())
+    await runtime.runs.unpause(run_id)
 
 
 async def _resume(
@@ -145,17 +137,17 @@ async def _resume(
 ) -> int:
     from wrkflw.errors import NotSuspendedError
     from wrkflw.schemas import schema_of
-    from wrkflw.server.mentions import step_at
+    from wrkflw.server.mentions import call_at
 
     from .inputs import value_of
 
     async def act(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
-        step = step_at(definition, at)
+        step, key = call_at(definition, await runtime.runs.journal(run_id), at, {})
         if step.kind == "workflow" or step.body.context != "suspend":
             raise NotSuspendedError(run_id, at, ())
         data = value_of(given, schema_of(step.body.resume), f"answer to step {step.id!r}")
         asked = cast("SuspendableStep[Never, object, Any, object, Never]", step)
-        return await run.resume(asked, data, at=None if at == step.id else at)
+        return await run.resume(asked, data, at=key)
 
     return await _on_handle(run_id, act, code, db, as_json=as_json)
 
@@ -163,7 +155,7 @@ async def _resume(
 def send(
     run_id: RunId,
     event: Annotated[str, typer.Argument(metavar="EVENT", help="The name of the event.", show_default=False)],
-    payload: Answer = None,
+    payload: HandedIn = None,
     dedupe_id: Annotated[
         str | None, typer.Option(help="Sent again with it, it is taken once.", show_default=False)
     ] = None,
@@ -272,15 +264,17 @@ async def _fork(
     *,
     as_json: bool,
 ) -> int:
-    from wrkflw.server.mentions import output_from, step_at
+    from wrkflw.server.mentions import call_at, output_from, step_at
 
     from .inputs import tree_of
 
     async def act(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
-        step = None if at is None else step_at(definition, at)
-        draft = run.fork(step, key=None if step is None or at == step.id else at)
+        draft = run.fork()
+        if at is not None:
+            step, key = call_at(definition, await runtime.runs.journal(run_id), at, {})
+            draft = run.fork(step, key=key)
         for id, text in outputs.items():
-            before = step_at(definition, id)
+            before = step_at(definition, id, {})
             value = output_from(definition, before, tree_of(text), f"output of step {id!r}")
             draft = draft.with_output(before, value)
         if given is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from wrkflw.runtime import Runtime
+from wrkflw.world.storage import STORE_LOST
 
 from .screen import say
 
@@ -41,6 +43,29 @@ def told_to_stop() -> Generator[asyncio.Event]:
         yield stop
     finally:
         forget()
+
+
+async def told(stop: asyncio.Event, runtime: Runtime, *others: asyncio.Future[None]) -> None:
+    """Wait until the process is told to stop, or one of the others is over.
+
+    Raises StoreError when nothing can be written any more: who started the process starts it anew.
+    """
+    lost = asyncio.Event()
+
+    def hear(_run_id: str, types: Sequence[str]) -> None:
+        if STORE_LOST in types:
+            lost.set()
+
+    forget = runtime.world.subscribe(hear, own=True)
+    any_of: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in (stop, lost)]
+    try:
+        await asyncio.wait([*any_of, *others], return_when=asyncio.FIRST_COMPLETED)
+        if lost.is_set():
+            await runtime.world.storage.settled()
+    finally:
+        forget()
+        for each in any_of:
+            each.cancel()
 
 
 async def leave(runtime: Runtime, grace: str) -> None:

@@ -12,10 +12,11 @@ from types import ModuleType
 from typing import Any, TypeAlias, TypeGuard, cast
 
 from wrkflw.errors import WrkflwError
+from wrkflw.errors.base import first_line
 from wrkflw.suggestions import did_you_mean
 from wrkflw.workflows import Workflow
 
-from .failures import MisuseError, first_line
+from .failures import MisuseError
 
 AnyWorkflow: TypeAlias = Workflow[Any, Any, Any]
 

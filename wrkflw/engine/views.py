@@ -151,9 +151,10 @@ def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None)
         created_at=run.created_at,
         updated_at=run.updated_at,
         expired_at=run.expired_at,
+        pause_reason=journal.pause_reason if journal.paused_by is not None else None,
         input=_value(journal.input, definition.input_schema if definition else None),
         execution_path=list(steps),
-        step_results={key: _step_result(record, definition) for key, record in steps.items()},
+        step_results={key: _step_result(record, definition, journal) for key, record in steps.items()},
         state=_state(journal, definition),
         result=_value(journal.output, None if definition is None else _output_schema(journal, definition)),
         error=failures.of_run(journal.error, journal.error_code) if journal.status == "failed" else None,
@@ -203,9 +204,11 @@ def state_value(state: object, definition: Definition | None) -> object:
     return definition.state_schema.load_tree(state, "the state")
 
 
-def _step_result(record: Record, definition: Definition | None) -> StepResult:
+def _step_result(record: Record, definition: Definition | None, journal: Journal) -> StepResult:
+    # A body that was told to stop may say nothing more; what one does that goes on all the same is still recorded.
+    interrupted = journal.ended and record.status == "running"
     return StepResult(
-        status=record.status,
+        status="cancelled" if interrupted else record.status,
         output=_output(definition, record),
         error=failures.load(record.error),
         attempt=record.attempt,

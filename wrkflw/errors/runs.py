@@ -22,6 +22,13 @@ class RunExistsError(WrkflwError):
         super().__init__(f"run {run_id!r} was already started; take it with wf.get_run({run_id!r})")
         self.run_id = run_id
 
+    @classmethod
+    def elsewhere(cls, run_id: str) -> Self:
+        """There is none here: another namespace of the database has the id, of which nothing is told."""
+        error = cls(run_id)
+        error.args = (f"run id {run_id!r} cannot be used here; choose another",)
+        return error
+
 
 class RunConflictError(WrkflwError):
     """The idempotency key is known with another input."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .application import app
     from .lifespans import lifespan
     from .limits import ServerLimits
+    from .problems import problem_answer
     from .serving import ExposedServerError, serve
     from .tokens import Permission, Token, TokenFile
 else:  # FastAPI and uvicorn are loaded by who serves, not by who asks for the JSON of a run.
@@ -32,6 +33,7 @@ else:  # FastAPI and uvicorn are loaded by who serves, not by who asks for the J
             "TokenFile": "tokens",
             "app": "application",
             "lifespan": "lifespans",
+            "problem_answer": "problems",
             "serve": "serving",
         },
     )
@@ -45,5 +47,6 @@ __all__ = [
     "TokenFile",
     "app",
     "lifespan",
+    "problem_answer",
     "serve",
 ]

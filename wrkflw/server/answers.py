@@ -27,10 +27,12 @@ class OpenSuspension(BaseModel):
     step_id: str
     payload: object
     since: datetime | None
+    until: datetime | None = None
+    """When the step goes on without an answer."""
     token: str | None = None
 
 
-class Standing(BaseModel):
+class RunStanding(BaseModel):
     """How a run stands, when the call that asked ends: what is not about this status is left out."""
 
     model_config = ConfigDict(defer_build=True)
@@ -82,7 +84,7 @@ def standing_of(seen: Seen, *, tokens: bool) -> dict[str, object]:
             assert isinstance(result, Failed)
             said["error"] = asdict(result.error)
         case "suspended":
-            said["suspensions"] = _suspensions(journal, tokens=tokens)
+            said["suspensions"] = suspensions_of(journal, tokens=tokens)
         case "waiting":
             assert isinstance(result, Waiting)
             said |= {"reason": result.reason, "until": result.until, "event": result.event}
@@ -94,10 +96,17 @@ def standing_of(seen: Seen, *, tokens: bool) -> dict[str, object]:
     return said
 
 
-def _suspensions(journal: Journal, *, tokens: bool) -> list[dict[str, object]]:
+def suspensions_of(journal: Journal, *, tokens: bool) -> list[dict[str, object]]:
+    """Where a run waits for answers.  ``tokens``: whether who hears it may give them."""
     open_ones = [(record, record.suspension) for record in journal.records.values()]
     return [
-        {"key": record.key, "step_id": record.name, "payload": plain(asked.payload), "since": asked.since}
+        {
+            "key": record.key,
+            "step_id": record.name,
+            "payload": plain(asked.payload),
+            "since": asked.since,
+            "until": asked.until,
+        }
         | ({"token": asked.token} if tokens else {})
         for record, asked in open_ones
         if asked is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Never
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -15,6 +15,7 @@ from starlette.routing import Match, Route
 from wrkflw.asgi import AsgiApp, Message, Receive, Scope, Send, mounted_at
 from wrkflw.events import Event
 from wrkflw.runtime import Runtime
+from wrkflw.steps import Step
 from wrkflw.triggers.endpoints import check_path
 
 from .answers import json_of
@@ -43,6 +44,7 @@ def app(
     hosts: Collection[str] = (),
     origins: Collection[str] = (),
     events: Sequence[Event[Any]] = (),
+    steps: Sequence[Step[Never, object, Never]] = (),
     limits: ServerLimits | None = None,
     mounts: Mapping[str, AsgiApp] | None = None,
     trust_callers: bool = False,
@@ -55,8 +57,10 @@ def app(
         rt: with the workflows that are to be seen; their endpoints (:func:`wrkflw.triggers.http`) are served too.
         tokens: who may call.  Without any, only this machine may.
         hosts: names of the server, besides those of the loopback; ``"*"`` for any, where something before it checks.
-        origins: other sites whose pages may write, ``"https://app.example.org"``.
+        origins: those that requests may carry besides the server's own, ``"https://app.example.org"``, for instance
+            behind a proxy that rewrites ``Host``.  There is no CORS.
         events: those that a workflow written as code waits for, where its function does not name them itself.
+        steps: those that it calls, likewise: their suspensions can be answered then.
         limits: of requests.
         mounts: applications by their paths, as ``{"/mail": MailHook(...)}``.  They look themselves at who calls them,
             and at how much they are sent.
@@ -71,6 +75,7 @@ def app(
         hosts=hosts,
         origins=origins,
         events=events,
+        steps=steps,
         limits=limits or ServerLimits(),
         mounts=mounts or {},
         trust_callers=trust_callers,
@@ -88,12 +93,15 @@ class Application:
         hosts: Collection[str],
         origins: Collection[str],
         events: Sequence[Event[Any]],
+        steps: Sequence[Step[Never, object, Never]],
         limits: ServerLimits,
         mounts: Mapping[str, AsgiApp],
         trust_callers: bool,
     ) -> None:
-        declared = {event.name: event for event in events}
-        self.service = Service(rt, Keyring(tokens), trust_callers, limits, Metrics(), declared)
+        known_events = {event.name: event for event in events}
+        known_steps = {step.id: step for step in steps}
+        keyring, metrics = Keyring(tokens), Metrics(rt)
+        self.service = Service(rt, keyring, trust_callers, limits, metrics, origins, known_events, known_steps)
         self.api = FastAPI(
             lifespan=lifespan(rt), openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
         )
@@ -103,8 +111,7 @@ class Application:
         self._add_routes()
         for path in mounts:
             check_path(path, f"what is mounted at {path!r}")
-        self._gate = Gate(self._inside, {*LOOPBACK_HOSTS, *hosts}, origins, limits, mounts)
-        rt.world.subscribe(self.service.metrics.heard)
+        self._gate = Gate(self._inside, self.service, {*LOOPBACK_HOSTS, *hosts}, mounts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

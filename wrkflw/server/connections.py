@@ -1,34 +1,79 @@
-"""Connections of the server: one that is not served in time, in whichever direction, is closed.
+"""Connections of the server: one that is not served in time, in whichever direction, is closed, and so is one too many.
 
 uvicorn waits for ever for the rest of a request, reads on in a body that was answered already, for ever keeps what a
 client does not take, and any number of requests that it sends ahead of their answers; httptools takes headers of any
-length.  uvicorn also sends the head of an answer and its body apart, which here go together.
+length.  A process that has no descriptor left for one more connection can open no file either, and asyncio says so in
+its log again and again.  uvicorn also sends the head of an answer and its body apart, which here go together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .limits import ServerLimits
 
+if sys.platform == "win32":
+
+    def _descriptors() -> int:
+        return sys.maxsize
+
+else:
+    import resource
+
+    def _descriptors() -> int:
+        """How many the process may have open."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _MUCH = 64 * 1024
 _MOST_AHEAD = 100
 """Requests that a client may send before the first of them is answered."""
+_FOR_FILES = 256
+"""Descriptors that are left to everything else, or half of them, where there are few."""
+_NEXT_WARNING = 60.0
+"""Seconds."""
+
+_log = logging.getLogger("wrkflw")
 
 
 def connections_with(limits: ServerLimits) -> type[asyncio.Protocol]:
     """The protocol of a connection, for these limits."""
-    return type("Connection", (_Connection,), {"limits": limits})
+    return type("Connection", (_Connection,), {"limits": limits, "crowd": _Crowd()})
+
+
+class _Crowd:
+    """How many connections there may be at a time, as the process may have descriptors."""
+
+    def __init__(self) -> None:
+        self._descriptors = _descriptors()
+        self.most = self._descriptors - min(_FOR_FILES, self._descriptors // 2)
+        self._quiet_until = 0.0
+
+    def complain(self, now: float) -> None:
+        """That one was turned away, unless that was said of late."""
+        if now >= self._quiet_until:
+            self._quiet_until = now + _NEXT_WARNING
+            _log.warning(
+                "%s connections are open, and more are turned away; let the process have more than %s open files "
+                "(ulimit -n), or look who holds them",
+                f"{self.most:,}",
+                f"{self._descriptors:,}",
+            )
 
 
 class _Connection(HttpToolsProtocol):
     limits: ServerLimits
+    crowd: _Crowd
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _in_headers = True
@@ -39,6 +84,11 @@ class _Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         gathering: Any = _Gathering(transport, self.loop, self.limits.unread_time.total_seconds())
         super().connection_made(gathering)
+        if len(self.connections) > self.crowd.most:
+            self._is_over = True
+            self._end(_TOO_FULL)
+            self.crowd.complain(self.loop.time())
+            return
         self._expect_headers()
 
     def data_received(self, data: bytes) -> None:

@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from wrkflw.engine.definition import Definition
 
 from .routes import JSON, PROBLEM
-from .service import Service
+from .service import OWN_WORKFLOWS, Service
 
 _START = "/api/workflows/{workflow}/runs"
 _PROBLEM: dict[str, Any] = {
@@ -49,7 +49,7 @@ def document_of(api: FastAPI, service: Service, root_path: str) -> dict[str, Any
             content["schema"] = _component(content["schema"], f"{operation['operationId']}.body", schemas)
     template = document["paths"].pop(_START)["post"]
     template["parameters"] = [one for one in template["parameters"] if one["name"] != "workflow"]
-    for definition in service.rt.definitions.values():
+    for definition in (one for one in service.rt.definitions.values() if one.id not in OWN_WORKFLOWS):
         document["paths"][_START.format(workflow=definition.id)] = {"post": _operation(template, definition, schemas)}
     return document
 

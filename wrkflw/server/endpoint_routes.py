@@ -20,7 +20,7 @@ from .parameters import IdempotencyKey
 from .problems import Refusal
 from .routes import Access, Routes
 from .service import AnyRun, Service
-from .workflow_routes import STARTED, started
+from .workflow_routes import STARTED, enqueue, started
 
 _log = logging.getLogger("wrkflw")
 
@@ -83,7 +83,7 @@ class EndpointRoute:
         key = idempotency_key if message_id is None else message_id
         key_of_run = None if key is None else f"http:{self.endpoint}:{key}"
         run: AnyRun = Run(await Birth.of(service.rt, self.endpoint.workflow, idempotency_key=key_of_run))
-        await run.enqueue(self._input(told))
+        await enqueue(service, request, run, self._input(told))
         return await started(service, request, definition, run.run_id, None, may_exist=key is not None)
 
     def _verified(self, request: HttpRequest) -> str | None:

@@ -4,55 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from starlette.requests import Request
+
 from wrkflw.asgi import AsgiApp, Receive, Scope, Send, headers_of, mounted_at
 
-from .limits import ServerLimits
 from .problems import MEDIA_TYPE, Problem, Refusal
+from .service import Service
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """As requests ask for them."""
 _SAFE = frozenset({"GET", "HEAD"})
+_WATCHED = frozenset({"/healthz", "/readyz"})
+"""Who watches over the server hears of it however much is asked."""
+_STRANGERS = 4
+"""One part in so many of the requests at a time may be of callers whom nobody knows."""
 
 
 class Gate:
     """Before the application.
 
     A browser that was led here by a name that is not ours (DNS rebinding), or that another site has send something
-    (CSRF), is turned away: ``hosts`` are the names that requests may ask for, ``"*"`` any, and ``origins`` those that
-    may write besides the server's own.  What is sent to ``mounts`` may be larger.
+    (CSRF), is turned away: ``hosts`` are the names that requests may ask for, ``"*"`` any.  What is sent to ``mounts``
+    may be larger.
     """
 
-    def __init__(
-        self,
-        inner: AsgiApp,
-        hosts: Collection[str],
-        origins: Collection[str],
-        limits: ServerLimits,
-        mounts: Collection[str],
-    ) -> None:
+    def __init__(self, inner: AsgiApp, service: Service, hosts: Collection[str], mounts: Collection[str]) -> None:
         self._inner = inner
+        self._service = service
+        self._limits = service.limits
         self._hosts = frozenset(name.lower() for name in hosts)
-        self._origins = frozenset(origins)
-        self._limits = limits
         self._mounts = mounts
         self._open = 0
+        self._strangers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._inner(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
+        if scope["path"].removeprefix(scope.get("root_path", "")) in _WATCHED:
+            self._check(scope)
+            return await self._inner(scope, receive, send)
+        stranger = not self._service.knows(Request(scope))
+        most = self._limits.requests
+        if self._open >= most or (stranger and self._strangers >= max(1, most // _STRANGERS)):
+            raise Refusal(429, "too many requests at a time; send it again", {"Retry-After": "1"})
         self._check(scope)
         self._open += 1
+        self._strangers += stranger
         try:
-            await self._inner(scope, receive, send)
+            return await self._inner(scope, receive, send)
         finally:
             self._open -= 1
+            self._strangers -= stranger
 
     def _check(self, scope: Scope) -> None:
         """Raises Refusal."""
-        if self._open >= self._limits.requests:
-            raise Refusal(429, "too many requests at a time; send it again", {"Retry-After": "1"})
         if sum(len(name) + len(value) for name, value in scope["headers"]) > self._limits.header_bytes:
             raise Refusal(431, f"headers have at most {self._limits.header_bytes:,} bytes")
         headers = headers_of(scope)
@@ -60,21 +67,12 @@ class Gate:
         if "*" not in self._hosts and _name_of(host) not in self._hosts:
             raise Refusal(400, f"this server is not {host[:80]!r}; name it in hosts=, or with --allow-host")
         if scope["method"] not in _SAFE:
-            self._check_origin(scope, headers, host)
+            self._service.check_origin(scope)
         announced = headers.get("content-length", "0")
         if not (announced.isascii() and announced.isdecimal()):
             raise Refusal(400, "Content-Length is not a number")
         if int(announced) > self._limits.body_bytes and mounted_at(scope, self._mounts) is None:
             raise Refusal(413, f"a body has at most {self._limits.body_bytes:,} bytes")
-
-    def _check_origin(self, scope: Scope, headers: dict[str, str], host: str) -> None:
-        origin = headers.get("origin")
-        if origin is None:
-            if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
-                return
-        elif origin in self._origins or (host and origin.partition("://")[2].lower() == host.lower()):
-            return
-        raise Refusal(403, f"requests from {(origin or 'another site')[:80]!r} may not write here; name it in origins=")
 
 
 async def refuse(send: Send, problem: Problem) -> None:

@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wrkflw.engine.definition import AnyStep, Definition
+from wrkflw.engine.definition import Definition
 from wrkflw.engine.journal import Journal
 from wrkflw.errors import InvalidValueError, NotSuspendedError
 from wrkflw.run import Run
 from wrkflw.schemas import problems, schema_of
 from wrkflw.world.errors import HookNotFoundError
 
-from .answers import Standing
-from .mentions import event_of, output_from, step_at
+from .answers import RunStanding
+from .mentions import call_at, event_of, output_from, step_at
 from .parameters import HookToken, IdempotencyKey, Name, RunId, Wait
 from .problems import Refusal
 from .routes import Answer, Routes
@@ -25,13 +25,13 @@ from .workflow_routes import ENDED, STARTED, started
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_RECORDED = Answer(202, "it is recorded, and the run goes on", Standing)
+_RECORDED = Answer(202, "it is recorded, and the run goes on", RunStanding)
 _NO_HOOK = "no live hook has this token"
 _TEXT = Field(min_length=1, max_length=1024)
 
 
 class Resumption(BaseModel):
-    """An answer to a step; `at` is the key of the call, needed where several of the step wait."""
+    """An answer to a step, by its id or the key of its call; `at` is that key where several of the step wait."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
     step: str = _TEXT
@@ -67,7 +67,7 @@ class InboxRoutes:
         service = self._service
         asked = model_of(Resumption, await service.read(request, empty=b"{}"))
         definition = await service.definition_of(run_id)
-        await self._answer(definition, run_id, step_at(definition, asked.at or asked.step), asked.at, asked.data)
+        await self._answer(definition, await service.rt.runs.journal(run_id), asked)
         return await started(service, request, definition, run_id, wait, may_exist=True)
 
     async def send_event(
@@ -102,9 +102,10 @@ class InboxRoutes:
         asked = {one.hook_id: record for record in journal.records.values() if (one := record.suspension) is not None}
         if hook.hook_id not in asked:
             raise Refusal(404, _NO_HOOK)
-        step = step_at(definition, asked[hook.hook_id].key)
+        record = asked[hook.hook_id]
+        step = step_at(definition, record.key, service.steps, record.name)
         data = schema_of(step.body.resume).load(body, f"answer to step {step.id!r}")
-        await self._service.rt.inbox_of(definition).answer(journal, step, data, asked[hook.hook_id].key)
+        await service.rt.inbox_of(definition).answer(journal, step, data, record.key)
         return await started(service, request, definition, hook.run_id, wait, may_exist=True)
 
     async def fork_run(self, request: Request, run_id: RunId, wait: Wait = None) -> Response:
@@ -112,10 +113,14 @@ class InboxRoutes:
         service = self._service
         asked = model_of(ForkRequest, await service.read(request, empty=b"{}"))
         definition = await service.definition_of(run_id)
+        service.check_startable(definition.id)
         run = await Run.find(service.rt, service.workflow_of(definition), run_id)
-        draft = run.fork(None if asked.at is None else step_at(definition, asked.at), key=asked.key)
+        draft = run.fork(key=asked.key)
+        if asked.at is not None:
+            at = call_at(definition, await service.rt.runs.journal(run_id), asked.at, service.steps)
+            draft = run.fork(at.step, key=asked.key or at.at)
         for id, value in asked.outputs.items():
-            step = step_at(definition, id)
+            step = step_at(definition, id, service.steps)
             draft = draft.with_output(step, output_from(definition, step, value, f"output of {id!r}"))
         if "input" in asked.model_fields_set:
             draft = draft.with_input(definition.input_schema.load_tree(asked.input, "input of the fork"))
@@ -124,12 +129,14 @@ class InboxRoutes:
             draft = draft.with_state(asked.state if known is None else known.load_tree(asked.state, "the state"))
         return await started(service, request, definition, (await draft.enqueue()).run_id, wait)
 
-    async def _answer(self, definition: Definition, run_id: str, step: AnyStep, at: str | None, data: object) -> None:
+    async def _answer(self, definition: Definition, journal: Journal, asked: Resumption) -> None:
         """Raises as :meth:`Run.resume` does."""
+        step, key = call_at(definition, journal, asked.at or asked.step, self._service.steps)
+        at = asked.at or key
         if step.kind == "workflow" or step.body.context != "suspend":
-            raise NotSuspendedError(run_id, at or step.id, ())
-        answer = schema_of(step.body.resume).load_tree(data, f"answer to step {step.id!r}")
-        await self._service.rt.inbox_of(definition).answer(Journal(run_id), step, answer, at)
+            raise NotSuspendedError(journal.run_id, at or step.id, ())
+        answer = schema_of(step.body.resume).load_tree(asked.data, f"answer to step {step.id!r}")
+        await self._service.rt.inbox_of(definition).answer(journal, step, answer, at)
 
 
 def model_of(model: type[ModelT], body: bytes) -> ModelT:

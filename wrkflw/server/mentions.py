@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from types import CellType, CodeType, FunctionType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from wrkflw.engine.definition import AnyStep, Definition
+from wrkflw.engine.journal import Journal
 from wrkflw.engine.keys import id_of, scope_of
 from wrkflw.errors import InvalidValueError, UnknownEventError, UnknownStepError
 from wrkflw.events import Event
@@ -47,19 +49,41 @@ def events_of(definition: Definition) -> Iterator[Event[Any]]:
             yield from events_of(definition.nested(step))
 
 
-def step_at(definition: Definition, key: str) -> AnyStep:
-    """The step that is called at ``key``, or that has this id.
+class Call(NamedTuple):
+    """The step that somebody means, and the key of the call, where it is that which they named."""
+
+    step: AnyStep
+    at: str | None
+
+
+def call_at(definition: Definition, journal: Journal, mention: str, declared: Mapping[str, AnyStep]) -> Call:
+    """What is meant by the key of a call in this run, or by the id of a step.  Raises as :func:`step_at` does."""
+    record = journal.records.get(mention)
+    step = step_at(definition, mention, declared, None if record is None else record.name)
+    return Call(step, None if mention == step.id else mention)
+
+
+def step_at(
+    definition: Definition, key: str, declared: Mapping[str, AnyStep], recorded_id: str | None = None
+) -> AnyStep:
+    """The step that is called at ``key``, or that has this id; ``recorded_id`` where a program called it otherwise.
+
+    A program calls whatever it likes: its steps are those that its function names, ``declared``, and those that can be
+    seen from there.
 
     Raises:
-        UnknownStepError: there is none, or only a program knows it, under a name that its function does not say.
+        UnknownStepError: there is none, as far as anybody can tell.
     """
-    inner, id = definition.within(scope_of(key)), id_of(key)
+    inner, id = definition.within(scope_of(key)), recorded_id or id_of(key)
     if inner is not None and id in inner.steps:
         return inner.steps[id]
     programs = [definition] if inner is None else [inner, definition]
-    for node in (node for one in programs for node in one.nodes if isinstance(node, Code)):
+    codes = [node for one in programs for node in one.nodes if isinstance(node, Code)]
+    if codes:
         kind: type[AnyStep] = Step
-        for step in _named(node, kind):
+        named = (step for code in codes for step in _named(code, kind))
+        seen = (step for code in codes for step in _seen(code, kind))
+        for step in chain(named, declared.values(), seen):
             if step.id == id:
                 return step
     known = definition.steps if inner is None else inner.steps
@@ -79,16 +103,42 @@ def output_from(definition: Definition, step: AnyStep, tree: object, what: str) 
 
 
 def _named(code: Code, kind: type[T]) -> Iterator[T]:
-    """What of a kind the function of a program names, in its module or around it."""
-    function = inspect.unwrap(plain_function(code.written))
-    if not isinstance(function, FunctionType):
-        return
+    """What of a kind the functions of a program name, in their modules or around them."""
+    return (value for function in _functions(code) for value in _values(function) if isinstance(value, kind))
+
+
+def _seen(code: Code, kind: type[T]) -> Iterator[T]:
+    """What of a kind they could name: a table of steps, say, stands in the module of those."""
+    return (value for function in _functions(code) for value in _around(function).values() if isinstance(value, kind))
+
+
+def _functions(code: Code) -> Iterator[FunctionType]:
+    """The function of a program, and those of the same package that it names, and so on."""
+    package = _package_of(code.written)
+    found: dict[int, object] = {}
+    ahead: list[object] = [plain_function(code.written)]
+    while ahead:
+        function = inspect.unwrap(cast("Any", ahead.pop()))
+        if isinstance(function, FunctionType) and id(function) not in found:
+            found[id(function)] = function
+            yield function
+            ahead += [one for one in _values(function) if isinstance(one, FunctionType) and _package_of(one) == package]
+
+
+def _package_of(function: object) -> str:
+    return str(getattr(function, "__module__", "")).partition(".")[0]
+
+
+def _values(function: FunctionType) -> list[object]:
+    """What a function names, and the functions in it."""
+    around = _around(function)
+    return [around[name] for name in dict.fromkeys(_names(function.__code__)) if name in around]
+
+
+def _around(function: FunctionType) -> dict[str, object]:
+    """What a function sees by name from outside."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    around = dict(function.__globals__)
-    around |= {name: cell.cell_contents for name, cell in cells if cell != _EMPTY}
-    for name in dict.fromkeys(_names(function.__code__)):
-        if isinstance(value := around.get(name), kind):
-            yield value
+    return function.__globals__ | {name: cell.cell_contents for name, cell in cells if cell != _EMPTY}
 
 
 _EMPTY = CellType()

@@ -8,7 +8,10 @@ from typing import Annotated, TypeAlias
 from fastapi import Header, Path, Query
 from pydantic import AwareDatetime, BeforeValidator
 
-RunId: TypeAlias = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+from wrkflw.ids import RUN_ID
+from wrkflw.runs import LONGEST_REASON
+
+RunId: TypeAlias = Annotated[str, Path(pattern=f"^{RUN_ID}$")]
 Name: TypeAlias = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 """Of a workflow, an event, a stream."""
 HookToken: TypeAlias = Annotated[str, Path(min_length=1, max_length=1024)]
@@ -22,11 +25,11 @@ Wait: TypeAlias = Annotated[
 Delay: TypeAlias = Annotated[
     str | None, Query(pattern=r"^[0-9]{1,6}(ms|s|m|h|d)$", description="how long the run is not to begin: `5m`")
 ]
-NewRunId: TypeAlias = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+NewRunId: TypeAlias = Annotated[str | None, Query(pattern=f"^{RUN_ID}$")]
 Attributes: TypeAlias = Annotated[
     list[str], Query(max_length=8, description="`name=value`, as often as there are attributes")
 ]
-Reason: TypeAlias = Annotated[str | None, Query(min_length=1, max_length=1000)]
+Reason: TypeAlias = Annotated[str | None, Query(min_length=1, max_length=LONGEST_REASON)]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 

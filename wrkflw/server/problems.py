@@ -10,8 +10,11 @@ from http import HTTPStatus
 from math import ceil
 
 from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
 
 from wrkflw import errors
+from wrkflw.clock import SystemClock
 from wrkflw.world.errors import ThrottleError, TooEarlyError, WorldError
 
 MEDIA_TYPE = "application/problem+json"
@@ -94,6 +97,15 @@ def problem_of(error: Exception, now: datetime) -> Problem:
         return Problem(503, detail, type(error).__name__, headers=_retry_after(error, now) or {"Retry-After": "1"})
     found = error.problems if isinstance(error, errors.InvalidValueError) else ()
     return Problem(status, str(error), type(error).__name__, found, _retry_after(error, now))
+
+
+async def problem_answer(_request: Request, error: Exception) -> Response:
+    """What an error of ours is over HTTP, for routes of your own beside what is mounted::
+
+    site.add_exception_handler(WrkflwError, problem_answer)
+    """
+    problem = problem_of(error, SystemClock().now())
+    return Response(problem.body, problem.status, problem.headers, MEDIA_TYPE)
 
 
 def _cut(text: str) -> str:

@@ -11,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wrkflw.results import Page, RunInfo, RunStatus, Snapshot, WaitingFor
-from wrkflw.world.events import RunPaused, RunResumed
 from wrkflw.world.storage import PageRequest
 
-from .answers import RecordedEvent, Standing, event_of_log, json_of, snapshot_json
+from .answers import RecordedEvent, RunStanding, event_of_log, json_of, snapshot_json
 from .parameters import Attributes, Cursor, Key, Limit, Moment, Reason, RunId, Wait
 from .routes import Answer, Routes, json_answer
 from .service import Service
@@ -42,7 +41,7 @@ class RunRoutes:
         routes.add("read", "GET /api/runs", self.list_runs, Answer(200, "newest first", Page[RunInfo]))
         routes.add("read", f"GET {one}", self.get_run, Answer(200, "the whole of it", Snapshot))
         routes.add("read", f"GET {one}/events", self.list_events, Answer(200, "oldest first", EventPage))
-        ends = Answer(200, "the run has ended", Standing), Answer(202, "the run goes on, or waits", Standing)
+        ends = Answer(200, "the run has ended", RunStanding), Answer(202, "the run goes on, or waits", RunStanding)
         routes.add("read", f"GET {one}/result", self.get_result, *ends)
         routes.add("resume", f"POST {one}/wake", self.wake_run, _NOW)
         routes.add("admin", f"POST {one}/cancel", self.cancel_run, _NOW)
@@ -106,11 +105,11 @@ class RunRoutes:
 
     async def pause_run(self, run_id: RunId, reason: Reason = None) -> Response:
         """Start nothing more of a run; what it does now is finished and recorded."""
-        return await self._after(run_id, self._runs.record(run_id, RunPaused(reason=reason)))
+        return await self._after(run_id, self._runs.pause(run_id, reason))
 
     async def unpause_run(self, run_id: RunId) -> Response:
         """Let a run go on."""
-        return await self._after(run_id, self._runs.record(run_id, RunResumed()))
+        return await self._after(run_id, self._runs.unpause(run_id))
 
     async def delete_run(self, run_id: RunId) -> Response:
         """Remove a run that has ended, and its log with it."""

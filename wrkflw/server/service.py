@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from starlette.requests import Request
 
-from wrkflw.engine.definition import Definition
+from wrkflw.asgi import Scope, headers_of
+from wrkflw.engine.definition import AnyStep, Definition
 from wrkflw.events import Event
 from wrkflw.loopback import is_loopback
 from wrkflw.run import Run
@@ -33,16 +35,22 @@ class Service:
     trust_callers: bool
     limits: ServerLimits
     metrics: Metrics
+    origins: Collection[str] = ()
+    """Those that requests may carry besides the server's own."""
     events: Mapping[str, Event[Any]] = field(default_factory=dict[str, Event[Any]])
     """Those that only the code of a workflow knows."""
+    steps: Mapping[str, AnyStep] = field(default_factory=dict[str, "AnyStep"])
+    """The same."""
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """That the server ends, and what is open without an end with it."""
 
     # --- who may call ------------------------------------------------------------------------------
 
     def check(self, request: Request, permission: Permission) -> None:
-        """Raises Refusal when the caller does not have the permission."""
+        """Raises Refusal when the caller does not have the permission, or writes from a page of another site."""
         self.check_open()
+        if permission != "read":
+            self.check_origin(request.scope)
         if not self.may(request, permission):
             raise Refusal(403, f"this token does not permit {permission!r}")
 
@@ -51,11 +59,11 @@ class Service:
         if self.trust_callers:
             return True
         if not self.keyring:
-            if not _FORWARDED.isdisjoint(name for name, _ in request.scope["headers"]):
+            if any(_FORWARDED.fullmatch(name) for name, _ in request.scope["headers"]):
                 raise Refusal(
                     403, "this server has no tokens, so it answers nothing that was forwarded to it; give it tokens="
                 )
-            if request.client is None or is_loopback(request.client.host):
+            if request.client is not None and is_loopback(request.client.host):
                 return True
             raise Refusal(403, "this server has no tokens, so it answers its own machine only; give it tokens=")
         token = self.keyring.find(request.headers.get("authorization"))
@@ -63,12 +71,23 @@ class Service:
             raise Refusal(401, "send a token, as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"})
         return token.allows(permission)
 
-    def knows(self, request: Request, permission: Permission) -> bool:
-        """The same, of a caller who may be nobody."""
+    def knows(self, request: Request, permission: Permission | None = None) -> bool:
+        """The same, of a caller who may be nobody; without a permission, whether he is somebody."""
         try:
-            return self.may(request, permission)
+            return self.may(request, permission or "read") or permission is None
         except Refusal:
             return False
+
+    def check_origin(self, scope: Scope) -> None:
+        """Raises Refusal when a browser sends it for a page of another site."""
+        headers = headers_of(scope)
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is None:
+            if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+                return
+        elif origin in self.origins or (host and origin.partition("://")[2].lower() == host.lower()):
+            return
+        raise Refusal(403, f"requests from {(origin or 'another site')[:80]!r} may not write here; name it in origins=")
 
     def check_open(self) -> None:
         """Raises Refusal while there is no runtime to ask."""
@@ -89,6 +108,12 @@ class Service:
             raise Refusal(404, f"there is no workflow {workflow_id[:128]!r} here{guess}")
         return found
 
+    @staticmethod
+    def check_startable(workflow_id: str) -> None:
+        """Raises Refusal when the workflow is none that callers start."""
+        if workflow_id in OWN_WORKFLOWS:
+            raise Refusal(403, f"workflow {workflow_id!r} is of wrkflw itself, which alone starts it")
+
     async def definition_of(self, run_id: str) -> Definition:
         """The workflow of a run.  Raises RunNotFoundError, and Refusal when the workflow is not known here."""
         return self.definition((await self.rt.runs.located(run_id)).workflow_name)
@@ -99,5 +124,7 @@ class Service:
         return cast("Workflow[Any, Any, Any]", definition.workflow)
 
 
-_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+OWN_WORKFLOWS = frozenset({"mail-quarantine"})
+"""Those of wrkflw itself: a run of it is a mail that came."""
+_FORWARDED = re.compile(rb"via|x-real-ip|cf-.*|.*client-ip|.*forwarded.*")
 """What a proxy of this machine says when somebody elsewhere has asked it."""

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, Never
 
 import uvicorn
 
@@ -15,6 +15,7 @@ from wrkflw.errors import WrkflwError
 from wrkflw.events import Event
 from wrkflw.loopback import is_loopback
 from wrkflw.runtime import Runtime
+from wrkflw.steps import Step
 
 from .application import Application
 from .connections import connections_with
@@ -27,6 +28,8 @@ _GRACE = 5
 """Seconds that requests have to end in when the server does."""
 _BACKLOG = 2048
 """Connections that wait to be accepted."""
+_AT_ONCE = 16
+"""That are accepted before any of them is looked at, and is closed where it is one too many."""
 
 
 class ExposedServerError(WrkflwError):
@@ -47,6 +50,7 @@ async def serve(
     hosts: Collection[str] = (),
     origins: Collection[str] = (),
     events: Sequence[Event[Any]] = (),
+    steps: Sequence[Step[Never, object, Never]] = (),
     limits: ServerLimits | None = None,
     mounts: Mapping[str, AsgiApp] | None = None,
 ) -> None:
@@ -71,6 +75,7 @@ async def serve(
         hosts={*hosts, *bound} - {"0.0.0.0", "::"},
         origins=origins,
         events=events,
+        steps=steps,
         limits=limits,
         mounts=mounts or {},
         trust_callers=False,
@@ -117,9 +122,15 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 timeout_keep_alive=ceil(limits.idle_time.total_seconds()),
                 timeout_graceful_shutdown=_GRACE,
+                backlog=_AT_ONCE,
             )
         )
         self._application = application
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)  # asyncio has but one number for those that wait and those it accepts at once
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._application.service.ending.set()

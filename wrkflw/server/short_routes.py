@@ -19,11 +19,11 @@ from wrkflw.engine import failures
 from wrkflw.engine.journal import Journal
 from wrkflw.engine.records import Record, WaitRecord
 from wrkflw.errors import RunFinishedError, RunNotFoundError
+from wrkflw.ids import RUN_ID
 from wrkflw.results import RunInfo, RunStatus
 from wrkflw.run import Run
 from wrkflw.schemas import plain
 from wrkflw.world.errors import DamagedPayloadError
-from wrkflw.world.events import RunPaused, RunResumed
 
 from .answers import json_of
 from .inbox_routes import InboxRoutes, model_of
@@ -51,7 +51,7 @@ class NewRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
     type: str = Field(min_length=1, max_length=128)
-    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
+    id: str = Field(pattern=f"^{RUN_ID}$")
     payload: JsonValue = None
 
 
@@ -81,6 +81,7 @@ class ShortRoutes:
         """Record a run."""
         service = self._service
         asked = model_of(NewRun, await service.read(request))
+        service.check_startable(asked.type)
         definition = service.rt.definitions.get(asked.type)
         if definition is None:
             return json_answer(json_of({"error": f'Unknown workflow type: "{asked.type}"'}), 400)
@@ -109,12 +110,12 @@ class ShortRoutes:
 
     async def pause(self, id: RunId) -> Response:
         """Start nothing more of a run."""
-        await self._runs.record(id, RunPaused())
+        await self._runs.pause(id)
         return _said(id, "paused")
 
     async def resume(self, id: RunId) -> Response:
         """Let a paused run go on."""
-        await self._runs.record(id, RunResumed())
+        await self._runs.unpause(id)
         return _said(id, "running")
 
     async def terminate(self, id: RunId) -> Response:

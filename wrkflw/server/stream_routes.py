@@ -13,6 +13,7 @@ from wrkflw.errors import InvalidValueError
 from wrkflw.streams import Place, bytes_of, stream_of
 from wrkflw.world.entities import Run
 from wrkflw.world.errors import RunExpiredError
+from wrkflw.world.streamer import Position
 
 from .answers import item_of_stream, json_of
 from .live import SILENT, live
@@ -34,7 +35,8 @@ class StreamRoutes:
     def add_to(self, routes: Routes) -> None:
         one = "/api/runs/{run_id}"
         events = Answer(200, "live, until the run has ended", media=_SSE)
-        routes.add("read", f"GET {one}/stream", self.stream_run, events)
+        no_more = Answer(204, "the run has ended, and nothing follows the cursor: not to be asked again", media="")
+        routes.add("read", f"GET {one}/stream", self.stream_run, events, no_more)
         chunks = Answer(200, "the chunks, one behind the other", media=_BYTES)
         routes.add("read", f"GET {one}/streams/{{name}}", self.read_stream, chunks)
 
@@ -54,6 +56,8 @@ class StreamRoutes:
         if place.slot > run.last_slot:
             problem = f"is no cursor of run {run_id!r}"
             raise InvalidValueError.because(f"{place.cursor!r}", problem, cure="pass the cursor of one of its items")
+        if run.ended and not await self._follows(run_id, place):
+            return Response(status_code=204)  # after anything else a browser comes again, for ever
         return self._open(self._frames(run_id, place, until), _SSE)
 
     async def read_stream(
@@ -62,6 +66,11 @@ class StreamRoutes:
         """The chunks of one stream of a run, from an index on, until it is closed or the run has ended."""
         await self._kept(run_id)
         return self._open(self._chunks(run_id, name, start_index), _BYTES)
+
+    async def _follows(self, run_id: str, place: Place) -> bool:
+        """Whether something stands behind the place."""
+        behind = Position(place.slot, place.number)
+        return bool(await self._service.rt.world.streamer.items(run_id, after=behind, limit=1))
 
     async def _kept(self, run_id: str) -> Run:
         """Raises RunNotFoundError, and RunExpiredError: once an answer has begun, it can be no refusal."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterable, Sequence
+import shlex
+import stat
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, cast, get_args
 
 from wrkflw.errors import InvalidValueError
+from wrkflw.worlds.blobs import sync_folder
+from wrkflw.worlds.locks import flock
 
 Permission: TypeAlias = Literal["read", "start", "resume", "admin"]
 """``read`` looks at workflows and runs; ``start`` starts and forks runs; ``resume`` answers, sends events and wakes;
@@ -21,6 +27,7 @@ PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 _PREFIX = "wrkflw_"
 _LENGTH = 32
 """Bytes of chance in a token."""
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +67,16 @@ class TokenFile:
         self._path = Path(path)
 
     def load(self) -> list[Token]:
-        """The tokens; none where there is no file.  Raises InvalidValueError for a file that holds something else."""
+        """The tokens; none where there is no file.
+
+        Raises InvalidValueError for a file that holds something else, or that others than its owner can write.
+        """
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-            return [Token(one["name"], one["digest"], _checked(one["name"], one["permissions"])) for one in kept]
+            return [_kept(one["name"], one["digest"], one["permissions"]) for one in json.loads(self._read())]
         except FileNotFoundError:
             return []
+        except InvalidValueError:
+            raise
         except (ValueError, LookupError, TypeError) as error:
             cure = "remove it, and make the tokens anew"
             raise InvalidValueError.because(f"token file {str(self._path)!r}", "cannot be read", cure=cure) from error
@@ -75,30 +86,59 @@ class TokenFile:
 
         Raises InvalidValueError when there is a token of this name, or a permission is none.
         """
-        known = self.load()
-        if any(token.name == name for token in known):
-            raise InvalidValueError.because(f"token {name!r}", "is there already", cure="remove it first")
         text, token = Token.new(name, permissions)
-        self._save([*known, token])
+        with self._alone():
+            known = self.load()
+            if any(one.name == name for one in known):
+                raise InvalidValueError.because(f"token {name!r}", "is there already", cure="remove it first")
+            self._save([*known, token])
         return text
 
     def remove(self, name: str) -> bool:
         """Whether there was one of this name.  It is out of the file when this returns; servers that run keep it."""
-        known = self.load()
-        kept = [token for token in known if token.name != name]
-        if found := len(kept) < len(known):
-            self._save(kept)
+        with self._alone():
+            known = self.load()
+            kept = [token for token in known if token.name != name]
+            if found := len(kept) < len(known):
+                self._save(kept)
         return found
+
+    def _read(self) -> bytes:
+        with self._path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                path = str(self._path)
+                problem = "can be written by others, who can let themselves in"
+                cure = f"look at who is in it, then chmod 600 {shlex.quote(path)}"
+                raise InvalidValueError.because(f"token file {path!r}", problem, cure=cure)
+            return file.read()
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """Within, nobody else changes the file: what is locked lies beside it, and stays there."""
+        lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            flock(lock, wait=True)
+            yield
+        finally:
+            os.close(lock)
 
     def _save(self, tokens: Sequence[Token]) -> None:
         """All or nothing: beside the file first, then in its place."""
         content = [{"name": one.name, "digest": one.digest, "permissions": sorted(one.permissions)} for one in tokens]
-        beside = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        beside = self._beside(secrets.token_hex(4))
+        try:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        sync_folder(self._path.parent)
+
+    def _beside(self, ending: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{ending}")
 
 
 class Keyring:
@@ -118,6 +158,13 @@ class Keyring:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _kept(name: str, digest: object, permissions: Iterable[object]) -> Token:
+    if not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        cure = "take the token out of its file, and make it anew"
+        raise InvalidValueError.because(f"digest of token {name!r}", "is not 64 hexadecimal digits", cure=cure)
+    return Token(name, digest, _checked(name, permissions))
 
 
 def _checked(name: str, permissions: Iterable[object]) -> frozenset[Permission]:

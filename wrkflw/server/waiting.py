@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from wrkflw.clock import within
@@ -19,14 +20,24 @@ def patience_of(service: Service, text: str | None) -> timedelta | None:
 
 
 async def outcome(service: Service, definition: Definition, run_id: str, patience: timedelta) -> Seen | None:
-    """How the run stands once it has ended or parked, or ``patience`` is over; None while it moves then."""
+    """How the run stands once it has ended or parked, ``patience`` is over or the server ends; None while it moves."""
     if patience:
         lookout = Lookout(service.rt, definition, run_id, patience)
         try:
-            async with within(service.rt.clock, patience):
-                return await lookout.watch()
+            async with within(service.rt.clock, patience) as limit:
+                ended = asyncio.ensure_future(_at_the_end(service.ending, limit))
+                try:
+                    return await lookout.watch()
+                finally:
+                    ended.cancel()
         except TimeoutError:
             pass
     journal = await service.rt.runs.journal(run_id)
     result = result_of(journal, definition)
     return None if result is None else Seen(result, journal)
+
+
+async def _at_the_end(ending: asyncio.Event, limit: asyncio.Timeout) -> None:
+    """Nobody waits any longer than the server lives: a connection that it ends by force hears of a failure."""
+    await ending.wait()
+    limit.reschedule(asyncio.get_running_loop().time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -11,20 +12,24 @@ from starlette.responses import Response
 
 from wrkflw.births import Birth
 from wrkflw.engine.definition import Definition
-from wrkflw.errors import InvalidValueError
+from wrkflw.errors import InvalidValueError, RunConflictError
 from wrkflw.graph import steps_of
 from wrkflw.run import Run
 from wrkflw.schemas import schema_of
+from wrkflw.world.errors import RunExpiredError
 
-from .answers import Standing, json_of, standing_of
+from .answers import RunStanding, json_of, standing_of
 from .mentions import events_of
 from .parameters import Attributes, Delay, IdempotencyKey, Name, NewRunId, Wait
+from .problems import Refusal
 from .routes import Answer, Routes, json_answer
 from .service import AnyRun, Service
 from .waiting import outcome, patience_of
 
-STARTED = Answer(202, "the run is recorded, and goes on", Standing)
-ENDED = Answer(200, "the run has ended", Standing)
+STARTED = Answer(202, "the run is recorded, and goes on", RunStanding)
+ENDED = Answer(200, "the run has ended", RunStanding)
+_FOR_ALL = frozenset({"run_id", "workflow_id", "status"})
+"""What is told of a run to those who may not read."""
 
 
 class WorkflowInfo(BaseModel):
@@ -104,6 +109,7 @@ class WorkflowRoutes:
         With `wait`, the answer comes when the run has ended or parked, or when that time is over.
         """
         service, definition = self._service, self._service.definition(workflow)
+        service.check_startable(workflow)
         data = definition.input_schema.load(await service.read(request), f"input of workflow {workflow!r}")
         birth = await Birth.of(
             service.rt,
@@ -113,9 +119,21 @@ class WorkflowRoutes:
             attributes=attributes_of(attribute),
         )
         run: AnyRun = Run(birth)
-        await run.enqueue(data, delay=delay)
+        await enqueue(service, request, run, data, delay)
         may_exist = idempotency_key is not None
-        return await started(service, request, definition, run.run_id, wait, may_exist=may_exist)
+        return await started(service, request, definition, run.run_id, wait, may_exist=may_exist, output=True)
+
+
+async def enqueue(
+    service: Service, request: Request, run: AnyRun, data: object, delay: str | timedelta | None = None
+) -> None:
+    """Record the run.  Of the run that has its key already, those hear who may read."""
+    try:
+        await run.enqueue(data, delay=delay)
+    except (RunConflictError, RunExpiredError):
+        if service.knows(request, "read"):
+            raise
+        raise Refusal(422, "this idempotency key was used before, with another input; use another") from None
 
 
 async def started(
@@ -126,8 +144,12 @@ async def started(
     wait: str | None,
     *,
     may_exist: bool = False,
+    output: bool = False,
 ) -> Response:
-    """The answer to who has started a run, or handed something in: how it stands, perhaps after a while."""
+    """The answer to who has started a run, or handed something in: how it stands, perhaps after a while.
+
+    ``output``: whether what the run gives is the caller's, though he may not read others'.
+    """
     patience = patience_of(service, wait)
     seen = None if patience is None else await outcome(service, definition, run_id, patience)
     if seen is not None:
@@ -137,6 +159,9 @@ async def started(
     else:
         info = await service.rt.runs.get(run_id)
         said = {"run_id": run_id, "workflow_id": definition.id, "status": info.waiting_for or info.status}
+    if not service.knows(request, "read"):
+        told = _FOR_ALL | {"output"} if output else _FOR_ALL
+        said = {name: value for name, value in said.items() if name in told}
     ended = said["status"] in ("completed", "failed", "cancelled")
     return json_answer(json_of(said), 200 if ended else 202)
 
