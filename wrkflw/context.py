@@ -209,7 +209,7 @@ class _StepContextBase(ResultAccess, Generic[StateT]):
 
     @property
     def stopping(self) -> bool:
-        """True once the run is cancelled or has timed out, its block is draining, or this try was given up."""
+        """True once the run is cancelled or has timed out, its block is draining, or nobody waits for this any more."""
         return self._call.stopping
 
     def raise_if_stopping(self) -> None:

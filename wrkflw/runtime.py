@@ -195,7 +195,10 @@ class Runtime:
             if self._driver is not None:
                 self._driver.workflow_known()
         elif known.workflow is not workflow:
-            raise DefinitionError(f"a workflow {workflow.id!r} is already registered; give one of them another id")
+            anew = "what is defined anew, as in a notebook, needs a Runtime of its own"
+            raise DefinitionError(
+                f"a workflow {workflow.id!r} is already registered; give one of them another id; {anew}"
+            )
         return known
 
     def inbox_of(self, definition: Definition) -> Inbox:

@@ -177,3 +177,25 @@ async def test_an_end_whose_commit_is_interrupted_by_the_deadline_is_told(runtim
     await settle()
 
     assert told == ["completed"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_the_log_tells_of_a_failure_that_nobody_waits_for(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, waits: bool
+) -> None:
+    @step
+    async def charge(data: int) -> int:
+        raise OSError("the bank is closed")
+
+    workflow = create_workflow(id="sale", input_schema=int, output_schema=int).then(charge).commit()
+    run = await workflow.create_run(run_id="r-17")
+    if waits:
+        await run.start(1)
+    else:
+        await run.enqueue(1)
+        runtime.define(workflow)
+    await settle()
+
+    told = "run r-17 of workflow 'sale' failed at 'charge': OSError: the bank is closed"
+    assert (await run.snapshot()).status == "failed"
+    assert [record.getMessage() for record in caplog.records] == ([] if waits else [told])

@@ -430,6 +430,43 @@ async def test_a_step_whose_await_was_cancelled_goes_on_and_is_recorded(runtime:
     assert (await run.snapshot()).step_results["slow"].output == 2
 
 
+@pytest.mark.parametrize("within", ["", "a workflow of its own"])
+async def test_a_body_hears_that_nobody_waits_for_it_any_more(
+    runtime: Runtime, clock: ManualClock, within: str
+) -> None:
+    heard = asyncio.Event()
+
+    @step
+    async def stubborn(data: int, ctx: StepContext) -> int:
+        while not ctx.stopping:
+            await asyncio.sleep(0)  # noqa: ASYNC110  # there is nothing else to ask
+        heard.set()
+        return data
+
+    @workflow(id="inner")
+    async def inner(step: StepTools, data: int) -> int:
+        return await step.run(stubborn, data)
+
+    @workflow(id="outer")
+    async def outer(step: StepTools, data: int) -> str:
+        try:
+            async with asyncio.timeout(3600):
+                await step.run(inner if within else stubborn, data)
+        except TimeoutError:
+            await asyncio.sleep(0)
+            return "too late"
+        return "in time"
+
+    starting = asyncio.ensure_future((await outer.create_run()).start(1))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not heard.is_set()
+    clock.turn("1h")
+
+    assert (await starting).unwrap() == "too late"
+    assert heard.is_set()
+
+
 async def test_the_outcome_of_a_step_that_was_given_up_is_ignored_on_replay_too() -> None:
     async def code(step: StepTools, do: Do) -> object:
         running = asyncio.ensure_future(do("bad", 30))

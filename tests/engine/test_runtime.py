@@ -137,7 +137,10 @@ async def test_closing_twice_does_no_harm() -> None:
 async def test_two_workflows_with_one_id_are_refused(runtime: Runtime) -> None:
     with pytest.raises(DefinitionError) as refused:
         Runtime(":memory:", workflows=[doubling("campaign"), doubling("campaign")])
-    assert str(refused.value) == "a workflow 'campaign' is already registered; give one of them another id"
+    assert str(refused.value) == (
+        "a workflow 'campaign' is already registered; give one of them another id; "
+        "what is defined anew, as in a notebook, needs a Runtime of its own"
+    )
 
     await doubling().create_run()
     with pytest.raises(DefinitionError, match=r"^a workflow 'doubling' is already registered; "):

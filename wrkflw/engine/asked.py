@@ -133,7 +133,10 @@ class Asked:
 
     def give_up(self, operation: Operation) -> None:
         """The code no longer waits: a step goes on all the same, a wait is closed and takes nothing."""
-        if not operation.is_wait or operation.number not in self.by_number:
+        if operation.number not in self.by_number:
+            return
+        if not operation.is_wait:
+            self._drive.unwanted.add(operation.key)
             return
         self.close(operation)
         wait = self._drive.journal.waits.get(operation.key)

@@ -1,4 +1,7 @@
-"""``on_completed`` and ``on_failed``: a workflow is told of the end of its runs, and can do them no harm."""
+"""``on_completed`` and ``on_failed``: a workflow is told of the end of its runs, and can do them no harm.
+
+Of a run that has failed without anybody to hear of it the log tells.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from wrkflw.results import RunInfo
 from wrkflw.world.entities import RunStatus
 from wrkflw.world.storage import Runs
 
+from . import failures
 from .definition import Definition
+from .journal import Journal
 from .views import info_of
 
 Callback = Callable[[RunInfo], object]
@@ -36,3 +41,14 @@ async def call_back(callback: Callback, run_id: str, epoch: int, runs: Runs) -> 
             await given
     except Exception:  # noqa: BLE001  # it is the user's, and the run has ended
         _log.exception("a callback of run %s raised; the run is not affected", run_id)
+
+
+def log_failure(journal: Journal) -> None:
+    """If the run has failed: where, and of what."""
+    if journal.status == "failed":
+        error = failures.of_run(journal.error, journal.error_code)
+        where = f" at {error.key!r}" if error.key else ""
+        _log.warning(
+            "run %s of workflow %r failed%s: %s: %s",
+            journal.run_id, journal.workflow_name, where, error.type, error.message,
+        )  # fmt: skip

@@ -82,7 +82,7 @@ class StepCall:
 
     @property
     def stopping(self) -> bool:
-        return self.left or self._drive.stopping or self._scope.lane.stopping
+        return self.left or self._drive.stopping or self._scope.lane.stopping or self._drive.is_unwanted(self.key)
 
     @property
     def run_was_cancelled(self) -> bool:

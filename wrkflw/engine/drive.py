@@ -74,6 +74,8 @@ class Drive:
         """Whether the run was cancelled, or its time is up: bodies should end."""
         self.begun: set[str] = set()
         """The keys whose body was called here."""
+        self.unwanted: set[str] = set()
+        """The keys of the steps that the code of a program no longer waits for."""
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
         self._fits = False
@@ -100,6 +102,10 @@ class Drive:
     def leaving(self) -> bool:
         """Whether the task is to end: because the run was cancelled, its time is up, or this process leaves it."""
         return self.stopping or self.services.leaving()
+
+    def is_unwanted(self, key: str) -> bool:
+        """Whether nobody waits for the step any more, or for the workflow around it."""
+        return any(key == each or key.startswith(f"{each}/") for each in self.unwanted)
 
     def go_on(self, lane: Lane | None = None, *, again: bool = False) -> None:
         """Something is about to begin.  Raises LeftError when nothing may: it is paused, its block or all drain.

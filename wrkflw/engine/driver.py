@@ -29,7 +29,7 @@ from wrkflw.world.schedules import waits_in_line
 from wrkflw.world.storage import RUN_PARKED, Claim, RunFence
 
 from .background import Background, ended
-from .callbacks import call_back, callback_of
+from .callbacks import call_back, callback_of, log_failure
 from .chunks import Chunks
 from .damage import pause_if_damaged
 from .definition import Definition
@@ -393,6 +393,8 @@ class Driver:
                     self._taker.forget(run_id)
                     if (callback := callback_of(drive.definition, drive.journal.status)) is not None:
                         self.spawn(call_back(callback, run_id, drive.recorder.epoch, self._services.storage.runs))
+                    elif not self._waiters.waits_for(run_id):
+                        log_failure(drive.journal)
                 case Parked() if drive.rung:  # too late for this drive, and too early for the next to have heard it
                     self._taker.take_soon(run_id, drive.definition)
                 case Parked(until=datetime() as until):
