@@ -438,8 +438,8 @@ async def test_a_body_hears_that_nobody_waits_for_it_any_more(
 
     @step
     async def stubborn(data: int, ctx: StepContext) -> int:
-        while not ctx.stopping:
-            await asyncio.sleep(0)  # noqa: ASYNC110  # there is nothing else to ask
+        while not ctx.stopping:  # noqa: ASYNC110  # there is nothing else to ask
+            await asyncio.sleep(0)
         heard.set()
         return data
 
