@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, Never, overload
 
 from typing_extensions import TypeVar, TypeVarTuple, Unpack
@@ -215,7 +215,7 @@ class Blocks(Chain[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT, StateT])
 
 
 def _check_sequence(steps: object) -> None:  # of any object: not all callers are typed
-    if not isinstance(steps, Sequence):  # a set has no order, and an iterator may be empty
+    if not isinstance(steps, Sequence | ValuesView):  # a set has no order, and an iterator may be empty
         raise TypeError(f".parallel_all() takes a list of steps, got a {type(steps).__name__}; write [...]")
 
 

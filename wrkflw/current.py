@@ -19,8 +19,17 @@ _entered: ContextVar[Runtime | None] = ContextVar("wrkflw_runtime", default=None
 # A task that was not started inside the ``async with``, such as a web server's, finds the runtime by its loop.
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Runtime]] = WeakKeyDictionary()
 _defaults: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Runtime]] = WeakKeyDictionary()
+
+
+def _in_child() -> None:
+    """In a forked child: the loops are the parent's."""
+    _open.clear()
+    _defaults.clear()
+    _entered.set(None)
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_open.clear)  # their loops are the parent's
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def enter(runtime: Runtime) -> Token[Runtime | None]:

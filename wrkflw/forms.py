@@ -138,7 +138,7 @@ def _hints_of(owner: type[Any]) -> dict[str, object] | None:
     """Its annotations, those that are text looked up; None where a name in them is not found."""
     try:
         return get_type_hints(owner, include_extras=True)
-    except NameError:
+    except Exception:  # noqa: BLE001  # annotations are code of the user's
         return None
 
 

@@ -83,13 +83,20 @@ def first_loss(before: Anything, after: Anything, path: str = "") -> tuple[str, 
     given, comes = (repr(value)[:_MOST_TEXT] for value in (before, after))
     if given == comes:
         given, comes = type(before).__name__, type(after).__name__
-    return f"{path or 'it'} is {given}, and comes back as {comes}", "declare a type that keeps it"
+    cure = "declare a type that keeps it"
+    if path.rpartition(".")[2].startswith("_"):
+        cure = "make it a field, or a cached_property if it can be made anew"
+    return f"{path or 'it'} is {given}, and comes back as {comes}", cure
 
 
 def _compares_all(cls: Anything) -> bool:
     if isinstance(cls, type) and issubclass(cast("Anything", cls), BaseModel):
         return cls.__eq__ in _EQUALITIES
-    return not is_dataclass(cls)  # a field may be left out of its comparison
+    if not is_dataclass(cls):
+        return True
+    compares = getattr(cls.__eq__, "__code__", None)
+    is_made = compares is not None and compares.co_filename == "<string>"  # by dataclasses, and not by hand
+    return is_made and all(field.compare for field in fields(cls))
 
 
 def _is_made_of_plain_values(value: Anything) -> bool:
@@ -138,7 +145,14 @@ def _parts_of_model(model: BaseModel) -> Parts:
     known = model.__dict__  # and properties that were cached
     named = {name: known[name] for name in type(model).__pydantic_fields__ if name in known}
     private: Parts = getattr(model, "__pydantic_private__", None) or {}
-    return {**named, **(model.__pydantic_extra__ or {}), **private}
+    held = {name: value for name, value in private.items() if not (value is None or _is_a_thing(_class_of(value)))}
+    return {**named, **(model.__pydantic_extra__ or {}), **held}
+
+
+@lru_cache(maxsize=1000)
+def _is_a_thing(kind: Anything) -> bool:
+    """Whether it is no value, but a lock, a client, a logger: equal to itself alone."""
+    return kind.__eq__ is object.__eq__
 
 
 @lru_cache(maxsize=1000)

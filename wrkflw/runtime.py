@@ -47,13 +47,13 @@ class Runtime:
 
     ``database`` is a URL such as ``sqlite:///app.db``, or ``:memory:``; without it ``WRKFLW_DATABASE_URL``, else
     ``sqlite:///wrkflw.db`` in the working directory.  What is not given is taken from the environment, see
-    :mod:`wrkflw.settings`.  ``worker=False`` drives only the runs started here and takes no
-    others.  ``concurrency`` is how many runs a worker advances at a time, ``retry`` the policy of steps and workflows
-    that name none, ``lease`` how long a process that has stopped keeps its runs from others.  A worker also starts the
-    runs of the schedules that ``workflows`` have.  ``codec`` encodes the
-    values of runs, not what they are found by, for instance ``wrkflw.codecs.AesGcm``; ``observer`` is told what goes
-    on, for instance ``wrkflw.telemetry.Tracing``.  ``database``, ``durability``,
-    ``namespace``, ``lease`` and ``codec`` are for the World it opens; they are not given beside a ``world``.
+    :mod:`wrkflw.settings`.  ``worker=False`` drives only the runs started here and takes no others; a worker also
+    starts the runs of the schedules that ``workflows`` have.  ``concurrency`` is how many runs a worker advances at a
+    time, ``retry`` the policy of steps and workflows that name none.  ``lease`` is how long a process that has stopped
+    keeps its runs from others, who grant it half as long again.  ``codec`` encodes the values of runs, not what they
+    are found by, for instance ``wrkflw.codecs.AesGcm``; ``observer`` is told what goes on, for instance
+    ``wrkflw.telemetry.Tracing``.  ``database``, ``durability``, ``namespace``, ``lease`` and ``codec`` are for the
+    World it opens; they are not given beside a ``world``.
 
     Use it with ``async with``: inside, it is the current runtime.  Entering raises StoreRefusedError when the database
     cannot be used.

@@ -294,6 +294,12 @@ async def test_what_resembles_our_server_ends_the_search_for_its_word(room: Mail
     below_another = await room.deliver(b"Authentication-Results: mx.acme.test.evil; x\n" + ours + mail, envelope_to=TO)
     assert below_another.answered == run.run_id
 
+    run, question = await asked(room)
+    mail = letter(In_Reply_To=question, Message_ID="<3@example.org>").as_bytes()
+    job = b"Authentication-Results: mx.acme.test/4Xabc; dkim=pass header.d=example.org\n"
+    below_a_job = await room.deliver(job + ours + mail, envelope_to=TO)
+    assert below_a_job.answered == run.run_id
+
     _, question = await asked(room)
     mail = letter(In_Reply_To=question, Message_ID="<2@example.org>").as_bytes()
     below_a_likeness = await room.deliver(b"Authentication-Results: mx.acme.test x;\n" + ours + mail, envelope_to=TO)

@@ -201,3 +201,34 @@ async def test_so_it_is_in_a_program(runtime: Runtime, desk: Desk) -> None:
 
     assert result.unwrap() == [[2, 2], [3, 3], [4, 4]]
     await assert_begun_from_the_outside_in(run)
+
+
+async def test_what_one_branch_began_while_anothers_was_refused_is_begun_anew(runtime: Runtime, desk: Desk) -> None:
+    """What became of a body is recorded in the pause as well; what was to follow it is not."""
+    one = chain("one").then(desk.quick("a")).then(desk.quick("b")).commit()
+    two = chain("two").then(desk.slow("c")).then(desk.quick("d")).commit()
+    flow = chain("flow", gives=list[int]).parallel_all([one, two]).commit()
+    run, events, paused = await flow.create_run(), runtime.world.storage.events, asyncio.Event()
+    create_batch = events.create_batch
+
+    async def paused_meanwhile(run_id: str, batch: Sequence[e.NewEvent], **options: Any) -> Any:
+        begins = any(isinstance(event, e.StepCreated) and event.key == "one/b" for event in batch)
+        if not begins or paused.is_set():
+            return await create_batch(run_id, batch, **options)
+        paused.set()
+        pausing = asyncio.ensure_future(events.create(run_id, e.RunPaused()))
+        recording = asyncio.ensure_future(create_batch(run_id, batch, **options))
+        await asyncio.sleep(0)
+        desk.let("two/c")
+        going_on = asyncio.ensure_future(events.create(run_id, e.RunResumed()))
+        result = await recording
+        await asyncio.gather(pausing, going_on)
+        return result
+
+    with patch.object(events, "create_batch", paused_meanwhile):
+        starting = asyncio.ensure_future(run.start(1))
+        await settle()
+        result = await starting
+
+    assert result.unwrap() == [3, 3]
+    assert sorted(desk.calls) == ["one/a", "one/b", "two/c", "two/d"]

@@ -411,7 +411,7 @@ def test_a_file_that_holds_something_else_is_no_file_of_tokens(tmp_path: Path, c
         TokenFile(path).load()
 
 
-@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+@pytest.mark.parametrize("mode", [0o602, 0o666])
 def test_a_file_that_others_can_write_lets_nobody_in(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "our tokens.json"
     TokenFile(path).add("ci")
@@ -425,6 +425,27 @@ def test_a_file_that_others_can_write_lets_nobody_in(tmp_path: Path, mode: int) 
         f"600 '{path}'"
     )
     path.chmod(0o644)
+    assert [token.name for token in TokenFile(path).load()] == ["ci"]
+
+
+def test_of_a_file_that_its_group_can_write_the_log_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tokens.json"
+    TokenFile(path).add("ci")
+    path.chmod(0o660)
+
+    assert [token.name for token in TokenFile(path).load()] == ["ci"]
+    assert caplog.messages == [
+        f"token file '{path}' can be written by its group, who can let themselves in; look at who is in it, then "
+        f"chmod 600 {path}"
+    ]
+
+
+def test_where_files_have_no_modes_none_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tokens.json"
+    TokenFile(path).add("ci")
+    path.chmod(0o666)
+    monkeypatch.setattr("sys.platform", "win32")
+
     assert [token.name for token in TokenFile(path).load()] == ["ci"]
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from wrkflw import StepTools, SuspendContext, step, workflow
+from wrkflw import Event, StepTools, SuspendContext, step, workflow
 
 from .desk import ADA, AnyWorkflow, Approval, Desk, served
 
@@ -52,6 +52,29 @@ del _approve
 @workflow
 async def hiding(tools: StepTools, call: str) -> bool:
     return bool(await tools.run(CABINET.ask, call))
+
+
+done, done_elsewhere = Event("done", Approval), Event("done", int)
+
+
+def count(call: str) -> int:
+    return count_elsewhere(call)
+
+
+def count_elsewhere(call: str) -> int:
+    return len(call) + len(done_elsewhere.name)
+
+
+@workflow
+async def waiting(tools: StepTools, call: str) -> bool:
+    count(call)
+    return (await tools.wait_for_event(done)).approved
+
+
+@workflow
+async def waiting_unseen(tools: StepTools, call: str) -> bool:
+    count(call)
+    return (await tools.wait_for_event(Event("done", Approval))).approved
 
 
 PROGRAMS = [(naming, "approve-x"), (helped, "approve"), (looking_up, "approve")]
@@ -160,6 +183,17 @@ async def test_the_payload_of_an_event_is_checked_for_a_program_too(desk: Desk) 
     answer = await desk.client.post(f"/api/runs/{run_id}/events/approval", json={"approved": "perhaps"})
 
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(("program", "declared"), [(waiting, []), (waiting_unseen, [done])])
+async def test_of_events_of_one_name_the_declared_or_the_nearest_is_meant(
+    program: AnyWorkflow, declared: list[Event[Approval]]
+) -> None:
+    async with served([program], events=declared) as desk:
+        run_id = await desk.start(program.id, "x")
+        answer = await desk.client.post(f"/api/runs/{run_id}/events/done?wait=1s", json=APPROVED)
+
+    assert answer.json()["output"] is True
 
 
 async def test_a_suspension_is_answered_by_its_token_once(desk: Desk) -> None:

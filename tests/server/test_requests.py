@@ -11,6 +11,7 @@ import pytest
 
 from tests.clocks import settle
 from wrkflw import create_workflow, step
+from wrkflw.asgi import Receive, Scope, Send
 from wrkflw.server import ServerLimits, Token, app
 
 from .desk import ADA, Desk, client_of, served
@@ -202,6 +203,29 @@ async def test_callers_whom_nobody_knows_leave_room_for_the_others(desk: Desk) -
     assert statuses == [200, 200, 200]
     assert watched == [200, 200]
     assert later.status_code == 404
+
+
+async def test_what_is_mounted_knows_its_callers_itself(desk: Desk) -> None:
+    done = asyncio.Event()
+
+    async def takes(scope: Scope, receive: Receive, send: Send) -> None:
+        await done.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    text, token = Token.new("ci")
+    application = app(desk.rt, tokens=[token], limits=ServerLimits(requests=4), mounts={"/mail": takes})
+    async with client_of(application) as provider:
+        begun = [asyncio.ensure_future(provider.post("/mail")) for _ in range(4)]
+        await settle()
+        refused = await provider.post("/mail")
+        known = await provider.get("/api/runs", headers={"Authorization": f"Bearer {text}"})
+        done.set()
+        answers = [(await one).status_code for one in begun]
+
+    assert answers == [204] * 4
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert known.status_code == 429
 
 
 async def test_one_stream_too_many_is_to_come_again(desk: Desk) -> None:

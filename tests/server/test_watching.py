@@ -27,7 +27,8 @@ async def test_a_server_is_ready_while_its_database_answers(desk: Desk, monkeypa
     async def fails(*_: object) -> None:
         raise StoreError("disk on fire at /secret/path")
 
-    monkeypatch.setattr(type(desk.rt.world.storage), "settled", fails)
+    monkeypatch.setattr(type(desk.rt.world.storage.runs), "next_due", fails)
+    desk.clock.turn(timedelta(seconds=1))
     answer = await desk.client.get("/readyz")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -44,6 +45,48 @@ async def test_a_server_is_not_ready_while_nothing_can_be_written(desk: Desk) ->
         answers.append((await desk.client.get("/readyz")).status_code)
 
     assert answers == [200, 503, 200]
+
+
+async def test_all_who_ask_at_a_time_whether_a_server_is_ready_have_one_thing_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[None] = []
+    storage = type(desk.rt.world.storage)
+    check = storage.check_writable
+
+    async def counted(self: Any) -> None:
+        written.append(None)
+        await check(self)
+
+    monkeypatch.setattr(storage, "check_writable", counted)
+    answers = await asyncio.gather(*(desk.client.get("/readyz") for _ in range(20)))
+
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert len(written) == 1
+
+
+async def test_a_server_is_ready_a_while_longer_when_another_process_holds_its_database(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await desk.client.get("/readyz")).status_code == 200
+
+    async def hangs(_: object) -> None:
+        await released.wait()
+
+    released, answers = asyncio.Event(), list[int]()
+    with monkeypatch.context() as held:
+        held.setattr(type(desk.rt.world.storage), "check_writable", hangs)
+        for passed in ("1s", "30s"):
+            desk.clock.turn(passed)
+            asked = asyncio.ensure_future(desk.client.get("/readyz"))
+            await settle()
+            desk.clock.turn(timedelta(milliseconds=500))
+            answers.append((await asked).status_code)
+        released.set()
+        await settle()
+
+    assert answers == [200, 503]
+    assert (await desk.client.get("/readyz")).status_code == 200
 
 
 async def test_what_cannot_be_recorded_is_to_be_sent_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,21 @@ def test_a_database_that_was_lost_comes_back_without_the_log_that_is_left(backup
     assert runs_in(path) == {"before"}
 
 
+@pytest.mark.parametrize("ending", [OSError(28, "No space left on device"), MemoryError()])
+def test_a_restore_that_does_not_come_to_its_end_leaves_all_there_was(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: BaseException
+) -> None:
+    def replace(_copy: Path, _path: Path) -> Path:
+        raise ending
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises((StoreRefusedError, MemoryError)):
+        restore(backup, tmp_path / "app.db")
+
+    assert len(runs_in(tmp_path / "app.db")) == 21
+    assert not (tmp_path / "app.db.before-restore").exists()
+
+
 def test_a_damaged_database_can_be_replaced(backup: Path, tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     path.write_bytes(b"\xff" * 8192)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
+from wrkflw import Runtime, create_workflow, step
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
 from wrkflw.worlds.presence import Presence
@@ -93,3 +94,16 @@ async def test_a_child_that_outlives_its_parent_does_not_make_it_look_alive(path
     for descriptor in (gone, go, here, born):
         os.close(descriptor)
     await asyncio.to_thread(os.waitpid, pid, 0)
+
+
+async def test_a_child_begins_with_a_runtime_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WRKFLW_DATABASE_URL", f"sqlite:///{tmp_path / 'child.db'}")
+
+    @step
+    async def double(data: int) -> int:
+        return 2 * data
+
+    workflow = create_workflow(id="doubling", input_schema=int, output_schema=int).then(double).commit()
+    async with Runtime(":memory:", workflows=[workflow]) as runtime:
+        assert in_child(lambda: workflow.run(2)) == "4"
+        assert (await runtime.runs.list()).data == []

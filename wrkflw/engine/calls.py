@@ -167,7 +167,8 @@ class StepCall:
         definition = self._scope.definition
         if definition.state_schema is None:
             problem = f"was set, but workflow {definition.id!r} has none"
-            raise InvalidValueError.because(f"state in step {self.key!r}", problem, cure="declare state_schema=")
+            cure = "return it: code keeps what it needs itself" if definition.has_code else "declare state_schema="
+            raise InvalidValueError.because(f"state in step {self.key!r}", problem, cure=cure)
         self._state, self._state_was_read = state, True
 
     def state_change(self) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ class Errands(Taker):
             self.take_soon(run_id, definition)
 
     def heard_of_anything(self, is_wanted: Callable[[str], bool]) -> None:
-        for run_id, definition in self._definitions.items():
+        for run_id, definition in [*self._definitions.items()]:
             if is_wanted(run_id):
                 self.take_soon(run_id, definition)
 

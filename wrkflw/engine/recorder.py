@@ -186,7 +186,8 @@ class Recorder:
             for upto, follower in followers:
                 if follower.done():
                     continue
-                if failed is not None and (upto <= self._durable or failed is self._full):  # it was in the same boat
+                in_one_boat = upto <= self._durable or failed is self._full or self.is_ahead
+                if failed is not None and in_one_boat:
                     follower.set_exception(failed)
                 else:
                     follower.set_result(None)

@@ -78,7 +78,8 @@ class Stepping:
             await self._take_up(scope, record, plan)
             flow = self._recorded_input(self._record(key), plan)
         await self._recorder.commit()  # the start is durable before the body begins
-        if self._record(key).status != "running":  # the commit told that the run is paused
+        record = self._drive.journal.records.get(key)
+        if record is None or record.status != "running":  # the commit told that the run is paused
             raise LeftError(Parked(paused=True))
         output = await self._try(scope, plan, key, flow, iteration, index)
         if self._drive.leaving:  # the body made up its mind all the same: what it gave counts, and nothing follows

@@ -111,7 +111,7 @@ def _told(raw: bytes, mail: Email, authserv_id: str) -> Authentication:
     """
     sender, name = domain_of(mail.from_), re.escape(authserv_id)
     for value in written(raw, "authentication-results"):
-        if not re.match(rf"[^\w;(]*{name}(?![\w.-])", value, re.ASCII | re.IGNORECASE):
+        if not re.match(rf"[^\w;(]*{name}(?![\w./-])", value, re.ASCII | re.IGNORECASE):
             continue
         if not re.match(rf"[ \t]*{name}(?:{_ASIDES}++1)?{_ASIDES}*+(?:;|\Z)", value):
             return Authentication(problem=f"{value[:80]!r} is not how {authserv_id!r} begins what it says")

@@ -17,7 +17,7 @@ _SAFE = frozenset({"GET", "HEAD"})
 _WATCHED = frozenset({"/healthz", "/readyz"})
 """Who watches over the server hears of it however much is asked."""
 _STRANGERS = 4
-"""One part in so many of the requests at a time may be of callers whom nobody knows."""
+"""One part in so many of the requests at a time may be of callers whom nobody knows; what is mounted knows its own."""
 
 
 class Gate:
@@ -45,10 +45,11 @@ class Gate:
         if scope["path"].removeprefix(scope.get("root_path", "")) in _WATCHED:
             self._check(scope)
             return await self._inner(scope, receive, send)
-        stranger = not self._service.knows(Request(scope))
-        most = self._limits.requests
+        mounted, most = mounted_at(scope, self._mounts) is not None, self._limits.requests
+        stranger = not (mounted or self._service.knows(Request(scope)))
         if self._open >= most or (stranger and self._strangers >= max(1, most // _STRANGERS)):
-            raise Refusal(429, "too many requests at a time; send it again", {"Retry-After": "1"})
+            status = 503 if mounted else 429  # who sends a mail takes 429 for a refusal, and it would be lost
+            raise Refusal(status, "too many requests at a time; send it again", {"Retry-After": "1"})
         self._check(scope)
         self._open += 1
         self._strangers += stranger

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
 
+from wrkflw.clock import within
 from wrkflw.errors import StoreError
 from wrkflw.world.errors import WorldError
 
@@ -14,15 +16,22 @@ from .problems import Refusal
 from .routes import Answer, Routes, json_answer
 from .service import Service
 
-_PROOF = timedelta(seconds=1)
+_FRESH = timedelta(seconds=1)
+"""That no other proof is asked for: whoever asks for one may do so all the time."""
+_PATIENCE = timedelta(milliseconds=500)
+"""With a proof that is under way: another process may hold the database."""
+_LASTING = timedelta(seconds=30)
+"""That a proof counts while the next one takes its time."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _OK = b'{"status":"ok"}'
 
 
 class HealthRoutes:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._proven_until = datetime.min.replace(tzinfo=UTC)
-        """How long it counts that something could be written: whoever asks may do so all the time."""
+        self._proven_at = _NEVER
+        self._proof: asyncio.Future[bool] | None = None
+        """Of all who ask meanwhile."""
 
     def add_to(self, routes: Routes) -> None:
         routes.add("open", "GET /healthz", self.get_health, Answer(200, "the process answers"))
@@ -37,18 +46,34 @@ class HealthRoutes:
     async def get_readiness(self) -> Response:
         """Whether the runtime is open, and its database answers and can be written to."""
         self._service.check_open()
-        storage, now = self._service.rt.world.storage, self._service.rt.clock.now()
-        try:
-            await storage.settled()
-            await storage.runs.next_due([])
-            if now >= self._proven_until:
-                await storage.check_writable()
-                self._proven_until = now + _PROOF
-        except (StoreError, WorldError):
-            raise Refusal(503, "the database does not answer, or takes nothing", {"Retry-After": "1"}) from None
+        if not await self._is_proven():
+            raise Refusal(503, "the database does not answer, or takes nothing", {"Retry-After": "1"})
         return json_answer(_OK)
 
     async def get_metrics(self) -> Response:
         """What the server has counted since it began."""
         text = self._service.metrics.text(self._service.rt.driver.driving)
         return Response(text, media_type=metrics.MEDIA_TYPE)
+
+    async def _is_proven(self) -> bool:
+        clock = self._service.rt.clock
+        if clock.now() < self._proven_at + _FRESH:
+            return True
+        if self._proof is None or self._proof.done():
+            self._proof = asyncio.ensure_future(self._prove())
+        try:
+            async with within(clock, _PATIENCE):
+                return await asyncio.shield(self._proof)
+        except TimeoutError:
+            return clock.now() < self._proven_at + _LASTING
+
+    async def _prove(self) -> bool:
+        storage = self._service.rt.world.storage
+        try:
+            await storage.runs.next_due([])
+            await storage.check_writable()
+        except (StoreError, WorldError):
+            self._proven_at = _NEVER
+            return False
+        self._proven_at = self._service.rt.clock.now()
+        return True

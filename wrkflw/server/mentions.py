@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from types import CellType, CodeType, FunctionType
@@ -24,21 +25,28 @@ T = TypeVar("T")
 def event_of(definition: Definition, name: str, declared: Mapping[str, Event[Any]]) -> Event[Any]:
     """The event of this name.
 
-    A program waits for whatever it likes: its events are those that its function names, and ``declared``.
+    A program waits for whatever it likes: its events are ``declared``, and those that its function names.
 
     Raises:
         UnknownEventError: the workflow waits for no such event, as far as anybody can tell.
     """
-    known = {event.name: event for event in events_of(definition)}
+    known = events_of(definition)
     if definition.has_code:
-        known = {**declared, **known}
+        known |= declared
     if name not in known:
         raise UnknownEventError(definition.id, name, sorted(known))
     return known[name]
 
 
-def events_of(definition: Definition) -> Iterator[Event[Any]]:
-    """Those that the workflow, or one nested in it, is seen to wait for."""
+def events_of(definition: Definition) -> dict[str, Event[Any]]:
+    """Those that the workflow, or one nested in it, is seen to wait for: of several of one name the nearest."""
+    found: dict[str, Event[Any]] = {}
+    for event in _events(definition):
+        found.setdefault(event.name, event)
+    return found
+
+
+def _events(definition: Definition) -> Iterator[Event[Any]]:
     for node in definition.nodes:
         if isinstance(node, WaitForEvent):
             yield node.event
@@ -46,7 +54,7 @@ def events_of(definition: Definition) -> Iterator[Event[Any]]:
             yield from _named(node, Event)
     for step in definition.steps.values():
         if step.kind == "workflow":
-            yield from events_of(definition.nested(step))
+            yield from _events(definition.nested(step))
 
 
 class Call(NamedTuple):
@@ -109,18 +117,22 @@ def _named(code: Code, kind: type[T]) -> Iterator[T]:
 
 def _seen(code: Code, kind: type[T]) -> Iterator[T]:
     """What of a kind they could name: a table of steps, say, stands in the module of those."""
-    return (value for function in _functions(code) for value in _around(function).values() if isinstance(value, kind))
+    modules: dict[int, dict[str, object]] = {}
+    for function in _functions(code):
+        yield from (value for value in _cells(function).values() if isinstance(value, kind))
+        modules[id(function.__globals__)] = function.__globals__
+    yield from (value for module in modules.values() for value in module.values() if isinstance(value, kind))
 
 
 def _functions(code: Code) -> Iterator[FunctionType]:
-    """The function of a program, and those of the same package that it names, and so on."""
+    """The function of a program, and those of the same package that it names, and so on: the nearest first."""
     package = _package_of(code.written)
-    found: dict[int, object] = {}
-    ahead: list[object] = [plain_function(code.written)]
+    found = set[FunctionType]()
+    ahead = deque[object]([plain_function(code.written)])
     while ahead:
-        function = inspect.unwrap(cast("Any", ahead.pop()))
-        if isinstance(function, FunctionType) and id(function) not in found:
-            found[id(function)] = function
+        function = inspect.unwrap(cast("Any", ahead.popleft()))
+        if isinstance(function, FunctionType) and function not in found:
+            found.add(function)
             yield function
             ahead += [one for one in _values(function) if isinstance(one, FunctionType) and _package_of(one) == package]
 
@@ -131,14 +143,14 @@ def _package_of(function: object) -> str:
 
 def _values(function: FunctionType) -> list[object]:
     """What a function names, and the functions in it."""
-    around = _around(function)
-    return [around[name] for name in dict.fromkeys(_names(function.__code__)) if name in around]
+    cells, module = _cells(function), function.__globals__
+    return [cells.get(name, module.get(name)) for name in dict.fromkeys(_names(function.__code__))]
 
 
-def _around(function: FunctionType) -> dict[str, object]:
-    """What a function sees by name from outside."""
+def _cells(function: FunctionType) -> dict[str, object]:
+    """What a function sees by name of the functions around it."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    return function.__globals__ | {name: cell.cell_contents for name, cell in cells if cell != _EMPTY}
+    return {name: cell.cell_contents for name, cell in cells if cell != _EMPTY}
 
 
 _EMPTY = CellType()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
 import shlex
 import stat
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ _PREFIX = "wrkflw_"
 _LENGTH = 32
 """Bytes of chance in a token."""
 _DIGEST = re.compile("[0-9a-f]{64}")
+
+_log = logging.getLogger("wrkflw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class TokenFile:
     def load(self) -> list[Token]:
         """The tokens; none where there is no file.
 
-        Raises InvalidValueError for a file that holds something else, or that others than its owner can write.
+        Raises InvalidValueError for a file that holds something else, or that everybody can write.  Of one that its
+        group can write, as volumes of Kubernetes have them, the log warns.
         """
         try:
             return [_kept(one["name"], one["digest"], one["permissions"]) for one in json.loads(self._read())]
@@ -105,12 +110,17 @@ class TokenFile:
 
     def _read(self) -> bytes:
         with self._path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                path = str(self._path)
-                problem = "can be written by others, who can let themselves in"
-                cure = f"look at who is in it, then chmod 600 {shlex.quote(path)}"
-                raise InvalidValueError.because(f"token file {path!r}", problem, cure=cure)
+            if sys.platform != "win32":  # which has no modes: what can be written at all is 0666 there
+                self._check_mode(os.fstat(file.fileno()).st_mode)
             return file.read()
+
+    def _check_mode(self, mode: int) -> None:
+        path = str(self._path)
+        what, cure = f"token file {path!r}", f"look at who is in it, then chmod 600 {shlex.quote(path)}"
+        if mode & stat.S_IWOTH:
+            raise InvalidValueError.because(what, "can be written by others, who can let themselves in", cure=cure)
+        if mode & stat.S_IWGRP:
+            _log.warning("%s can be written by its group, who can let themselves in; %s", what, cure)
 
     @contextmanager
     def _alone(self) -> Generator[None]:

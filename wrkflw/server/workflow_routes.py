@@ -88,7 +88,7 @@ class WorkflowRoutes:
             **_info(definition),
             "input_schema": definition.input_schema.described(),
             "output_schema": definition.output_schema.described(),
-            "events": {event.name: schema_of(event.schema).described() for event in events_of(definition)},
+            "events": {event.name: schema_of(event.schema).described() for event in events_of(definition).values()},
             "nodes": nodes,
             "fingerprint": definition.fingerprint,
         }

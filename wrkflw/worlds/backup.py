@@ -107,11 +107,19 @@ def _keep_others_out(path: Path, held: ExitStack) -> None:
     with suppress(FileNotFoundError):
         if any(is_held(one) for one in folder.iterdir()):
             raise _in_use(path)
+    _empty_log(path)
     with suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_RDWR)
         held.callback(os.close, descriptor)
         if not lock_out(descriptor):
             raise _in_use(path)
+
+
+def _empty_log(path: Path) -> None:
+    """What a process that died has left in the log goes into its database: they part soon, perhaps in the middle."""
+    if path.exists():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as old:  # one that is damaged keeps its log
+            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _in_use(path: Path) -> StoreRefusedError:
@@ -124,11 +132,15 @@ def _exchange(path: Path, copy: Path) -> Path | None:
     there = path.exists()
     if there:
         os.link(path, aside)
-    for log in ("-wal", "-journal"):
-        with suppress(FileNotFoundError):
-            os.rename(f"{path}{log}", f"{aside}{log}")
     Path(f"{path}-shm").unlink(missing_ok=True)
-    copy.replace(path)
+    with ExitStack() as undo:
+        undo.callback(aside.unlink, missing_ok=True)
+        for log in ("-wal", "-journal"):
+            with suppress(FileNotFoundError):
+                os.rename(f"{path}{log}", f"{aside}{log}")
+                undo.callback(os.rename, f"{aside}{log}", f"{path}{log}")
+        copy.replace(path)
+        undo.pop_all()
     sync_folder(path.parent)
     return aside if there else None
 
