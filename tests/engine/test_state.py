@@ -192,7 +192,7 @@ async def test_what_is_private_to_the_state_is_refused_when_it_changes(runtime: 
     assert isinstance(result, Failed)
     assert result.error.message == (
         "state after step 'remember' does not survive storage as Diary: _seen is ['a'], and comes back as []; "
-        "declare a type that keeps it"
+        "make it a field, or a cached_property if it can be made anew"
     )
 
 
