@@ -8,6 +8,7 @@ from .branching import Branch, Match
 from .builder import WorkflowBuilder, create_workflow
 from .clock import Clock
 from .context import MapContext, StepContext, SuspendContext
+from .decorators import create_step, step
 from .errors import (
     AlreadyResumedError,
     AmbiguousResumeError,
@@ -69,7 +70,7 @@ from .results import (
     WaitingFor,
 )
 from .retries import Retry
-from .steps import Step, SuspendableStep, create_step, step
+from .steps import Step, SuspendableStep
 from .workflows import Workflow
 
 if TYPE_CHECKING:

@@ -291,7 +291,7 @@ def _tell(node: Node) -> list[object]:
 def _tell_step(step: AnyStep) -> list[object]:
     """A nested workflow tells of itself; a step of what it takes and gives."""
     inner = graph_of(step)
-    guard = [] if step.guard is None else ["only_if"]
+    guard = ["only_if"] if step.guards else []
     if inner is not None:
         return [step.id, inner.fingerprint, *guard]
     return [step.id, shape_of(step.input_schema), shape_of(step.stored_output_schema), *guard]

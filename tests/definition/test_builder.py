@@ -11,11 +11,11 @@ import pytest
 from pydantic import BaseModel
 
 from wrkflw.builder import Workflow, WorkflowBuilder, create_workflow
+from wrkflw.decorators import step
 from wrkflw.errors import DefinitionError
 from wrkflw.graph import Into, Map, MapContextual, Then
 from wrkflw.imperative import workflow
 from wrkflw.retries import Retry
-from wrkflw.steps import step
 
 
 class Number(BaseModel):

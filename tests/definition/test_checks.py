@@ -15,10 +15,10 @@ from typing_extensions import TypedDict
 
 from wrkflw.builder import create_workflow
 from wrkflw.context import MapContext, StepContext, SuspendContext
+from wrkflw.decorators import create_step, step
 from wrkflw.errors import DefinitionError, DuplicateStepError
 from wrkflw.events import Event
 from wrkflw.merging import Merge
-from wrkflw.steps import create_step, step
 
 
 class UserId(BaseModel):

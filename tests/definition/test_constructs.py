@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from wrkflw.builder import WorkflowBuilder, create_workflow
+from wrkflw.decorators import step
 from wrkflw.errors import DefinitionError
 from wrkflw.events import Event
 from wrkflw.graph import (
@@ -29,7 +30,6 @@ from wrkflw.graph import (
     graph_of,
     steps_of,
 )
-from wrkflw.steps import step
 
 
 class Number(BaseModel):
@@ -395,7 +395,7 @@ def test_what_cannot_be_is_refused_on_its_own_line(call: Callable[[], Any], erro
 def test_a_guarded_step_is_the_same_step_or_none() -> None:
     guarded = spell.only_if(small)
 
-    assert (guarded.id, guarded.guard, spell.guard) == ("spell", small, None)
+    assert (guarded.id, guarded.guards, spell.guards) == ("spell", (small,), ())
     assert guarded.input_schema is Number
     assert guarded.output_schema == Word | None
     assert guarded.stored_output_schema == Word | None
@@ -405,31 +405,13 @@ def test_a_guarded_step_is_the_same_step_or_none() -> None:
 def test_a_guard_stays_under_another_id() -> None:
     again = spell.only_if(small).with_id("again")
 
-    assert (again.id, again.guard, again.output_schema) == ("again", small, Word | None)
-
-
-def test_of_two_guards_both_must_hold() -> None:
-    asked: list[str] = []
-
-    def first(number: Number) -> bool:
-        asked.append("first")
-        return number.n > 1
-
-    def second(number: Number) -> bool:
-        asked.append("second")
-        return number.n < 3
-
-    guard = spell.only_if(first).only_if(second).guard
-
-    assert guard is not None
-    assert [guard(Number(n=n)) for n in (1, 2, 3)] == [False, True, False]
-    assert asked == ["first", "first", "second", "first", "second"]
+    assert (again.id, again.guards, again.output_schema) == ("again", (small,), Word | None)
 
 
 def test_a_workflow_may_be_guarded() -> None:
     inner = builder().then(add_one).commit()
     guarded = inner.only_if(small)
 
-    assert (guarded.kind, guarded.guard, guarded.output_schema) == ("workflow", small, Number | None)
+    assert (guarded.kind, guarded.guards, guarded.output_schema) == ("workflow", (small,), Number | None)
     assert graph_of(guarded) is inner.graph
-    assert (inner.guard, inner.output_schema) == (None, Number)
+    assert (inner.guards, inner.output_schema) == ((), Number)

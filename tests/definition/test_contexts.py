@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 from wrkflw.context import MapContext, ResultAccess, Results, StepContext, SuspendContext
+from wrkflw.decorators import step
 from wrkflw.errors import StepNotRunError, UnknownStepError
 from wrkflw.graph import AnyStep
-from wrkflw.steps import step
 
 
 class Counters(BaseModel):

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from wrkflw.builder import Workflow, create_workflow
+from wrkflw.decorators import step
 from wrkflw.events import Event
 from wrkflw.graph import fingerprint
 from wrkflw.shapes import shape_of
-from wrkflw.steps import step
 
 
 class Number(BaseModel):

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from wrkflw.builder import create_workflow
+from wrkflw.decorators import create_step, step
 from wrkflw.errors import DefinitionError
 from wrkflw.events import Event
-from wrkflw.steps import create_step, step
 
 
 class UserId(BaseModel):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from wrkflw.builder import create_workflow
+from wrkflw.decorators import step
 from wrkflw.errors import DefinitionError
 from wrkflw.events import Event
-from wrkflw.steps import step
 
 
 @step

@@ -16,13 +16,14 @@ import pytest
 from pydantic import BaseModel
 
 import wrkflw
+from wrkflw.decorators import step
 from wrkflw.errors import DefinitionError, InvalidValueError
 from wrkflw.events import Event
 from wrkflw.graph import MISSING, Code
 from wrkflw.imperative import StepTools, workflow
 from wrkflw.retries import Retry
 from wrkflw.runtime import Runtime
-from wrkflw.steps import Step, step
+from wrkflw.steps import Step
 from wrkflw.workflows import Workflow
 
 
@@ -244,7 +245,7 @@ class Content(BaseModel):
 
 
 class Hollow(BaseModel):
-    content: Nothing  # type: ignore[name-defined]  # noqa: F821
+    content: Nothing  # type: ignore[name-defined]  # noqa: F821  # no name of anything
 
 
 def test_a_schema_may_name_what_is_defined_further_down() -> None:

@@ -13,9 +13,10 @@ import pytest
 from pydantic import BaseModel
 
 from wrkflw.context import StepContext, SuspendContext
+from wrkflw.decorators import create_step, step
 from wrkflw.errors import DefinitionError
 from wrkflw.retries import Retry
-from wrkflw.steps import Step, SuspendableStep, create_step, step
+from wrkflw.steps import Step, SuspendableStep
 
 
 class Letter(BaseModel):

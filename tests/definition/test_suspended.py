@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import cast
 
 from wrkflw.context import Results, SuspendContext
+from wrkflw.decorators import step
 from wrkflw.results import Suspended, Suspension
-from wrkflw.steps import step
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 

@@ -43,6 +43,23 @@ async def test_where_it_does_not_the_output_is_none(runtime: Runtime, desk: Desk
     assert desk.calls == []
 
 
+async def test_of_two_conditions_both_must_hold(runtime: Runtime, desk: Desk) -> None:
+    asked: list[str] = []
+
+    def first(data: int) -> bool:
+        asked.append("first")
+        return data > 1
+
+    def second(data: int) -> bool:
+        asked.append("second")
+        return data < 3
+
+    flow = chain(gives=Any).then(desk.quick("a").only_if(first).only_if(second)).commit()
+
+    assert [await flow.run(data) for data in (1, 2, 3)] == [None, 3, None]
+    assert asked == ["first", "first", "second", "first", "second"]
+
+
 async def test_of_several_members_all_whose_condition_holds_run(runtime: Runtime, desk: Desk) -> None:
     members = [desk.quick("a").only_if(yes), desk.quick("b").only_if(no), desk.quick("c").only_if(yes)]
 

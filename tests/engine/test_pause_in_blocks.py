@@ -165,10 +165,15 @@ def each_beginning_refused_once(runtime: Runtime) -> Generator[None]:
     assert refused
 
 
-async def assert_begun_from_the_outside_in(run: Any) -> None:
+async def begun_anew(runtime: Runtime, flow: Any) -> Any:
+    """What the workflow gives; all in it was begun from the outside in."""
+    run = await flow.create_run()
+    with each_beginning_refused_once(runtime):
+        result = await run.start([1, 2, 3])
     created = [told.event.key async for told in run.events() if isinstance(told.event, e.StepCreated)]
     assert len(created) == len(set(created)) == 9
     assert all(created.index(key.split("/")[0]) <= created.index(key) for key in created)
+    return result.unwrap()
 
 
 def twofold(desk: Desk) -> Any:
@@ -179,12 +184,8 @@ def twofold(desk: Desk) -> Any:
 async def test_what_a_short_pause_has_refused_is_begun_anew(runtime: Runtime, desk: Desk, width: int) -> None:
     """What the log has refused must not be taken for recorded by what goes on within it."""
     flow = chain("flow", takes=list[int], gives=list[list[int]]).foreach(twofold(desk), concurrency=width).commit()
-    run = await flow.create_run()
-    with each_beginning_refused_once(runtime):
-        result = await run.start([1, 2, 3])
 
-    assert result.unwrap() == [[2, 2], [3, 3], [4, 4]]
-    await assert_begun_from_the_outside_in(run)
+    assert await begun_anew(runtime, flow) == [[2, 2], [3, 3], [4, 4]]
 
 
 async def test_so_it_is_in_a_program(runtime: Runtime, desk: Desk) -> None:
@@ -195,12 +196,7 @@ async def test_so_it_is_in_a_program(runtime: Runtime, desk: Desk) -> None:
         pairs: list[list[int]] = await asyncio.gather(*(tools.run(inner, number) for number in numbers))
         return pairs
 
-    run = await program.create_run()
-    with each_beginning_refused_once(runtime):
-        result = await run.start([1, 2, 3])
-
-    assert result.unwrap() == [[2, 2], [3, 3], [4, 4]]
-    await assert_begun_from_the_outside_in(run)
+    assert await begun_anew(runtime, program) == [[2, 2], [3, 3], [4, 4]]
 
 
 async def test_what_one_branch_began_while_anothers_was_refused_is_begun_anew(runtime: Runtime, desk: Desk) -> None:

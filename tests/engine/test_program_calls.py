@@ -386,6 +386,7 @@ async def test_a_call_that_is_never_awaited_never_begins(runtime: Runtime) -> No
 async def test_a_call_that_is_forgotten_is_named_by_the_warning(runtime: Runtime) -> None:
     @workflow
     async def flow(step: StepTools, data: int) -> int:
+        # No await: that is the mistake, which checkers see.
         step.do("charge", add, 1)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
         return data
 

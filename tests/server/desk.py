@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,18 @@ from wrkflw import Event, Runtime, StepContext, StepTools, SuspendContext, Workf
 from wrkflw.server import AsgiApp, app
 
 AnyWorkflow = Workflow[Any, Any, Any]
+
+
+def lasting() -> tuple[AnyWorkflow, asyncio.Event]:
+    """A workflow whose body never ends, and what is set when it has begun."""
+    begun = asyncio.Event()
+
+    @step
+    async def last(person: Person) -> Person:
+        begun.set()
+        return await asyncio.Future()
+
+    return create_workflow(id="lasting", input_schema=Person, output_schema=Person).then(last).commit(), begun
 
 
 class Person(BaseModel):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
 from tests.clocks import settle
-from wrkflw import create_workflow, step
 
-from .desk import ADA, Desk, Person, served
+from .desk import ADA, Desk, lasting, served
 
 PROBLEM = "application/problem+json"
 
@@ -208,15 +206,8 @@ async def test_a_run_is_cancelled(desk: Desk) -> None:
 
 
 async def test_what_a_run_was_doing_when_it_was_cancelled_is_told_as_cancelled() -> None:
-    begun = asyncio.Event()
-
-    @step
-    async def last(person: Person) -> Person:
-        begun.set()
-        return await asyncio.Future()
-
-    lasting = create_workflow(id="lasting", input_schema=Person, output_schema=Person).then(last).commit()
-    async with served([lasting]) as desk:
+    workflow, begun = lasting()
+    async with served([workflow]) as desk:
         run_id = (await desk.client.post("/api/workflows/lasting/runs", json=ADA)).json()["run_id"]
         await begun.wait()
         running = (await desk.client.get(f"/api/runs/{run_id}")).json()

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
-from wrkflw import Runtime, create_workflow, step
+from wrkflw import Runtime
 from wrkflw.server import ServerLimits, serve
 from wrkflw.world.errors import StoreRefusedError
 
-from .desk import ADA, WORKFLOWS, Person
+from .desk import ADA, WORKFLOWS, lasting
 from .sockets import Place, listening
 
 SHORT = ServerLimits(
@@ -292,15 +292,8 @@ async def test_a_server_that_ends_ends_its_streams_and_closes_the_runtime() -> N
 
 
 async def test_who_waits_when_a_server_ends_is_told_at_once_how_the_run_stands() -> None:
-    begun = asyncio.Event()
-
-    @step
-    async def last(person: Person) -> Person:
-        begun.set()
-        return await asyncio.Future()
-
-    lasting = create_workflow(id="lasting", input_schema=Person, output_schema=Person).then(last).commit()
-    async with listening(workflows=[lasting]) as place, place.client() as client:
+    workflow, begun = lasting()
+    async with listening(workflows=[workflow]) as place, place.client() as client:
         waiting = asyncio.ensure_future(client.post("/api/workflows/lasting/runs?wait=30s", json=ADA))
         await begun.wait()
         place.serving.cancel()

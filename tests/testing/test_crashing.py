@@ -208,6 +208,7 @@ async def test_no_part_of_a_dead_world_answers(part: str) -> None:
     async with TestRuntime() as runtime:
         there = getattr(runtime.world.storage, part)
         methods = [name for name in dir(there._part) if not name.startswith("_") and callable(getattr(there, name))]
+        assert methods
         runtime.crash_after("run_created")
         with pytest.raises(Crashed):
             await chain.run(1)

@@ -105,7 +105,7 @@ def test_keys_that_cannot_be_are_refused(keys: dict[str, Any], current: str, sen
 
 def test_what_is_to_become_of_plain_text_is_one_of_two() -> None:
     with pytest.raises(ValueError, match=r"^plaintext='keep' is neither 'refuse' nor 'read'; give one of these$"):
-        codec("keep")  # type: ignore[arg-type]
+        codec("keep")  # type: ignore[arg-type]  # no checker sees what comes from a setting
 
 
 # --- a World with a codec ------------------------------------------------------------------------------

@@ -338,6 +338,14 @@ async def test_runs_expire_one_after_the_other_and_no_more_than_asked_for(
     assert await world.storage.retention.next_due() == START + timedelta(seconds=4)
 
 
+def commits_of(world: SqliteWorld) -> list[str]:
+    """Those from now on."""
+    commits: list[str] = []
+    assert world._write is not None
+    world._write._on_statement = lambda text: commits.append(text) if text == "COMMIT" else None
+    return commits
+
+
 async def test_a_large_run_is_emptied_in_short_transactions(world: SqliteWorld, clock: ManualClock) -> None:
     await begin(world, "run-1", 0)
     waits: list[e.NewEvent] = [
@@ -346,8 +354,7 @@ async def test_a_large_run_is_emptied_in_short_transactions(world: SqliteWorld, 
     await world.storage.events.create_batch("run-1", waits, fence=OWNED)
     await world.streamer.write_many("run-1", [NewChunk("out", b"secret")] * 2500, fence=OWNED)
     await end(world, "run-1")
-    commits: list[str] = []
-    world._write._on_statement = lambda text: commits.append(text) if text == "COMMIT" else None  # type: ignore[union-attr]
+    commits = commits_of(world)
 
     assert await world.storage.retention.expire() == 1
 
@@ -359,8 +366,7 @@ async def test_so_is_one_of_few_values_that_are_large(world: SqliteWorld) -> Non
     for number in range(4):
         await world.storage.events.create(f"run-{number}", created(0, LARGE * 100 + b"%d" % number))
         await world.storage.events.create(f"run-{number}", e.RunCancelled())
-    commits: list[str] = []
-    world._write._on_statement = lambda text: commits.append(text) if text == "COMMIT" else None  # type: ignore[union-attr]
+    commits = commits_of(world)
 
     assert await world.storage.retention.expire() == 4
 

@@ -111,7 +111,8 @@ def _part_of(node: Node) -> Part:
 
 def _step(step: AnyStep) -> Part:
     inner = graph_of(step)
-    condition = "" if step.guard is None else f", only if {_name_of(step.guard, 'a condition holds')}"
+    conditions = " and ".join(_name_of(guard, "a condition holds") for guard in step.guards)
+    condition = f", only if {conditions}" if conditions else ""
     if inner is not None:
         return Frame("workflow", f"{step.id}{condition}", _inside(inner))
     return Box("step", step.id, f"{describe(step.input_schema)} → {describe(step.output_schema)}{condition}")

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from typing_extensions import is_typeddict
 
+from wrkflw.bodies import Body
 from wrkflw.errors import DefinitionError
 from wrkflw.flows import given_by
 from wrkflw.forms import is_protocol_form, union_of
@@ -18,7 +19,6 @@ from wrkflw.graph import AnyStep, Code, Foreach, Graph, Loop, Node, Sleep, Sleep
 from wrkflw.names import describe
 from wrkflw.schemas import Schema, schema_of
 from wrkflw.signatures import leaves_open
-from wrkflw.steps import Body
 
 from .keys import path_of
 
@@ -188,7 +188,7 @@ class Definition:
         if step.kind != "workflow":
             return step.stored_output_schema
         form = self.nested(step).given
-        return form if step.guard is None else union_of(form, None)
+        return union_of(form, None) if step.guards else form
 
     def _taken_by(self, step: AnyStep) -> object | None:
         """What flows into a nested workflow; None where that is not known better than by what it asks for."""

@@ -14,11 +14,11 @@ from datetime import timedelta
 from types import coroutine
 from typing import Protocol, cast
 
+from wrkflw.bodies import Body
 from wrkflw.clock import Clock, later
 from wrkflw.context import Call, StepContext, SuspendContext
 from wrkflw.errors import StepTimeoutError
 from wrkflw.logs import trying
-from wrkflw.steps import Body
 
 from .observers import Observer
 

@@ -196,7 +196,7 @@ def _ask(nodes: Sequence[Node]) -> bool:
 
 
 def _takes(step: AnyStep) -> bool:
-    return step.kind == "workflow" or step.guard is not None or bool(step.body.arity)
+    return step.kind == "workflow" or bool(step.guards) or bool(step.body.arity)
 
 
 # --- what a record is of ------------------------------------------------------------------------------

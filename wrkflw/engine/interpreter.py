@@ -135,8 +135,8 @@ class Interpreter:
     ) -> Flow:
         """The same, of a step that the definition need not know."""
         record, step = self.drive.journal.records.get(key), plan.step
-        if record is None and step.guard is not None:
-            if not judged("only_if", step.id, step.guard, flow.fresh()):
+        if record is None and step.guards:
+            if not all(judged("only_if", step.id, guard, flow.fresh()) for guard in step.guards):
                 self.drive.steps.skip(step, key, meta)
                 return NOTHING
         elif record is not None and record.status == "skipped":

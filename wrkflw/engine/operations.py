@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+from wrkflw.bodies import Body
 from wrkflw.errors import InvalidValueError, LimitError
 from wrkflw.graph import AnyStep
 from wrkflw.retries import Retry
 from wrkflw.schemas import Schema, schema_of
-from wrkflw.steps import Body
 
 from .arguments import Doing
 from .definition import Definition, Plan
@@ -84,7 +84,7 @@ class _Called:
     """A plain function as a step of its own."""
 
     kind = "step"
-    guard = None
+    guards = ()
     at_most_once = False
 
     def __init__(self, id: str, retry: Retry | None, timeout: timedelta | None, gives: object) -> None:

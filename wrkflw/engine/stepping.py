@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Never, cast
 
+from wrkflw.bodies import Body
 from wrkflw.errors import (
     DefinitionChangedError,
     InvalidValueError,
@@ -19,7 +20,6 @@ from wrkflw.errors import (
 )
 from wrkflw.ids import correlation_id
 from wrkflw.retries import Retry, next_delay, retries_error
-from wrkflw.steps import Body
 from wrkflw.world import events as e
 
 from . import failures

@@ -55,7 +55,7 @@ class StepReader:
         found = [record for record in calls if record.succeeded]
         if not found:
             raise StepNotRunError(step.id, self._finished())
-        if found[-1].status == "skipped" and step.guard is None:
+        if found[-1].status == "skipped" and not step.guards:
             raise StepNotRunError.skipped(step.id, guarded=True)
         return self._read(step, found[-1])
 
@@ -63,7 +63,7 @@ class StepReader:
         check_step("get_step_results()", step, cure=ITSELF)
         self._check_visible(step)
         found = [record for record in self._calls(step) if record.succeeded]
-        if step.guard is None and any(record.status == "skipped" for record in found):
+        if not step.guards and any(record.status == "skipped" for record in found):
             raise StepNotRunError.skipped(step.id, guarded=True)
         return [self._read(step, record) for record in found]
 

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict
 from wrkflw.births import Birth
 from wrkflw.builder import create_workflow
 from wrkflw.context import SuspendContext
+from wrkflw.decorators import step
 from wrkflw.errors import RunConflictError, RunNotFoundError
 from wrkflw.results import Page
 from wrkflw.run import Run
 from wrkflw.runtime import Runtime
-from wrkflw.steps import step
 from wrkflw.world.errors import RunExpiredError
 
 Verdict: TypeAlias = Literal["drop"]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
+from wrkflw.bodies import Body
 from wrkflw.clock import Clock
 from wrkflw.engine.executor import Executable, Executor
-from wrkflw.steps import Body, check_step
+from wrkflw.steps import check_step
 
 
 class Mocks:

@@ -3,7 +3,8 @@
 A process that claims runs holds a lock on a file of its own, which the operating system drops when the process dies, so
 that others take over at once.  It also moves a lease on, from a thread, so that a process which is merely stopped, and
 keeps its lock, is replaced when the lease runs out: once it has also let pass a time in which it could have moved it
-on, for a clock may have been set, or all processes of a machine have slept together.
+on, for a clock may have been set, or all processes of a machine have slept together.  Only one such leap is allowed
+for: the time is told by the same clock.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The write-ahead log as a file: whether it is still the one that was written to, and when it is to be emptied.
 
 What is committed to a log that somebody has removed is lost although nothing complains; copying or opening the database
-with other tools is enough for that.  So it is of a database that was moved away, or had a backup put in its place.  So
-both files are looked at after each commit, before anybody is answered.
+with other tools is enough for that.  So is what is committed to a database that was moved away, or that had a backup
+put in its place.  So both files are looked at after each commit, before anybody is answered.
 """
 
 from __future__ import annotations
