@@ -19,6 +19,7 @@ from wrkflw.steps import Step
 from wrkflw.triggers.endpoints import check_path
 
 from .answers import json_of
+from .callers import Callers
 from .contract import document_of
 from .endpoint_routes import endpoint_routes
 from .gate import LOOPBACK_HOSTS, Gate, refuse
@@ -100,8 +101,8 @@ class Application:
     ) -> None:
         known_events = {event.name: event for event in events}
         known_steps = {step.id: step for step in steps}
-        keyring, metrics = Keyring(tokens), Metrics(rt)
-        self.service = Service(rt, keyring, trust_callers, limits, metrics, origins, known_events, known_steps)
+        callers, metrics = Callers(Keyring(tokens), trusted=trust_callers), Metrics(rt)
+        self.service = Service(rt, callers, limits, metrics, origins, known_events, known_steps)
         self.api = FastAPI(
             lifespan=lifespan(rt), openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
         )

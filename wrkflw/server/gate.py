@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from starlette.requests import Request
-
 from wrkflw.asgi import AsgiApp, Receive, Scope, Send, headers_of, mounted_at
 
 from .problems import MEDIA_TYPE, Problem, Refusal
-from .service import Service
+from .service import SAFE_METHODS, Service
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """As requests ask for them."""
-_SAFE = frozenset({"GET", "HEAD"})
 _WATCHED = frozenset({"/healthz", "/readyz"})
 """Who watches over the server hears of it however much is asked."""
 _STRANGERS = 4
@@ -46,7 +43,7 @@ class Gate:
             self._check(scope)
             return await self._inner(scope, receive, send)
         mounted, most = mounted_at(scope, self._mounts) is not None, self._limits.requests
-        stranger = not (mounted or self._service.knows(Request(scope)))
+        stranger = not (mounted or self._service.callers.of(scope).is_known)
         if self._open >= most or (stranger and self._strangers >= max(1, most // _STRANGERS)):
             status = 503 if mounted else 429  # who sends a mail takes 429 for a refusal, and it would be lost
             raise Refusal(status, "too many requests at a time; send it again", {"Retry-After": "1"})
@@ -67,8 +64,8 @@ class Gate:
         host = headers.get("host", "")
         if "*" not in self._hosts and _name_of(host) not in self._hosts:
             raise Refusal(400, f"this server is not {host[:80]!r}; name it in hosts=, or with --allow-host")
-        if scope["method"] not in _SAFE:
-            self._service.check_origin(scope)
+        if scope["method"] not in SAFE_METHODS:
+            self._service.check_origin(headers)
         announced = headers.get("content-length", "0")
         if not (announced.isascii() and announced.isdecimal()):
             raise Refusal(400, "Content-Length is not a number")

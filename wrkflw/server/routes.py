@@ -63,7 +63,7 @@ class Routes:
         self.access[method, path] = access
         told: dict[str, Any] = {"x-access": access}
         permission: Permission | None = next((one for one in PERMISSIONS if one == access), None)
-        if permission is not None and self._service.keyring:
+        if permission is not None and self._service.callers.has_tokens:
             told["security"] = [{"bearer": []}]
         if body is not None:
             told["requestBody"] = {"required": body_required, "content": {JSON: {"schema": dict(body)}}}

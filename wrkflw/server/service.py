@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from starlette.requests import Request
 
-from wrkflw.asgi import Scope, headers_of
+from wrkflw.asgi import headers_of
 from wrkflw.engine.definition import AnyStep, Definition
 from wrkflw.events import Event
-from wrkflw.loopback import is_loopback
 from wrkflw.run import Run
 from wrkflw.runtime import Runtime
 from wrkflw.suggestions import did_you_mean
 from wrkflw.workflows import Workflow
 
 from .bodies import read_json
+from .callers import Callers
 from .limits import ServerLimits
 from .metrics import Metrics
 from .problems import Refusal
-from .tokens import Keyring, Permission
+from .tokens import Permission
 
 AnyRun = Run[Any, Any, Any]
 
@@ -31,8 +30,7 @@ AnyRun = Run[Any, Any, Any]
 @dataclass(eq=False)
 class Service:
     rt: Runtime
-    keyring: Keyring
-    trust_callers: bool
+    callers: Callers
     limits: ServerLimits
     metrics: Metrics
     origins: Collection[str] = ()
@@ -49,38 +47,16 @@ class Service:
     def check(self, request: Request, permission: Permission) -> None:
         """Raises Refusal when the caller does not have the permission, or writes from a page of another site."""
         self.check_open()
-        if permission != "read":
-            self.check_origin(request.scope)
-        if not self.may(request, permission):
-            raise Refusal(403, f"this token does not permit {permission!r}")
+        if permission != "read" and request.method in SAFE_METHODS:  # of the others this was asked at the gate
+            self.check_origin(headers_of(request.scope))
+        self.callers.of(request.scope).check(permission)
 
-    def may(self, request: Request, permission: Permission) -> bool:
-        """Raises Refusal when nobody knows the caller."""
-        if self.trust_callers:
-            return True
-        if not self.keyring:
-            if any(_FORWARDED.fullmatch(name) for name, _ in request.scope["headers"]):
-                raise Refusal(
-                    403, "this server has no tokens, so it answers nothing that was forwarded to it; give it tokens="
-                )
-            if request.client is not None and is_loopback(request.client.host):
-                return True
-            raise Refusal(403, "this server has no tokens, so it answers its own machine only; give it tokens=")
-        token = self.keyring.find(request.headers.get("authorization"))
-        if token is None:
-            raise Refusal(401, "send a token, as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"})
-        return token.allows(permission)
+    def permits(self, request: Request, permission: Permission) -> bool:
+        """Whether the caller has the permission; nobody has any."""
+        return self.callers.of(request.scope).may(permission)
 
-    def knows(self, request: Request, permission: Permission | None = None) -> bool:
-        """The same, of a caller who may be nobody; without a permission, whether he is somebody."""
-        try:
-            return self.may(request, permission or "read") or permission is None
-        except Refusal:
-            return False
-
-    def check_origin(self, scope: Scope) -> None:
+    def check_origin(self, headers: Mapping[str, str]) -> None:
         """Raises Refusal when a browser sends it for a page of another site."""
-        headers = headers_of(scope)
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is None:
             if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
@@ -126,5 +102,4 @@ class Service:
 
 OWN_WORKFLOWS = frozenset({"mail-quarantine"})
 """Those of wrkflw itself: a run of it is a mail that came."""
-_FORWARDED = re.compile(rb"via|x-real-ip|cf-.*|.*client-ip|.*forwarded.*")
-"""What a proxy of this machine says when somebody elsewhere has asked it."""
+SAFE_METHODS = frozenset({"GET", "HEAD"})

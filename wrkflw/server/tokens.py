@@ -59,10 +59,6 @@ class Token:
             raise InvalidValueError.because(f"token {name!r}", problem, cure="make one with Token.new()")
         return cls(name, _digest(text), _checked(name, permissions))
 
-    def allows(self, permission: Permission) -> bool:
-        """Whether it may do that: because it may, or because it is an ``admin``'s."""
-        return permission in self.permissions or "admin" in self.permissions
-
 
 class TokenFile:
     """Tokens in a file of JSON, which only its owner can read (mode 0600)."""

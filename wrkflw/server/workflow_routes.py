@@ -131,7 +131,7 @@ async def enqueue(
     try:
         await run.enqueue(data, delay=delay)
     except (RunConflictError, RunExpiredError):
-        if service.knows(request, "read"):
+        if service.permits(request, "read"):
             raise
         raise Refusal(422, "this idempotency key was used before, with another input; use another") from None
 
@@ -153,13 +153,13 @@ async def started(
     patience = patience_of(service, wait)
     seen = None if patience is None else await outcome(service, definition, run_id, patience)
     if seen is not None:
-        said = standing_of(seen, tokens=service.knows(request, "resume"))
+        said = standing_of(seen, tokens=service.permits(request, "resume"))
     elif patience is None and not may_exist:
         said = {"run_id": run_id, "workflow_id": definition.id, "status": "pending"}
     else:
         info = await service.rt.runs.get(run_id)
         said = {"run_id": run_id, "workflow_id": definition.id, "status": info.waiting_for or info.status}
-    if not service.knows(request, "read"):
+    if not service.permits(request, "read"):
         told = _FOR_ALL | {"output"} if output else _FOR_ALL
         said = {name: value for name, value in said.items() if name in told}
     ended = said["status"] in ("completed", "failed", "cancelled")

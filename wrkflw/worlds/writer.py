@@ -35,7 +35,7 @@ PATIENCE = 5.0
 """Seconds that callers wait for a process that holds the database."""
 _MEMORY = 0.8  # weight of the past in the running mean of commit times
 _MOST_AT_ONCE = 1000
-_MOST_TURNS = 3
+_MOST_TURNS = 4
 """Turns of the loop in which work may gather before it is committed."""
 
 
@@ -84,6 +84,8 @@ class Writer:
         self._scheduled = False
         self._seen = self._turns = 0
         """How much had gathered a turn of the loop ago, and in how many turns."""
+        self._last = 0
+        """How much the last transaction was of."""
         self._hand = Hand("wrkflw-writer")
         self._in_thread: asyncio.Future[Any] | None = None
         self._has_turn = False
@@ -178,9 +180,12 @@ class Writer:
         self._go_on()
 
     def _gathers(self) -> bool:
-        """Whether the last turn of the loop has brought more, so that the next may too: a commit does for all."""
+        """Whether the next turn of the loop may bring more: a commit does for all.
+
+        So it is when the last turn has brought some, or when fewer are here than were answered last: they come again.
+        """
         seen, count = self._seen, len(self._pending)
-        more = count > max(seen, 1) and self._turns < _MOST_TURNS
+        more = (count > max(seen, 1) or count < self._last) and self._turns < _MOST_TURNS
         self._seen, self._turns = (count, self._turns + 1) if more else (0, 0)
         return more
 
@@ -284,6 +289,7 @@ class Writer:
                 request.future.set_exception(error)
 
     def _settle(self, committed: _Committed) -> None:
+        self._last = len(committed.outcomes)
         if committed.outcomes:
             self._mean = _MEMORY * self._mean + (1 - _MEMORY) * committed.seconds
         for request, value, error in committed.outcomes:
