@@ -42,7 +42,8 @@ class Loop(asyncio.BaseEventLoop):
 
     is_thread = False
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
+    _scheduled: list[Any]
+    """Handles of timers, as BaseEventLoop keeps them."""
 
     def __init__(self, machine: Machine, process: Process) -> None:
         self.process = process
@@ -87,18 +88,17 @@ class Loop(asyncio.BaseEventLoop):
     # --- as a lane ---------------------------------------------------------------------------------
 
     def is_ready(self) -> bool:
-        elapsed, scheduled = self._machine.elapsed, self._scheduled
-        while scheduled and (scheduled[0]._cancelled or scheduled[0].when() * SECOND <= elapsed):
+        machine, ready, scheduled, calls = self._machine, self._ready, self._scheduled, self._calls
+        while scheduled and ((first := scheduled[0])._cancelled or first._when * SECOND <= machine.elapsed):
             handle = heapq.heappop(scheduled)
-            handle._scheduled = False  # type: ignore[attr-defined]  # as BaseEventLoop does
+            handle._scheduled = False
             if not handle._cancelled:
-                self._ready.append(handle)
-        wall = self._machine.wall
-        while self._calls and (self._calls[0][2]._cancelled or self._calls[0][0] <= wall):
-            self._ready.append(heapq.heappop(self._calls)[2])
-        while self._ready and self._ready[0]._cancelled:
-            self._ready.popleft()
-        return bool(self._ready)
+                ready.append(handle)
+        while calls and (calls[0][2]._cancelled or calls[0][0] <= machine.wall):
+            ready.append(heapq.heappop(calls)[2])
+        while ready and ready[0]._cancelled:
+            ready.popleft()
+        return bool(ready)
 
     def next_due(self) -> int | None:
         """By the time that has passed since the machine was switched on."""

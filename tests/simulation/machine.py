@@ -110,10 +110,12 @@ class Machine:
         while self._agenda and self._agenda[0][0] <= self.elapsed:
             heapq.heappop(self._agenda)[2]()
         lanes: list[Lane] = []
+        elapsed = self.elapsed
         for process in self.processes:
-            if process.paused_until <= self.elapsed:
-                if not process.loop.busy and process.loop.is_ready():
-                    lanes.append(process.loop)
+            if process.paused_until <= elapsed:
+                loop = process.loop
+                if not loop.busy and loop.is_ready():
+                    lanes.append(loop)
                 if process.threads_at_work:
                     lanes += [lane for lane in process.threads if not lane.busy and lane.is_ready()]
         if not lanes:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOAK = bool(os.environ.get("SOAK"))
 SEEDS = int(os.environ.get("SIMULATION_SEEDS") or (50_000 if SOAK else 1_000))
 FIRST = int(os.environ.get("SIMULATION_FIRST") or (random.SystemRandom().randrange(2**32) if SOAK else 0))
-PARTS = 10
+PARTS = 4
 LINES = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
 FOUND = [int(line.split()[0]) for line in LINES if not line.startswith("#")]
 
@@ -70,7 +70,7 @@ def test_what_was_promised_holds_in_every_order(
         )
     for what in _NOTED:
         record_property(what, told[what])
-    if SEEDS >= 1_000:  # fewer may miss something
+    if SEEDS >= 250 * PARTS:  # fewer may miss something: one seed in twenty fences somebody
         assert [what for what in _MUST_HAPPEN if not told[what]] == []
 
 

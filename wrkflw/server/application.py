@@ -138,9 +138,9 @@ class Application:
 
     async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = mounted_at(scope, self._mounts) if scope["type"] == "http" else None
-        if path is None:  # past the layers of FastAPI's, which take longer than the route, and do nothing for it
+        if path is None:
             scope["app"] = self.api
-            return await self.api.router(scope, receive, send)
+            return await self.routes(scope, receive, send)
         within = {**scope, "root_path": scope.get("root_path", "") + path}
         return await self._mounts[path](within, receive, send)
 

@@ -15,6 +15,7 @@ from wrkflw.clock import Clock, within
 from .limits import ServerLimits
 from .problems import Refusal
 
+JSON = "application/json"
 _DEPTH = 200
 
 
@@ -58,11 +59,13 @@ async def read_json(request: Request, limits: ServerLimits, clock: Clock) -> byt
 
 def check_content_type(content_type: str | None) -> None:
     """Raises Refusal when it is not JSON in UTF-8."""
+    if content_type == JSON:
+        return
     media, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
     charsets = [part.removeprefix("charset=").strip('"') for part in parameters if part.startswith("charset=")]
-    if media != "application/json" or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+    if media != JSON or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
         given = repr(content_type[:80]) if content_type else "of no type"
-        raise Refusal(415, f"a body is JSON, not {given}; send it with 'Content-Type: application/json'")
+        raise Refusal(415, f"a body is JSON, not {given}; send it with 'Content-Type: {JSON}'")
 
 
 def check_json(body: bytes) -> object:

@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 
 from wrkflw.engine.definition import Definition
 
-from .routes import JSON, PROBLEM
+from .bodies import JSON
+from .routes import PROBLEM
 from .service import OWN_WORKFLOWS, Service
 
 _START = "/api/workflows/{workflow}/runs"
