@@ -16,7 +16,7 @@ from starlette.routing import Mount
 
 from wrkflw import DefinitionError, Runtime
 from wrkflw.asgi import Message, Receive, Scope, Send
-from wrkflw.server import AsgiApp, app
+from wrkflw.server import AsgiApp, Token, app
 
 from .desk import WORKFLOWS, served
 
@@ -45,6 +45,17 @@ async def test_of_two_mounted_applications_the_inner_one_is_asked() -> None:
 
     async with served(mounts={"/mail": said(b"outer"), "/mail/in": said(b"inner")}) as desk:
         assert {path: (await desk.client.post(path)).content for path in asked} == asked
+
+
+async def test_who_may_call_is_asked_anew_by_an_application_that_stands_in_another() -> None:
+    """Whom the outer one knows, the inner one need not: it has tokens of its own."""
+    text, token = Token.new("inner")
+    async with Runtime(":memory:", workflows=WORKFLOWS) as rt, served(mounts={"/in": app(rt, tokens=[token])}) as desk:
+        unknown = await desk.client.get("/in/api/workflows")
+        known = await desk.client.get("/in/api/workflows", headers={"Authorization": f"Bearer {text}"})
+        outer = await desk.client.get("/api/workflows")
+
+    assert (unknown.status_code, known.status_code, outer.status_code) == (401, 200, 200)
 
 
 async def test_what_a_mounted_application_raises_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -127,6 +127,33 @@ async def test_while_each_turn_of_the_loop_brings_more_the_commit_waits_but_not_
     await writer.close()
 
 
+async def test_a_commit_waits_for_those_whom_the_last_one_answered(writer: Writer, disk: Disk) -> None:
+    """Clients of a server come again one after another, each once it is answered: one commit does for them all."""
+
+    async def come_again(turns: int) -> None:
+        await writer.submit(note(f"{turns}"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await writer.submit(note(f"{turns} again"))
+
+    await asyncio.gather(*(come_again(turns) for turns in range(4)))
+
+    assert disk.commits == 2
+    await writer.close()
+
+
+async def test_who_does_not_come_again_is_not_waited_for_long(writer: Writer, disk: Disk) -> None:
+    await results(*(writer.submit(note(f"note {number}")) for number in range(100)))
+
+    alone = writer.submit(note("alone"))
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+    assert alone.done()
+    assert disk.commits == 2
+    await writer.close()
+
+
 async def test_who_comes_alone_does_not_wait_for_others(writer: Writer, disk: Disk) -> None:
     future = writer.submit(note("alone"))
     await asyncio.sleep(0)

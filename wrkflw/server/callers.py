@@ -44,10 +44,10 @@ class Callers:
         self._trusted = trusted
 
     def of(self, scope: Scope) -> Caller:
-        found: tuple[Callers, Caller] | None = scope.get(_KEY)
-        if found is None or found[0] is not self:  # one application may stand in another, which knows others
-            scope[_KEY] = found = self, self._look_at(scope)
-        return found[1]
+        found: Caller | None = scope.get(_KEY)
+        if found is None:
+            scope[_KEY] = found = self._look_at(scope)
+        return found
 
     def _look_at(self, scope: Scope) -> Caller:
         if self._trusted:
