@@ -30,7 +30,7 @@ from wrkflw.worlds.sql.request import Append
 from wrkflw.worlds.sql.runs import SqlRuns
 from wrkflw.worlds.sql.statement import Statement
 from wrkflw.worlds.sqlite import SqliteWorld
-from wrkflw.worlds.writer import Writer
+from wrkflw.worlds.transactions import Committed, Request, Transactions
 
 from .mutant import Mutant
 
@@ -38,50 +38,41 @@ from .mutant import Mutant
 
 
 def _acknowledges_before_the_commit(patch: pytest.MonkeyPatch) -> None:
-    attempt = Writer._attempt
+    attempt = Transactions._attempt
 
-    def early(writer: Writer, batch: list[Any]) -> Any:
-        told: list[Any] = []
-        text = Connection.text
+    def early(transactions: Transactions, batch: list[Request], patience: float) -> Committed | None:
+        outcomes: list[tuple[Request, Any]] = []
+        text, works = Connection.text, [request.work for request in batch]
 
-        def text_and_tell(connection: Connection, said: str) -> Any:
+        def tell_and_text(connection: Connection, said: str) -> Any:
             if said == "COMMIT":
-                writer._settle(told[0])
+                for request, value in outcomes:
+                    if not request.future.done():
+                        request.future.set_result(value)
             return text(connection, said)
 
-        def flush_and_guess(connection: Connection) -> None:
-            flush(connection)
-            told[:] = [_guessed(outcomes)]
-
-        flush, outcomes = Connection.flush, list[Any]()
-        works = [(request, request.work) for request in batch]
-        for request, work in works:
-            request.work = _noting(request, work, outcomes)
+        for request in batch:
+            request.work = _noting(request, outcomes)
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(Connection, "text", text_and_tell)
-            inner.setattr(Connection, "flush", flush_and_guess)
+            inner.setattr(Connection, "text", tell_and_text)
             try:
-                return attempt(writer, batch)
+                return attempt(transactions, batch, patience)
             finally:
-                for request, work in works:
+                for request, work in zip(batch, works, strict=True):
                     request.work = work
 
-    patch.setattr(Writer, "_attempt", early)
+    patch.setattr(Transactions, "_attempt", early)
 
 
-def _noting(request: Any, work: Callable[[Connection], Any], outcomes: list[Any]) -> Callable[[Connection], Any]:
+def _noting(request: Request, outcomes: list[tuple[Request, Any]]) -> Callable[[Connection], Any]:
+    work = request.work
+
     def do(connection: Connection) -> Any:
         given = work(connection)
-        outcomes.append((request, given, None))
+        outcomes.append((request, given))
         return given
 
     return do
-
-
-def _guessed(outcomes: list[Any]) -> Any:
-    from wrkflw.worlds.writer import _Committed
-
-    return _Committed(outcomes, [], 0.0)
 
 
 def _never_frees_the_dead(patch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import errno
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from wrkflw.world.errors import EntityConflictError, StoreBusyError
 from wrkflw.worlds.locks import WriteLock
 from wrkflw.worlds.sql.database import Connection, Notice
 from wrkflw.worlds.sql.statement import Statement
+from wrkflw.worlds.transactions import Work
 from wrkflw.worlds.wal import Wal
-from wrkflw.worlds.writer import FAST_COMMIT, SLOW_COMMIT, Work, Writer
+from wrkflw.worlds.writer import FAST_COMMIT, SLOW_COMMIT, Writer
 
 INSERT = Statement("INSERT INTO notes VALUES (?)", ("text",))
 
@@ -191,7 +193,7 @@ async def test_who_breaks_after_writing_fails_alone(
     error: Exception, writer: Writer, disk: Disk, told: list[Notice]
 ) -> None:
     undone: list[bool] = []
-    writer.on_rollback = lambda: undone.append(True)
+    writer.transactions.on_rollback = lambda: undone.append(True)
 
     answers = await results(writer.submit(note("a")), writer.submit(note("broken", error)), writer.submit(note("b")))
 
@@ -223,7 +225,9 @@ async def test_when_a_commit_fails_nothing_is_acknowledged(
 
 
 async def test_when_another_process_holds_the_database_all_are_told_to_try_again(writer: Writer, disk: Disk) -> None:
-    disk.failures["BEGIN IMMEDIATE"] = [sqlite3.OperationalError("database is locked")]
+    disk.failures["BEGIN IMMEDIATE"] = [
+        sqlite3.OperationalError("database is locked")
+    ] * 2  # on the loop, in the thread
 
     answers = await results(writer.submit(note("a")), writer.submit(note("b")))
 
@@ -325,6 +329,46 @@ async def test_a_writer_that_is_stopped_leaves_what_was_not_committed(writer: Wr
     with pytest.raises(StoreError, match="the process was stopped"):
         await writer.submit(note("b"))
     assert disk.notes() == []
+
+
+# --- tools of others -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tool(disk: Disk, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody at work on the file who knows nothing of our lock, and has begun to write."""
+    with closing(sqlite3.connect(tmp_path / "notes.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+
+
+async def test_while_a_tool_of_somebody_elses_writes_the_loop_goes_on(
+    writer: Writer, disk: Disk, tool: sqlite3.Connection
+) -> None:
+    futures = [writer.submit(note("a")), writer.submit(note("b"))]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not any(future.done() for future in futures)
+
+    tool.execute("ROLLBACK")
+
+    assert await results(*futures) == ["A", "B"]
+    assert disk.notes() == ["a", "b"]
+    await writer.close()
+
+
+async def test_who_waits_for_a_tool_of_somebody_elses_is_told_when_it_takes_too_long(
+    disk: Disk, told: list[Notice], tool: sqlite3.Connection
+) -> None:
+    writer = Writer(disk.connection, lock=WriteLock(), notify=told.extend, threads=True, patience=0.01)
+
+    with pytest.raises(StoreBusyError, match="another process holds the database; try again"):
+        await writer.submit(note("too soon"))
+
+    tool.execute("ROLLBACK")
+    assert await writer.submit(note("again")) == "AGAIN"
+    assert disk.notes() == ["again"]
+    await writer.close()
 
 
 # --- other processes -----------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ class SqliteWorld:
         self._writer = Writer(
             self._write, lock=self._lock, notify=self._notify, threads=self._path is not None, wal=self._wal
         )
-        self._writer.on_lost = partial(self._lost, asyncio.get_running_loop())
+        self._writer.transactions.on_lost = partial(self._lost, asyncio.get_running_loop())
         mailbox = self._new_mailbox()
         self._queue = SqlQueue(
             self._writer, WordedReads(self._read), mailbox, self._namespace, self._clock,
@@ -239,7 +239,7 @@ class SqliteWorld:
     def in_child(self) -> None:
         """Everything here is the parent's, who goes on with it."""
         if self._writer is not None:
-            self._writer.refuse(forked())
+            self._writer.transactions.refuse(forked())
         self._presence.drop()
         if self._watch is not None:
             self._watch.drop()
@@ -281,7 +281,7 @@ class SqliteWorld:
         try:
             self._wal.look()  # one who has nothing to write hears of it as well
         except LogLostError as error:
-            self._writer.lose(error)
+            self._writer.transactions.lose(error)
         if not self._neighbours.may_have_written:
             return self._seen_version
         # While the thread of the writer commits, the last answer.

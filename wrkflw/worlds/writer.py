@@ -8,27 +8,23 @@ another process is writing, they move to a thread, which waits its turn; what ar
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar
 
 from wrkflw.errors import StoreError
-from wrkflw.world.errors import StoreBusyError, WorldError
+from wrkflw.world.errors import StoreBusyError
 
 from .hand import Hand
 from .locks import WriteLock
-from .sql.database import Connection, Notice, worded
-from .wal import LogLostError, Wal
+from .sql.database import Connection, Notice
+from .transactions import Committed, HeldError, Request, Transactions, Work
+from .wal import Wal
 
 T = TypeVar("T")
-Work: TypeAlias = Callable[[Connection], T]
-"""Reads and judges first, and writes only when nothing can be refused any more."""
-
 SLOW_COMMIT = 0.010
 FAST_COMMIT = 0.002
 PATIENCE = 5.0
@@ -37,21 +33,6 @@ _MEMORY = 0.8  # weight of the past in the running mean of commit times
 _MOST_AT_ONCE = 1000
 _MOST_TURNS = 4
 """Turns of the loop in which work may gather before it is committed."""
-
-
-@dataclass(slots=True)
-class _Request:
-    work: Work[Any]
-    future: asyncio.Future[Any]
-
-
-@dataclass(slots=True)
-class _Committed:
-    """What became of a batch: a value or an exception for each request, and what to tell the listeners."""
-
-    outcomes: list[tuple[_Request, object, BaseException | None]]
-    notices: list[Notice]
-    seconds: float
 
 
 class Writer:
@@ -72,15 +53,15 @@ class Writer:
         measure: Callable[[], float] = time.perf_counter,
         patience: float = PATIENCE,
     ) -> None:
+        self.transactions = Transactions(connection, wal, measure)
         self._connection = connection
         self._lock = lock
         self._notify = notify
         self._threads = threads
         self._wal = wal
-        self._measure = measure
         self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._pending: deque[_Request] = deque()
+        self._pending: deque[Request] = deque()
         self._scheduled = False
         self._seen = self._turns = 0
         """How much had gathered a turn of the loop ago, and in how many turns."""
@@ -93,11 +74,6 @@ class Writer:
         self._patience_ends: asyncio.TimerHandle | None = None
         self._slow = False
         self._mean = 0.0
-        self._closed: BaseException | None = None
-        self.on_rollback: Callable[[], None] = _nothing
-        """Called when a transaction was undone: what was remembered from it is not true."""
-        self.on_lost: Callable[[], None] = _nothing
-        """Called, on whatever thread, when nothing can be written any more."""
 
     def submit(self, work: Work[T]) -> asyncio.Future[T]:
         """A future of the result of ``work``, done when its transaction is durable.
@@ -106,10 +82,10 @@ class Writer:
         could not be committed.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        if self._closed is not None:
-            future.set_exception(self._closed)
+        if self.transactions.closed is not None:
+            future.set_exception(self.transactions.closed)
             return future
-        self._pending.append(_Request(work, future))
+        self._pending.append(Request(work, future))
         self._flush_soon()
         return future
 
@@ -123,7 +99,7 @@ class Writer:
             if not done and not self._has_turn:
                 self._refuse_pending(_busy())
                 break
-        self.refuse(StoreError("the database is closed; open a Runtime again"))
+        self.transactions.refuse(StoreError("the database is closed; open a Runtime again"))
         locked = False
         with suppress(OSError):
             locked = self._lock.acquire(wait=False)
@@ -137,7 +113,7 @@ class Writer:
 
     def stop(self) -> None:
         """As when the process dies here: nothing more is written, and the connection goes with what it held."""
-        self.refuse(StoreError("the process was stopped"))
+        self.transactions.refuse(StoreError("the process was stopped"))
         for request in self._pending:
             request.future.cancel()
         self._pending.clear()
@@ -146,16 +122,6 @@ class Writer:
         self._connection.close()
         if at_rest:
             self._lock.threads.release()
-
-    def refuse(self, error: StoreError) -> None:
-        """From now on, ``error`` is the answer to everything."""
-        self._closed = error
-
-    def lose(self, error: LogLostError) -> None:
-        """The same, for nothing can be written any more."""
-        if self._closed is None:
-            self._closed = error
-            self.on_lost()
 
     # --- one flush ---------------------------------------------------------------------------------
 
@@ -166,8 +132,8 @@ class Writer:
         self._scheduled = False
         if self._in_thread is not None or not self._pending:
             return
-        if self._closed is not None:
-            self._refuse_pending(self._closed)
+        if self.transactions.closed is not None:
+            self._refuse_pending(self.transactions.closed)
         elif self._threads and self._is_slow() and self._begin(self._take_turn, self._took_turn):
             return
         elif (committed := self._commit_at_once()) is not None:
@@ -190,7 +156,7 @@ class Writer:
         return more
 
     def _go_on(self) -> None:
-        if self._in_thread is None and self._closed is None and self._wal is not None and self._wal.is_full:
+        if self._in_thread is None and self.transactions.closed is None and self._wal is not None and self._wal.is_full:
             self._begin(self._empty_wal, self._emptied_wal)
         self._flush_soon()
 
@@ -199,9 +165,9 @@ class Writer:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def _gathered(self) -> list[_Request]:
+    def _gathered(self) -> list[Request]:
         """Also called on the thread, while others are added, or refused."""
-        gathered: list[_Request] = []
+        gathered: list[Request] = []
         with suppress(IndexError):  # how many there are may have changed since one could ask
             while len(gathered) < _MOST_AT_ONCE:
                 gathered.append(self._pending.popleft())
@@ -217,33 +183,37 @@ class Writer:
         future.add_done_callback(then)
         return True
 
-    def _commit_at_once(self) -> _Committed | None:
-        """None when somebody else has the lock."""
+    def _commit_at_once(self) -> Committed | None:
+        """None when somebody else has the lock, or writes without it."""
         try:
             if not self._lock.acquire(wait=False):
                 return None
         except OSError as error:
             return self._not_locked(error)
+        batch = self._gathered()
         try:
-            return self._commit(self._gathered())
+            return self.transactions.commit(batch)
+        except HeldError:
+            self._pending.extendleft(reversed(batch))
+            return None
         finally:
             self._lock.release()
 
-    def _take_turn(self) -> _Committed:
+    def _take_turn(self) -> Committed:
         try:
             with self._turn():
-                return self._commit(self._gathered())
+                return self.transactions.commit(self._gathered(), self._patience)
         except OSError as error:  # of the lock: whatever a transaction raises is an outcome
             return self._not_locked(error)
 
-    def _not_locked(self, error: OSError) -> _Committed:
+    def _not_locked(self, error: OSError) -> Committed:
         """Whoever waits hears of it, and nobody is left waiting for somebody else to come."""
         refusal = StoreError(
             f"the database could not be locked: {error.strerror or error}; repeat the call, "
             "and keep the database on a local disk if it happens again"
         )
         refusal.__cause__ = error
-        return _Committed([(request, None, refusal) for request in self._gathered()], [], 0.0)
+        return Committed([(request, None, refusal) for request in self._gathered()], [], 0.0)
 
     @contextmanager
     def _turn(self) -> Generator[None]:
@@ -254,7 +224,7 @@ class Writer:
             finally:
                 self._has_turn = False
 
-    def _took_turn(self, taken: asyncio.Future[_Committed]) -> None:
+    def _took_turn(self, taken: asyncio.Future[Committed]) -> None:
         self._in_thread = None
         if self._patience_ends is not None:
             self._patience_ends.cancel()
@@ -271,7 +241,7 @@ class Writer:
     def _empty_wal(self) -> None:
         assert self._wal is not None
         with suppress(OSError), self._turn():  # without the lock it stays full until after the next commit
-            if self._closed is None:
+            if self.transactions.closed is None:
                 self._wal.empty(self._connection)
 
     def _emptied_wal(self, _: asyncio.Future[None]) -> None:
@@ -288,7 +258,7 @@ class Writer:
             if not request.future.done():
                 request.future.set_exception(error)
 
-    def _settle(self, committed: _Committed) -> None:
+    def _settle(self, committed: Committed) -> None:
         self._last = len(committed.outcomes)
         if committed.outcomes:
             self._mean = _MEMORY * self._mean + (1 - _MEMORY) * committed.seconds
@@ -319,84 +289,6 @@ class Writer:
         for connection in beside:
             connection.close()
 
-    # --- one transaction ---------------------------------------------------------------------------
-
-    def _commit(self, batch: list[_Request]) -> _Committed:
-        """Of one who has the lock."""
-        if not batch:  # those who waited were refused meanwhile
-            return _Committed([], [], 0.0)
-        if self._closed is not None:
-            return _Committed([(request, None, self._closed) for request in batch], [], 0.0)
-        committed = self._attempt(batch)
-        if committed is None:
-            # Somebody in the batch broke it: each in a transaction of its own, so that only that one fails.
-            parts = [self._attempt([request]) for request in batch]
-            alone = [cast(_Committed, part) for part in parts]
-            return _Committed(
-                [outcome for part in alone for outcome in part.outcomes],
-                [notice for part in alone for notice in part.notices],
-                sum(part.seconds for part in alone),
-            )
-        return committed
-
-    def _attempt(self, batch: list[_Request]) -> _Committed | None:
-        """One transaction of the whole batch; None when it must be split."""
-        connection = self._connection
-        connection.notices = []
-        outcomes: list[tuple[_Request, object, BaseException | None]] = []
-        seconds = 0.0
-        at_work = False
-        try:
-            began = self._measure()
-            connection.text("BEGIN IMMEDIATE")
-            seconds += self._measure() - began
-            at_work = True
-            for request in batch:
-                before = connection.changes
-                try:
-                    outcomes.append((request, request.work(connection), None))
-                except WorldError as refusal:
-                    if connection.changes != before:
-                        raise  # it wrote before it refused: undo it with all the rest
-                    outcomes.append((request, None, refusal))
-            connection.flush()
-            at_work = False
-            began = self._measure()
-            connection.text("COMMIT")
-            seconds += self._measure() - began
-            if self._wal is not None:
-                self._wal.check()
-        except BaseException as error:  # noqa: BLE001  # whatever it is, its requester hears of it
-            self._roll_back()
-            self.on_rollback()
-            if isinstance(error, LogLostError):
-                self.lose(error)
-            connection.notices = []
-            if at_work and len(batch) > 1:
-                return None
-            # A disk that failed is not asked again for those who are waiting: they hear of it.
-            return _Committed([(request, None, _worded(error)) for request in batch], [], seconds)
-        return _Committed(outcomes, connection.notices, seconds)
-
-    def _roll_back(self) -> None:
-        self._connection.forget()
-        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-            self._connection.text("ROLLBACK")
-        if self._connection.in_transaction:
-            self._closed = StoreError("the database could not undo a transaction; open a Runtime again")
-
-
-def _nothing() -> None:
-    pass
-
 
 def _busy() -> StoreBusyError:
     return StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
-
-
-def _worded(error: BaseException) -> BaseException:
-    if not isinstance(error, sqlite3.Error):
-        return error
-    refusal = worded(error, "could not commit", "repeat the call with the same idempotency key")
-    refusal.__cause__ = error
-    return refusal

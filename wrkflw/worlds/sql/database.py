@@ -119,6 +119,10 @@ class Connection:
             self._on_statement(sql)
         return self._driver.execute(sql).fetchall()
 
+    def wait_for_others(self, seconds: float) -> None:
+        """How long a statement waits for those who hold the database and take no part in :class:`WriteLock`."""
+        self.text(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
     def image(self) -> bytes:
         """The database as it is committed, byte for byte."""
         return self._driver.serialize()
@@ -179,9 +183,14 @@ class WordedReads:
             raise worded(error, "could not be read", "try again") from error
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether somebody else held the database for longer than the connection waits."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
 def worded(error: sqlite3.Error, what: str, cure: str) -> StoreError:
     """An error of the driver as the World words it."""
-    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+    if is_busy(error):
         return StoreBusyError("another process holds the database; try again", timedelta(seconds=1))
     if isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode to UTF-8"):
         return NoTextError(f"the database {what}: a row holds text that is none; restore a backup")

@@ -69,7 +69,7 @@ class SqlStorage:
             images.forget_all()
             mailbox.forget()
 
-        writer.on_rollback = forget
+        writer.transactions.on_rollback = forget
         self._writer = writer
         self.runs = SqlRuns(writer, reads, images, mailbox, large, clock, owner_is_live, subscribe, recovers=recovers)
         answers = Answers(reads, self.runs, large, max_events)

@@ -1,0 +1,177 @@
+"""One transaction of whatever has gathered; when somebody in it breaks, one for each, so that only he fails."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, cast
+
+from wrkflw.errors import StoreError
+from wrkflw.world.errors import WorldError
+
+from .sql.database import Connection, Notice, is_busy, worded
+from .wal import LogLostError, Wal
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[Connection], T]
+"""Reads and judges first, and writes only when nothing can be refused any more."""
+
+
+@dataclass(slots=True)
+class Request:
+    work: Work[Any]
+    future: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class Committed:
+    """What became of a batch: a value or an exception for each request, and what to tell the listeners."""
+
+    outcomes: list[tuple[Request, object, BaseException | None]]
+    notices: list[Notice]
+    seconds: float
+    """That the database took for its part."""
+
+
+class HeldError(Exception):
+    """A tool of somebody else's is writing, and nothing was done."""
+
+
+class Transactions:
+    """Of one connection, whose caller keeps all others out, but for tools that know nothing of ours.
+
+    ``wal`` is looked at after every commit.  ``measure`` is the watch, in seconds.
+    """
+
+    def __init__(self, connection: Connection, wal: Wal | None, measure: Callable[[], float]) -> None:
+        self._connection = connection
+        self._patience: float | None = None
+        """How long the connection waits, if that was said."""
+        self._wal = wal
+        self._measure = measure
+        self.closed: BaseException | None = None
+        """Why nothing is written any more."""
+        self.on_rollback: Callable[[], None] = _nothing
+        """Called when a transaction was undone: what was remembered from it is not true."""
+        self.on_lost: Callable[[], None] = _nothing
+        """Called, on whatever thread, when nothing can be written any more."""
+
+    def refuse(self, error: StoreError) -> None:
+        """From now on, ``error`` is the answer to everything."""
+        self.closed = error
+
+    def lose(self, error: LogLostError) -> None:
+        """The same, for nothing can be written any more."""
+        if self.closed is None:
+            self.closed = error
+            self.on_lost()
+
+    def commit(self, batch: list[Request], patience: float = 0.0) -> Committed:
+        """Write it, in order.  What was written is durable when this returns.
+
+        ``patience`` is how many seconds a tool that is writing is waited for.  Raises HeldError when that is none.
+        """
+        if not batch:  # those who waited were refused meanwhile
+            return Committed([], [], 0.0)
+        if self.closed is not None:
+            return Committed([(request, None, self.closed) for request in batch], [], 0.0)
+        try:
+            committed = self._attempt(batch, patience)
+        except HeldError as held:
+            if not patience:
+                raise
+            return _refused(batch, held)
+        if committed is not None:
+            return committed
+        alone = [self._alone(request, patience) for request in batch]
+        return Committed(
+            [outcome for one in alone for outcome in one.outcomes],
+            [notice for one in alone for notice in one.notices],
+            sum(one.seconds for one in alone),
+        )
+
+    def _alone(self, request: Request, patience: float) -> Committed:
+        try:
+            return cast(Committed, self._attempt([request], patience))
+        except HeldError as held:  # others of its batch are written already
+            return _refused([request], held)
+
+    def _attempt(self, batch: list[Request], patience: float) -> Committed | None:
+        """One transaction of the whole batch; None when it must be split.  Raises HeldError."""
+        connection = self._connection
+        connection.notices = []
+        outcomes: list[tuple[Request, object, BaseException | None]] = []
+        seconds = 0.0
+        at_work = False
+        try:
+            began = self._measure()
+            self._begin(patience)
+            seconds += self._measure() - began
+            at_work = True
+            for request in batch:
+                before = connection.changes
+                try:
+                    outcomes.append((request, request.work(connection), None))
+                except WorldError as refusal:
+                    if connection.changes != before:
+                        raise  # it wrote before it refused: undo it with all the rest
+                    outcomes.append((request, None, refusal))
+            connection.flush()
+            at_work = False
+            began = self._measure()
+            connection.text("COMMIT")
+            seconds += self._measure() - began
+            if self._wal is not None:
+                self._wal.check()
+        except HeldError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever it is, its requester hears of it
+            self._roll_back()
+            self.on_rollback()
+            if isinstance(error, LogLostError):
+                self.lose(error)
+            connection.notices = []
+            if at_work and len(batch) > 1:
+                return None
+            # A disk that failed is not asked again for those who are waiting: they hear of it.
+            return Committed([(request, None, _worded(error)) for request in batch], [], seconds)
+        return Committed(outcomes, connection.notices, seconds)
+
+    def _begin(self, patience: float) -> None:
+        try:
+            if patience != self._patience:
+                self._connection.wait_for_others(patience)
+                self._patience = patience
+            self._connection.text("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if is_busy(error):
+                raise HeldError from error
+            raise
+
+    def _roll_back(self) -> None:
+        self._connection.forget()
+        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            self._connection.text("ROLLBACK")
+        if self._connection.in_transaction:
+            self.closed = StoreError("the database could not undo a transaction; open a Runtime again")
+
+
+def _nothing() -> None:
+    pass
+
+
+def _refused(batch: list[Request], held: HeldError) -> Committed:
+    assert held.__cause__ is not None
+    refusal = _worded(held.__cause__)
+    return Committed([(request, None, refusal) for request in batch], [], 0.0)
+
+
+def _worded(error: BaseException) -> BaseException:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    refusal = worded(error, "could not commit", "repeat the call with the same idempotency key")
+    refusal.__cause__ = error
+    return refusal
