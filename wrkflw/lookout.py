@@ -58,7 +58,7 @@ class Lookout:
                 seen: Seen | None = None
                 if drive is None or drive.overdue:
                     seen = await self._standing()
-                elif drive.waiting_until is not None:
+                elif drive.holding.until is not None:
                     seen = self._seen(drive.journal, goes_on=True)
                 if seen is not None:
                     return seen

@@ -140,7 +140,7 @@ async def is_over(runtime: Runtime, run_id: str, clock: ManualClock) -> bool:
                 return True
             if run.owner is None and (run.wake_at is None or run.wake_at > clock.now()):
                 return False
-        elif drive.waiting_until is not None and drive.waiting_until > clock.now():
+        elif drive.holding.until is not None and drive.holding.until > clock.now():
             return False
         await asyncio.sleep(0.0002)
     raise AssertionError("it does not come to rest")

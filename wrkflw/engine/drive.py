@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from wrkflw.clock import later
-from wrkflw.errors import (
-    DefinitionChangedError,
-    InvalidValueError,
-    LimitError,
-    NondeterminismError,
-    RunTimeoutError,
-    StoreError,
-)
+from wrkflw.errors import DefinitionChangedError, InvalidValueError, LimitError
 from wrkflw.schemas import Schema
 from wrkflw.world import events as e
-from wrkflw.world.errors import EventLimitError, WorldError
 from wrkflw.world.storage import Storage
 
-from . import damage, failures
+from . import damage
 from .background import GRACE
 from .definition import Definition
-from .fitting import check_fits
-from .interpreter import Interpreter
+from .execution import Execution
+from .holding import Holding
 from .journal import Journal
 from .keys import scope_of
 from .lanes import Lane
-from .program import Program
 from .recorder import Recorder
-from .scopes import Scope
 from .services import Services
-from .standing import BailedError, Ended, LeftError, Parked, Standing, StepEndedError
+from .standing import Ended, LeftError, Parked, Standing
 from .stepping import Stepping
-from .tools import Tools
-from .values import NOTHING, Flow, Later, Settled, stored
 
 
 class Drive:
@@ -69,7 +55,6 @@ class Drive:
         self._paused = False
         self._overslept: list[Callable[[], None]] = []
         """What fell due in a pause."""
-        self.waiting_until: datetime | None = None
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
         self.begun: set[str] = set()
@@ -78,25 +63,25 @@ class Drive:
         """The keys of the steps that the code of a program no longer waits for."""
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
-        self._fits = False
-        """Whether what others have recorded fits the code."""
         self._is_delivery = False
         """Whether the run exists, and is to be claimed by what comes from outside."""
         self._decided = asyncio.Event()
         """Set once it is known whether it was, and for all others from the beginning."""
         self._decided.set()
         self._on_wait = on_wait
+        self.holding = Holding(self, on_wait)
         self.chunks = services.chunks(self.recorder)
-        self._interpreter = Interpreter(self)
+        self.execution = Execution(self)
         self._task: asyncio.Task[Standing] | None = None
-        self._expired = False
+        self.expired = False
+        """Whether its time is up."""
 
-    # --- what the parts of an execution ask --------------------------------------------------------
+    # --- what its parts ask ------------------------------------------------------------------------
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody ended the run."""
-        return self.stopping and not self._expired
+        return self.stopping and not self.expired
 
     @property
     def leaving(self) -> bool:
@@ -130,10 +115,6 @@ class Drive:
             return None if delta is None else {"state": delta}
         meta: e.Meta = {"at": self.services.clock.now().isoformat()}
         return meta if delta is None else {**meta, "state": delta}
-
-    async def program(self, scope: Scope, function: Callable[[Any, Any], Any], flow: Flow) -> Flow:
-        """What a workflow that is written as a function gives."""
-        return await Program(self._interpreter, scope, function, Tools).run(flow)
 
     # --- what an observer sees ---------------------------------------------------------------------
 
@@ -264,7 +245,7 @@ class Drive:
         if deadline is None:
             return await self._advance()
         if deadline <= self.services.clock.now():  # it passed while the run was parked, or its worker dead
-            self._expired = True
+            self.expired = True
             return await self._time_is_up()
         timer = self.services.clock.call_at(deadline, self._expire)
         try:
@@ -286,105 +267,20 @@ class Drive:
                     return left.standing
             except LimitError as error:  # the log takes only the end of the run
                 self.recorder.discard()
-                self._fail(error, _code_of(error))
+                self.execution.fail_between_steps(error)
 
     async def _go_as_far_as_possible(self) -> Standing:
         self.recorder.is_ahead = False
         try:
-            await self._interpret()
+            await self.execution.run()
             await self.recorder.commit()
         except LeftError as left:
             return left.standing
         return Ended()
 
-    async def _interpret(self) -> None:
-        """Go through the workflow to its end, which is noted.  Raises LeftError when it goes no further now."""
-        try:
-            if self.journal.status == "pending":
-                await self.recorder.write_now(e.RunStarted())
-            self._complete(await self.interpret())
-        except BailedError as bailed:
-            self._complete(bailed.output, {"bail": True})
-        except StepEndedError as ended:
-            if self._expired:  # the body failed of being stopped
-                self._note_timeout(ended.error.key)
-            else:
-                self.recorder.note(e.RunFailed(error=failures.dump(ended.error), error_code="USER_ERROR"))
-        except (DefinitionChangedError, NondeterminismError) as changed:
-            if self.definition.workflow.on_mismatch == "pause":
-                await self._pause(changed)
-            nondeterminism = isinstance(changed, NondeterminismError)
-            self._fail(changed, "NONDETERMINISM" if nondeterminism else "DEFINITION_CHANGED")
-        except (WorldError, StoreError):
-            raise
-        except failures.BETWEEN_STEPS as error:
-            self._fail(error, _code_of(error))
-        except LeftError:
-            raise
-        except Exception as error:  # noqa: BLE001  # a run that cannot go on must say so, not be tried for ever
-            self._fail(error, "RUNTIME_ERROR")
-
-    async def interpret(self) -> Flow:
-        """What the workflow gives.
-
-        Raises DefinitionChangedError or NondeterminismError when the record does not fit it, and as Interpreter.run.
-        """
-        if not self._fits:  # what it records itself does
-            check_fits(self.definition, self.journal)
-            self._fits = True
-        scope = Scope(self.definition, "", Later(self._input), self.journal.initial_state, Lane())
-        return await self._interpreter.run(scope)
-
-    def _input(self) -> Flow:
-        data = self.journal.input
-        if data is None:
-            return NOTHING
-        schema = self.definition.input_schema
-        try:
-            return Settled(damage.read(schema, data, "its input", self.run_id), data, schema)
-        except InvalidValueError as error:
-            raise DefinitionChangedError.unreadable(self.run_id, "", self.definition.id, error) from error
-
-    def _complete(self, flow: Flow, meta: e.Meta | None = None) -> None:
-        self.go_on()
-        data = flow.data
-        if data is None or (meta is None and flow.schema is not self.definition.output_schema):
-            schema = self.definition.output_schema
-            what = f"output of workflow {self.definition.id!r}"
-            value = schema.validate(flow.value, what)
-            data = stored(schema, value, what, self.services.limits.value_bytes).data
-        self.recorder.note(e.RunCompleted(output=data, meta=meta))
-
-    def _fail(self, error: BaseException, code: str) -> None:
-        failed = failures.failure_of(error, key="", step_id="", attempts=1)
-        self.recorder.note(e.RunFailed(error=failures.dump(failed), error_code=code))
-
-    async def _pause(self, changed: DefinitionChangedError | NondeterminismError) -> None:
-        """The record does not fit the code: wait for code that fits, or for a decision."""
-        self.recorder.discard()
-        detail: e.Meta = {"by": "engine", "error": type(changed).__name__}
-        await self.recorder.write_now(e.RunPaused(reason=str(changed), detail=detail))
-        raise LeftError(Parked(paused=True))
-
-    # --- waiting -----------------------------------------------------------------------------------
-
-    async def stay(self, standing: Parked) -> bool:
-        """Nothing can move: wait in place for what is short.  False when the run is to be given up instead."""
-        stirred = len(self.journal.stirred)
-        await self._settle()
-        if len(self.journal.stirred) != stirred:
-            return True  # the commit told of what came meanwhile: it may be what is waited for
-        if standing.paused and self.journal.paused_by is None:
-            return True  # it goes on already
-        until = standing.until if self.journal.paused_by is None else None
-        if until is None or self.services.draining() or until - self.services.clock.now() > self.services.hold:
-            return False
-        await self._hold(until)
-        return True
-
     async def _parked(self, standing: Parked) -> Parked | None:
         """Wait in place, or give the run up.  None when it may move again."""
-        if await self.stay(standing):
+        if await self.holding.stay(standing):
             return None
         deadline, paused = self._deadline(), self.journal.paused_by is not None
         until = None if paused else standing.until
@@ -399,37 +295,6 @@ class Drive:
         await self.recorder.catch_up()
         return None
 
-    async def _settle(self) -> None:
-        try:
-            await self.recorder.commit()
-        except LeftError as left:
-            if isinstance(left.standing, Ended):
-                raise
-
-    async def _hold(self, until: datetime) -> None:
-        """Wait in place until a moment, or until somebody else writes to the run."""
-        stirred = asyncio.Event()
-        timer = self.services.clock.call_at(until, stirred.set)
-        self.bells[stirred.set] = None
-        try:
-            with self.waiting(until):
-                await stirred.wait()
-        finally:
-            self.bells.pop(stirred.set, None)
-            timer.cancel()
-        await self.recorder.catch_up()
-
-    @contextmanager
-    def waiting(self, until: datetime) -> Generator[None]:
-        """Meanwhile the run waits in place."""
-        self.waiting_until = until
-        self._on_wait()
-        try:
-            yield
-        finally:
-            self.waiting_until = None
-            self._on_wait()
-
     # --- interruptions -----------------------------------------------------------------------------
 
     async def _interrupted(self) -> Standing:
@@ -437,7 +302,7 @@ class Drive:
         await self.recorder.recover()
         if self.journal.ended:
             return Ended()
-        if self._expired:
+        if self.expired:
             return await self._time_is_up()
         return await self._let_go()
 
@@ -445,7 +310,7 @@ class Drive:
         """Give the run up, for now.  Leaving in good order is not a crash: a try does not count as an interruption."""
         try:
             self._note_released()
-            await self._settle()
+            await self.holding.settle()
             now = self.services.clock.now()
             while not await self.recorder.release(parked := Parked(None if self.journal.paused_by else now)):
                 await self.recorder.catch_up()
@@ -453,8 +318,8 @@ class Drive:
             return Ended()
         except LimitError as error:  # nobody could go on with it
             self.recorder.discard()
-            self._fail(error, _code_of(error))
-            await self._settle()
+            self.execution.fail_between_steps(error)
+            await self.holding.settle()
             return Ended()
         return parked
 
@@ -467,23 +332,14 @@ class Drive:
                 self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
 
     async def _time_is_up(self) -> Standing:
-        self._note_timeout()
+        self.execution.note_timeout()
         try:
             await self.recorder.commit()
         except LeftError as left:
             if not isinstance(left.standing, Ended):  # it was paused: what fell due meanwhile happens when it goes on
-                self._expired = False
+                self.expired = False
                 return await self._let_go()
         return Ended()
-
-    def _note_timeout(self, waiting_at: str | None = None) -> None:
-        assert self.definition.timeout is not None
-        if waiting_at is None:
-            open_ones = ("running", "retrying", "waiting")
-            calls = (record.key for record in self.journal.records.values() if record.status in open_ones)
-            waits = (wait.key for wait in self.journal.waits.values() if wait.open)
-            waiting_at = next(chain(calls, waits), None)
-        self._fail(RunTimeoutError(self.run_id, self.definition.timeout, waiting_at), "DEADLINE_EXCEEDED")
 
     def _deadline(self) -> datetime | None:
         if self.definition.timeout is None:
@@ -495,10 +351,5 @@ class Drive:
 
     def _expire(self) -> None:
         if not self.stopping and not self.sleeps_over(self._expire):
-            self._expired = True
+            self.expired = True
             self.stop()
-
-
-def _code_of(error: Exception) -> str:
-    """What a run says that fails between its steps: its log is full, or else it is a matter of the workflow's."""
-    return "MAX_EVENTS_EXCEEDED" if isinstance(error.__cause__, EventLimitError) else "USER_ERROR"

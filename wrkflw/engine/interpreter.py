@@ -101,7 +101,7 @@ class Interpreter:
                 payload = await wait_for_event(self.drive, scope, node.id, node.event, node.timeout, node.default)
                 return _joined(node, flow, payload)
             case Code(function=function):
-                return await self.drive.program(scope, function, flow)
+                return await self.drive.execution.program(scope, function, flow)
             case _:
                 return self._between(scope, position, node, flow)
 

@@ -139,7 +139,7 @@ class Program:
             going = await self._branches.advance(self.asked.todo, None)
         except LeftError as left:
             in_place = not self.scope.prefix and not self.drive.recorder.is_ahead
-            if in_place and isinstance(left.standing, Parked) and await self.drive.stay(left.standing):
+            if in_place and isinstance(left.standing, Parked) and await self.drive.holding.stay(left.standing):
                 return True
             raise
         if self._branches.decided:

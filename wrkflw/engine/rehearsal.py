@@ -43,7 +43,7 @@ async def rehearse(
     nowhere_to_stay = replace(services, hold=timedelta.min)
     drive = Drive(nowhere_to_stay, definition, copy, 1, _nobody_waits, _SilentRecorder)
     try:
-        await drive.interpret()
+        await drive.execution.flow()
     except (DefinitionChangedError, NondeterminismError) as changed:
         return changed
     except (LeftError, BailedError, StepEndedError, *failures.BETWEEN_STEPS):

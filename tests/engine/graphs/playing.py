@@ -160,7 +160,7 @@ class Process:
     async def _is_quiet(self, runtime: Runtime) -> bool:
         drive = runtime.driver.drive_of(RUN_ID)
         if drive is not None:
-            return drive.waiting_until is not None and drive.waiting_until > self.clock.now()
+            return drive.holding.until is not None and drive.holding.until > self.clock.now()
         run = await self.world.storage.runs.get(RUN_ID, resolve_data="none")
         if run.ended_slot is not None:
             return True

@@ -1,0 +1,129 @@
+"""The workflow gone through from its beginning, and what that makes of the run: an output, a failure, a pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from wrkflw.errors import DefinitionChangedError, InvalidValueError, NondeterminismError, RunTimeoutError, StoreError
+from wrkflw.world import events as e
+from wrkflw.world.errors import EventLimitError, WorldError
+
+from . import damage, failures
+from .fitting import check_fits
+from .interpreter import Interpreter
+from .lanes import Lane
+from .program import Program
+from .scopes import Scope
+from .standing import BailedError, LeftError, Parked, StepEndedError
+from .tools import Tools
+from .values import NOTHING, Flow, Later, Settled, stored
+
+if TYPE_CHECKING:
+    from .drive import Drive
+
+
+class Execution:
+    """What it comes to is noted, to be committed with whatever is noted before."""
+
+    def __init__(self, drive: Drive) -> None:
+        self._drive = drive
+        self._interpreter = Interpreter(drive)
+        self._fits = False
+        """Whether what others have recorded fits the code."""
+
+    async def run(self) -> None:
+        """Go through the workflow to its end, which is noted.  Raises LeftError when it goes no further now."""
+        drive = self._drive
+        try:
+            if drive.journal.status == "pending":
+                await drive.recorder.write_now(e.RunStarted())
+            self._complete(await self.flow())
+        except BailedError as bailed:
+            self._complete(bailed.output, {"bail": True})
+        except StepEndedError as ended:
+            if drive.expired:  # the body failed of being stopped
+                self.note_timeout(ended.error.key)
+            else:
+                drive.recorder.note(e.RunFailed(error=failures.dump(ended.error), error_code="USER_ERROR"))
+        except (DefinitionChangedError, NondeterminismError) as changed:
+            if drive.definition.workflow.on_mismatch == "pause":
+                await self._pause(changed)
+            nondeterminism = isinstance(changed, NondeterminismError)
+            self._fail(changed, "NONDETERMINISM" if nondeterminism else "DEFINITION_CHANGED")
+        except (WorldError, StoreError):
+            raise
+        except failures.BETWEEN_STEPS as error:
+            self.fail_between_steps(error)
+        except LeftError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a run that cannot go on must say so, not be tried for ever
+            self._fail(error, "RUNTIME_ERROR")
+
+    async def flow(self) -> Flow:
+        """What the workflow gives.
+
+        Raises DefinitionChangedError or NondeterminismError when the record does not fit it, and as Interpreter.run.
+        """
+        drive = self._drive
+        if not self._fits:  # what it records itself does
+            check_fits(drive.definition, drive.journal)
+            self._fits = True
+        scope = Scope(drive.definition, "", Later(self._input), drive.journal.initial_state, Lane())
+        return await self._interpreter.run(scope)
+
+    async def program(self, scope: Scope, function: Callable[[Any, Any], Any], flow: Flow) -> Flow:
+        """What a workflow that is written as a function gives."""
+        return await Program(self._interpreter, scope, function, Tools).run(flow)
+
+    # --- what it comes to --------------------------------------------------------------------------
+
+    def fail_between_steps(self, error: Exception) -> None:
+        """The log is full, or else it is a matter of the workflow's."""
+        is_full = isinstance(error.__cause__, EventLimitError)
+        self._fail(error, "MAX_EVENTS_EXCEEDED" if is_full else "USER_ERROR")
+
+    def note_timeout(self, waiting_at: str | None = None) -> None:
+        """Its time is up, which is told of the step at ``waiting_at``, or of the first that is open."""
+        drive = self._drive
+        assert drive.definition.timeout is not None
+        if waiting_at is None:
+            open_ones = ("running", "retrying", "waiting")
+            calls = (record.key for record in drive.journal.records.values() if record.status in open_ones)
+            waits = (wait.key for wait in drive.journal.waits.values() if wait.open)
+            waiting_at = next(chain(calls, waits), None)
+        self._fail(RunTimeoutError(drive.run_id, drive.definition.timeout, waiting_at), "DEADLINE_EXCEEDED")
+
+    def _complete(self, flow: Flow, meta: e.Meta | None = None) -> None:
+        drive = self._drive
+        drive.go_on()
+        data, schema = flow.data, drive.definition.output_schema
+        if data is None or (meta is None and flow.schema is not schema):
+            what = f"output of workflow {drive.definition.id!r}"
+            value = schema.validate(flow.value, what)
+            data = stored(schema, value, what, drive.services.limits.value_bytes).data
+        drive.recorder.note(e.RunCompleted(output=data, meta=meta))
+
+    def _fail(self, error: BaseException, code: str) -> None:
+        failed = failures.failure_of(error, key="", step_id="", attempts=1)
+        self._drive.recorder.note(e.RunFailed(error=failures.dump(failed), error_code=code))
+
+    async def _pause(self, changed: DefinitionChangedError | NondeterminismError) -> None:
+        """The record does not fit the code: wait for code that fits, or for a decision."""
+        recorder = self._drive.recorder
+        recorder.discard()
+        detail: e.Meta = {"by": "engine", "error": type(changed).__name__}
+        await recorder.write_now(e.RunPaused(reason=str(changed), detail=detail))
+        raise LeftError(Parked(paused=True))
+
+    def _input(self) -> Flow:
+        drive = self._drive
+        data = drive.journal.input
+        if data is None:
+            return NOTHING
+        schema = drive.definition.input_schema
+        try:
+            return Settled(damage.read(schema, data, "its input", drive.run_id), data, schema)
+        except InvalidValueError as error:
+            raise DefinitionChangedError.unreadable(drive.run_id, "", drive.definition.id, error) from error
