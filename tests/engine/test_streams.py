@@ -156,7 +156,7 @@ async def test_who_leaves_the_loop_leaves_nothing_behind(runtime: Runtime) -> No
     reader.leave()
     await settle()
 
-    assert runtime.driver._readers._waiting == {}
+    assert runtime.driver.readers._waiting == {}
     drafting.go_on.set()
     await starting
 

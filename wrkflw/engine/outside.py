@@ -1,0 +1,81 @@
+"""What comes to a run from outside: an answer, an event, a decision; who records it goes on with the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from wrkflw.errors import StoreError
+from wrkflw.world import events as e
+from wrkflw.world.storage import Claim
+
+from .definition import Definition
+from .overflow import ending_if_full
+
+if TYPE_CHECKING:
+    from .driver import Driver
+
+
+class Outside:
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._writing: Counter[str] = Counter()
+        """Runs to which something is being written here that is to claim them."""
+
+    def is_writing_to(self, run_id: str) -> bool:
+        return run_id in self._writing
+
+    async def deliver(
+        self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None = None
+    ) -> None:
+        """Record it, and drive the run here if nobody does.  Durable when it returns.
+
+        Raises what the World refuses it with, LimitError when the log is full.
+        """
+        # Nobody goes on from a journal that was kept of a run that is paused.
+        goes_on = resume_id is None and event.event_type != "run_resumed"
+        if goes_on and await self._go_on_with(run_id, definition, event):
+            return
+        async with ending_if_full(self._driver.services.storage, run_id):
+            await self._driver.background.finish(self._deliver(run_id, definition, event, resume_id))
+
+    async def _go_on_with(self, run_id: str, definition: Definition, event: e.NewEvent) -> bool:
+        """Go on from the journal that was kept, as if the event stood in the log behind it.
+
+        The event is recorded together with what comes of it before the first body begins, in one transaction that also
+        claims the run.  False, and nothing is recorded, when there is no such journal or the run has moved on.  Raises
+        StoreError when nothing can be recorded.
+        """
+        driver = self._driver
+        while (other := driver.drives.get(run_id)) is not None and other.undecided:
+            await other.decision()
+        # A program takes the time from what comes, which only the log knows.
+        if other is not None or not driver.takes_more or self.is_writing_to(run_id) or definition.has_code:
+            return False
+        journal = driver.kept.take(run_id)
+        if journal is None or journal.paused_by is not None:
+            return False
+        drive = driver.new_drive(definition, journal)
+        drive.begin_with(event)
+        driver.launch(drive)
+        await drive.decision()
+        if isinstance(drive.refusal, StoreError):
+            raise drive.refusal
+        return not drive.turned_away
+
+    async def _deliver(self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None) -> None:
+        driver, services = self._driver, self._driver.services
+        claim = Claim(services.owner) if driver.takes_more and run_id not in driver.drives else None
+        self._writing[run_id] += 1
+        try:
+            result = await services.storage.events.create(run_id, event, claim=claim, resume_id=resume_id)
+        finally:
+            self._writing[run_id] -= 1
+            if not self._writing[run_id]:
+                del self._writing[run_id]
+        if result.claimed:
+            await driver.resume_or_give_up(result.run, definition, result.event)
+        elif run_id in driver.drives:
+            driver.ring(run_id)
+        else:  # its drive here has landed meanwhile, or somebody else has it
+            await driver.taker.take(run_id, definition)
