@@ -17,7 +17,7 @@ class _Lines(logging.Formatter):
         whole = super().format(record)
         run_id = getattr(record, "run_id", NOWHERE)
         where = "" if run_id == NOWHERE else f" [{run_id} {getattr(record, 'step_key', NOWHERE)}]"
-        return clean(f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower()}{where} {whole}")
+        return clean(f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {record.levelname.lower()}{where} {whole}")
 
 
 def log_to_stderr(*, verbose: bool) -> None:
