@@ -162,7 +162,7 @@ async def test_a_guarded_workflow_is_skipped_as_a_whole(runtime: Runtime, desk: 
     assert desk.calls == []
 
 
-async def test_the_condition_has_a_copy(runtime: Runtime) -> None:
+async def test_each_condition_has_a_copy(runtime: Runtime) -> None:
     def greedy(data: list[int]) -> bool:
         data.clear()
         return True
@@ -171,4 +171,4 @@ async def test_the_condition_has_a_copy(runtime: Runtime) -> None:
     async def count(data: list[int]) -> int:
         return len(data)
 
-    assert await chain(takes=list[int], gives=Any).then(count.only_if(greedy)).commit().run([1, 2]) == 2
+    assert await chain(takes=list[int], gives=Any).then(count.only_if(greedy).only_if(bool)).commit().run([1, 2]) == 2

@@ -16,7 +16,7 @@ from wrkflw.worlds.sql.admission import Admission
 from wrkflw.worlds.sql.database import Connection, Row
 
 _MOMENT = 0.003  # seconds
-_text = Connection.text
+_text, _close = Connection.text, Connection.close
 
 
 def ignores_the_fence(patch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,12 @@ def acknowledges_before_the_commit(patch: pytest.MonkeyPatch) -> None:
         pay(connection)
         return _text(connection, sql)
 
+    def close(connection: Connection) -> None:
+        pay(connection)  # SQLite does not bear to be closed under a thread that commits
+        _close(connection)
+
     patch.setattr(Connection, "text", text)
+    patch.setattr(Connection, "close", close)
 
 
 def renews_its_lease_on_the_loop(patch: pytest.MonkeyPatch) -> None:

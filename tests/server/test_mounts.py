@@ -58,6 +58,24 @@ async def test_who_may_call_is_asked_anew_by_an_application_that_stands_in_anoth
     assert (unknown.status_code, known.status_code, outer.status_code) == (401, 200, 200)
 
 
+async def test_of_two_applications_that_are_asked_in_turn_each_knows_its_own() -> None:
+    """A site may ask one and then the other; what the first found out of the caller is no matter of the second's."""
+    _, token = Token.new("guarded")
+    async with Runtime(":memory:", workflows=WORKFLOWS) as rt:
+        trusting, guarded = app(rt, trust_callers=True), app(rt, tokens=[token])
+
+        async def both(scope: Scope, receive: Receive, send: Send) -> None:
+            async def nowhere(_: Message) -> None: ...
+
+            await trusting(scope, receive, nowhere)
+            await guarded(scope, receive, send)
+
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(both), base_url="http://localhost") as client:
+            answer = await client.get("/api/workflows")
+
+    assert answer.status_code == 401
+
+
 async def test_what_a_mounted_application_raises_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def breaks(*_: object) -> None:
         raise ZeroDivisionError("a secret of the house")

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class Disk:
         self.threads: list[str] = []
         self.failures: dict[str, list[BaseException]] = {}
         self.cost = 0.0
+        self.also: Callable[[str], object] = len
+        """Hears each statement, too."""
         self.gate, self.at_gate = threading.Event(), threading.Event()
         """Closed, it keeps whoever commits waiting."""
         self.gate.set()
@@ -39,6 +41,7 @@ class Disk:
         self._look.execute("CREATE TABLE notes (text TEXT NOT NULL UNIQUE)")
 
     def _hear(self, text: str) -> None:
+        self.also(text)
         if text == "COMMIT":
             self.at_gate.set()
             self.gate.wait()
@@ -354,6 +357,33 @@ async def test_while_a_tool_of_somebody_elses_writes_the_loop_goes_on(
 
     assert await results(*futures) == ["A", "B"]
     assert disk.notes() == ["a", "b"]
+    await writer.close()
+
+
+async def test_a_tool_that_comes_between_the_parts_of_a_batch_is_waited_for(
+    writer: Writer, disk: Disk, tmp_path: Path
+) -> None:
+    """One of them breaks, so each gets a transaction of its own, and the tool begins before the first of these."""
+    begun = 0
+
+    def hear(text: str) -> None:
+        nonlocal begun
+        begun += text == "BEGIN IMMEDIATE"
+        if text == "BEGIN IMMEDIATE" and begun == 2:
+            other.execute("BEGIN IMMEDIATE")
+
+    disk.also = hear
+    with closing(sqlite3.connect(tmp_path / "notes.db", isolation_level=None)) as other:
+        futures = [writer.submit(note("a")), writer.submit(note("b", then=ValueError("no"))), writer.submit(note("c"))]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not any(future.done() for future in futures)
+
+        other.execute("ROLLBACK")
+        answers = await results(*futures)
+
+    assert [str(answer) for answer in answers] == ["A", "no", "C"]
+    assert disk.notes() == ["a", "c"]
     await writer.close()
 
 

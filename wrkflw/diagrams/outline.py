@@ -111,7 +111,7 @@ def _part_of(node: Node) -> Part:
 
 def _step(step: AnyStep) -> Part:
     inner = graph_of(step)
-    conditions = " and ".join(_name_of(guard, "a condition holds") for guard in step.guards)
+    conditions = " and ".join(dict.fromkeys(_name_of(guard, "a condition holds") for guard in step.guards))
     condition = f", only if {conditions}" if conditions else ""
     if inner is not None:
         return Frame("workflow", f"{step.id}{condition}", _inside(inner))

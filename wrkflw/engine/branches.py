@@ -264,6 +264,10 @@ class Branches:
         if self._stir is not None and not self._stir.done():
             self._stir.set_result(None)
 
+    def dissolve(self) -> None:
+        """Nothing begins any more: who began them is held no longer."""
+        self._begin = _never
+
     async def abandon(self) -> None:
         """The block is left: what is under way is cancelled, and has ended when this returns."""
         tasks = [task for task in self._running if not task.done()]
@@ -273,3 +277,7 @@ class Branches:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+async def _never(_number: int) -> Flow:
+    raise AssertionError("nothing begins in a block that was left")

@@ -164,6 +164,7 @@ class Chunks:
         self._task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
+        self._task = None if self._task is task else self._task
         if task.cancelled():  # the loop ends
             self._broken = self._broken or asyncio.CancelledError()
             self._make_room(())

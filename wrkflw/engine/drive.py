@@ -191,6 +191,10 @@ class Drive:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"wrkflw {self.run_id}")
         return self._task
 
+    def dismantle(self) -> None:
+        """It has landed: its parts know it, and are to go with it at once, not when the collector finds the circle."""
+        del self.steps, self.execution, self.holding
+
     def stop(self) -> None:
         """The run was cancelled, or its time is up: tell its bodies."""
         if self.stopping:

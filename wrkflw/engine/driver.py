@@ -329,3 +329,4 @@ class Driver:
         if self.drives.get(drive.run_id) is drive:
             del self.drives[drive.run_id], self._tasks[drive.run_id]
         self.landing.landed(drive, task)
+        drive.dismantle()

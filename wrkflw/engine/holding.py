@@ -55,8 +55,8 @@ class Holding:
             self._on_wait()
             await stirred.wait()
         finally:
-            self.until = None
-            self._on_wait()
             drive.bells.pop(stirred.set, None)
             timer.cancel()
+            self.until = None
+            self._on_wait()
         await drive.recorder.catch_up()

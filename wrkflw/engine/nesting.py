@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wrkflw.errors import InvalidValueError, LimitError, RunTimeoutError
@@ -22,6 +23,7 @@ from .standing import BailedError, LeftError, Parked, StepEndedError
 from .values import NOTHING, Flow, Later, Settled, stored
 
 if TYPE_CHECKING:
+    from .drive import Drive
     from .interpreter import Interpreter
 
 
@@ -114,10 +116,7 @@ async def _in_time(interpreter: Interpreter, inside: Scope, record: Record) -> F
     if deadline is not None and timeout is not None and deadline <= drive.services.clock.now():
         raise _out_of_time(interpreter, record, timeout)
 
-    def expire() -> None:
-        if not drive.sleeps_over(expire):
-            inside.lane.expire()
-
+    expire = partial(_expire, drive, inside.lane)
     timer = None if deadline is None else drive.services.clock.call_at(deadline, expire)
     try:
         return await interpreter.run(inside)
@@ -137,6 +136,11 @@ async def _in_time(interpreter: Interpreter, inside: Scope, record: Record) -> F
     finally:
         if timer is not None:
             timer.cancel()
+
+
+def _expire(drive: Drive, lane: Lane) -> None:
+    if not drive.sleeps_over(partial(_expire, drive, lane)):
+        lane.expire()
 
 
 def _no_later_than(standing: Parked, deadline: datetime) -> Parked:

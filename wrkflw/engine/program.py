@@ -53,7 +53,7 @@ class Program:
         self.now = self._began_at()
         """The time of what the code was told last."""
         self._function = function
-        self._tools = make_tools(self)
+        self._make_tools = make_tools
         self._loop = ProgramLoop(self.drive.run_id, self._time, self._arm, self._disarm)
         self._branches = Branches(self.drive, scope.lane, self._advance)
         self.asked = Asked(self.drive, scope, self._branches)
@@ -73,12 +73,13 @@ class Program:
         """
         with self._branches.listening():
             try:
-                main = self._loop.create_task(self._function(self._tools, flow.value))
+                main = self._loop.create_task(self._function(self._make_tools(self), flow.value))
                 await self._run_to_the_end(main)
                 return self._outcome(main)
             finally:
                 self._loop.close()
                 await self._branches.abandon()
+                self._branches.dissolve()
 
     async def _run_to_the_end(self, main: asyncio.Task[Any]) -> None:
         try:
@@ -218,7 +219,8 @@ class Program:
         try:
             operation.future.set_result(operation.read(record))
         except (StepFailedError, WaitTimeoutError) as error:
-            operation.future.set_exception(error)
+            # The frames of here hold the future, which would hold them: none of it would go before the collector comes.
+            operation.future.set_exception(error.with_traceback(None))
         return True
 
     def _tell_at_once(self, operation: Operation) -> None:
@@ -265,6 +267,8 @@ class Program:
         except asyncio.CancelledError:
             self._give_up(operation)
             raise
+        finally:
+            del operation  # which an error that it brings would hold, and it the error
 
     def _is_next(self, operation: Operation) -> bool:
         """Whether the code, were it to wait for this, would be told of its end next, and nothing moved before."""

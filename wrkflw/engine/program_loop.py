@@ -141,6 +141,8 @@ class ProgramLoop(_EventLoop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue] -- it is, and we know
             _end(coroutine, task)
         self._alive.clear()
+        stopped_at = self._now()
+        self._now, self._arm, self._disarm = lambda: stopped_at, _nobody, _nobody  # the owner is held no longer
 
     def _turn(self, budget: int) -> bool:
         """Whether it came to rest within so many calls."""
@@ -346,6 +348,9 @@ class ProgramLoop(_EventLoop):
     if TYPE_CHECKING:
 
         def __del__(self) -> None: ...
+
+
+def _nobody(*_: object) -> None: ...
 
 
 def _is_limit(callback: object) -> bool:

@@ -242,7 +242,8 @@ class Recorder:
             self.journal.run_id, batch, claim=Claim(self._owner), expect_slot=self._confirmed or None
         )
         self._epoch = result.epoch
-        self.on_claim()
+        told, self.on_claim = self.on_claim, _nobody
+        told()
         return result
 
     # --- what others wrote -------------------------------------------------------------------------

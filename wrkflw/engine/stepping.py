@@ -189,6 +189,7 @@ class Stepping:
                 raise LeftError(Parked()) from None
             await self._retry_or_fail(scope, key, plan, error)
         except Suspend as suspend:
+            call.suspended = None  # its traceback leads to the call: neither would go before the collector comes
             await self._suspend(key, suspend)
         except Bail as bail:
             self._bail(scope, key, call, bail)

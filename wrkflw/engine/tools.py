@@ -49,7 +49,7 @@ class Tools:
         self._drive = program.drive
         seed = f"{program.drive.journal.seed}/{program.scope.prefix}"
         self._random, self._uuids = Chance(seed), Random(f"{seed}uuid")
-        self._random.check = partial(self._check_inside, "step.random()")
+        self._random.check = partial(_check_inside, program, "step.random()")
         self._unpatched: set[str] = set()
         """The patches that this run does without."""
 
@@ -130,18 +130,15 @@ class Tools:
         return result
 
     def now(self) -> datetime:
-        self._check_inside("step.now()")
+        _check_inside(self._program, "step.now()")
         return self._program.now
 
     def random(self) -> Random:
         return self._random
 
     def uuid(self) -> UUID:
-        self._check_inside("step.uuid()")
+        _check_inside(self._program, "step.uuid()")
         return UUID(int=self._uuids.getrandbits(128), version=4)
-
-    def _check_inside(self, what: str) -> None:
-        self._program.check_inside(what, "ask for it in the workflow itself, and hand it in")
 
     def patched(self, id: str, /) -> bool:
         self._program.check_inside(f"patch {id!r}", "ask for it in the workflow itself")
@@ -159,3 +156,7 @@ class Tools:
         recorder.note(e.StepCreated(correlation_id=name, step_name=f"{PATCH}{id}", key=key, meta=about))
         recorder.note(e.StepCompleted(correlation_id=name))
         return True
+
+
+def _check_inside(program: Program, what: str) -> None:
+    program.check_inside(what, "ask for it in the workflow itself, and hand it in")

@@ -44,10 +44,10 @@ class Callers:
         self._trusted = trusted
 
     def of(self, scope: Scope) -> Caller:
-        found: Caller | None = scope.get(_KEY)
-        if found is None:
-            scope[_KEY] = found = self._look_at(scope)
-        return found
+        found: tuple[Callers, Caller] | None = scope.get(_KEY)
+        if found is None or found[0] is not self:  # another application was asked before, which knows others
+            scope[_KEY] = found = self, self._look_at(scope)
+        return found[1]
 
     def _look_at(self, scope: Scope) -> Caller:
         if self._trusted:

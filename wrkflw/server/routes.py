@@ -49,8 +49,8 @@ class Routes:
         """By method and path."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Straight to the endpoint, past layers of FastAPI's which take longer than it and do nothing for it."""
-        for route in self._routes:
+        """Straight to the endpoint, past layers of FastAPI's which take longer, and have something to do for few."""
+        for route in () if "fastapi.telemetry" in scope else self._routes:
             match, found = route.matches(scope)
             if match is Match.FULL:
                 scope.update(found)

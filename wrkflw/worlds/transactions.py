@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
 from wrkflw.errors import StoreError
@@ -34,6 +34,8 @@ class Committed:
     notices: list[Notice]
     seconds: float
     """That the database took for its part."""
+    left: list[Request] = field(default_factory=list[Request])
+    """Those whose turn has not come: somebody else began to write."""
 
 
 class HeldError(Exception):
@@ -69,10 +71,11 @@ class Transactions:
             self.closed = error
             self.on_lost()
 
-    def commit(self, batch: list[Request], patience: float = 0.0) -> Committed:
+    def commit(self, batch: list[Request], patience: float | None = None) -> Committed:
         """Write it, in order.  What was written is durable when this returns.
 
-        ``patience`` is how many seconds a tool that is writing is waited for.  Raises HeldError when that is none.
+        ``patience`` is how many seconds a tool that is writing is waited for; those whom it kept are refused then.
+        Without any they are what is left.
         """
         if not batch:  # those who waited were refused meanwhile
             return Committed([], [], 0.0)
@@ -81,25 +84,26 @@ class Transactions:
         try:
             committed = self._attempt(batch, patience)
         except HeldError as held:
-            if not patience:
-                raise
-            return _refused(batch, held)
-        if committed is not None:
-            return committed
-        alone = [self._alone(request, patience) for request in batch]
+            return _kept(batch, held, patience)
+        return committed or self._one_by_one(batch, patience)
+
+    def _one_by_one(self, batch: list[Request], patience: float | None) -> Committed:
+        """Somebody in the batch broke it: each in a transaction of its own, so that only that one fails."""
+        parts: list[Committed] = []
+        for number, request in enumerate(batch):
+            try:
+                parts.append(cast(Committed, self._attempt([request], patience)))
+            except HeldError as held:
+                parts.append(_kept(batch[number:], held, patience))
+                break
         return Committed(
-            [outcome for one in alone for outcome in one.outcomes],
-            [notice for one in alone for notice in one.notices],
-            sum(one.seconds for one in alone),
+            [outcome for part in parts for outcome in part.outcomes],
+            [notice for part in parts for notice in part.notices],
+            sum(part.seconds for part in parts),
+            parts[-1].left,
         )
 
-    def _alone(self, request: Request, patience: float) -> Committed:
-        try:
-            return cast(Committed, self._attempt([request], patience))
-        except HeldError as held:  # others of its batch are written already
-            return _refused([request], held)
-
-    def _attempt(self, batch: list[Request], patience: float) -> Committed | None:
+    def _attempt(self, batch: list[Request], patience: float | None) -> Committed | None:
         """One transaction of the whole batch; None when it must be split.  Raises HeldError."""
         connection = self._connection
         connection.notices = []
@@ -140,11 +144,11 @@ class Transactions:
             return Committed([(request, None, _worded(error)) for request in batch], [], seconds)
         return Committed(outcomes, connection.notices, seconds)
 
-    def _begin(self, patience: float) -> None:
+    def _begin(self, patience: float | None) -> None:
         try:
-            if patience != self._patience:
-                self._connection.wait_for_others(patience)
-                self._patience = patience
+            if self._patience != (patience or 0):
+                self._connection.wait_for_others(patience or 0)
+                self._patience = patience or 0
             self._connection.text("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             if is_busy(error):
@@ -163,7 +167,9 @@ def _nothing() -> None:
     pass
 
 
-def _refused(batch: list[Request], held: HeldError) -> Committed:
+def _kept(batch: list[Request], held: HeldError, patience: float | None) -> Committed:
+    if patience is None:
+        return Committed([], [], 0.0, batch)
     assert held.__cause__ is not None
     refusal = _worded(held.__cause__)
     return Committed([(request, None, refusal) for request in batch], [], 0.0)

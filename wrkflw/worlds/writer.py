@@ -21,7 +21,7 @@ from wrkflw.world.errors import StoreBusyError
 from .hand import Hand
 from .locks import WriteLock
 from .sql.database import Connection, Notice
-from .transactions import Committed, HeldError, Request, Transactions, Work
+from .transactions import Committed, Request, Transactions, Work
 from .wal import Wal
 
 T = TypeVar("T")
@@ -143,6 +143,7 @@ class Writer:
             return
         else:  # the interpreter is ending, and takes no more work for threads
             self._settle(self._take_turn())
+            self._has_turn = False
         self._go_on()
 
     def _gathers(self) -> bool:
@@ -190,14 +191,12 @@ class Writer:
                 return None
         except OSError as error:
             return self._not_locked(error)
-        batch = self._gathered()
         try:
-            return self.transactions.commit(batch)
-        except HeldError:
-            self._pending.extendleft(reversed(batch))
-            return None
+            committed = self.transactions.commit(self._gathered())
         finally:
             self._lock.release()
+        self._pending.extendleft(reversed(committed.left))
+        return committed if committed.outcomes or not committed.left else None
 
     def _take_turn(self) -> Committed:
         try:
@@ -219,13 +218,10 @@ class Writer:
     def _turn(self) -> Generator[None]:
         with self._lock:
             self._has_turn = True
-            try:
-                yield
-            finally:
-                self._has_turn = False
+            yield
 
     def _took_turn(self, taken: asyncio.Future[Committed]) -> None:
-        self._in_thread = None
+        self._back_from_thread()
         if self._patience_ends is not None:
             self._patience_ends.cancel()
             self._patience_ends = None
@@ -245,8 +241,12 @@ class Writer:
                 self._wal.empty(self._connection)
 
     def _emptied_wal(self, _: asyncio.Future[None]) -> None:
-        self._in_thread = None
+        self._back_from_thread()
         self._flush_soon()
+
+    def _back_from_thread(self) -> None:
+        # Its turn ends here, not there: who came since waits for nobody who hangs.
+        self._in_thread, self._has_turn = None, False
 
     def _is_slow(self) -> bool:
         # Two limits, so that it does not swing: above the upper one in the thread, below the lower one back.
