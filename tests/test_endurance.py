@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from pydantic_core import from_json, to_json
 
 from tests.soak import Note
@@ -182,8 +184,9 @@ class Held:
 
 
 async def test_what_a_process_holds_does_not_grow_with_what_it_has_done(
-    database: str, tmp_path: Path, record_property: Note
+    database: str, tmp_path: Path, record_property: Note, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.ERROR, logger="wrkflw")  # pytest keeps every line, and runs that nobody answers write one
     from_json(to_json([f"{number:040}" for number in range(200_000)]))  # it keeps the last 16,384 short strings it read
     ticking.on_cron("* * * * *", input=lambda _: 1, overlap="queue")
     held: list[Held] = []
