@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncGenerator, Sequence
@@ -65,6 +66,7 @@ async def _work(
     with told_to_stop() as stop:
         async with new_runtime(db, workflows, worker=True, concurrency=concurrency) as runtime:
             say(f"worker of {_listed(workflows)} on {url_of(db)}; stop it with Ctrl-C")
+            _keep_what_is_there()
             await told(stop, runtime)
             await leave(runtime, grace)
     say("stopped")
@@ -141,11 +143,11 @@ async def _serve(
         async with new_runtime(db, workflows, **runtime_options) as runtime, _taking_mail(runtime, workflows, mail):
             server = asyncio.ensure_future(serving(runtime, **options))
             say(f"{_listed(workflows)} at {_address(options['sockets'][0])} on {url_of(db)}; stop it with Ctrl-C")
+            _keep_what_is_there()
             try:
                 await told(stop, runtime, server)
-                await asyncio.gather(
-                    _ended(server), leave(runtime, grace)
-                )  # while it answers, no run is taken any more
+                # While it answers, no run is taken any more.
+                await asyncio.gather(_ended(server), leave(runtime, grace))
             finally:
                 await _ended(server)
     say("stopped")
@@ -238,6 +240,12 @@ def _problem(error: OSError) -> str:
 def _address(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _keep_what_is_there() -> None:
+    """What a long-lived process begins with stays: the collector need not look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _ended(server: asyncio.Future[None]) -> None:

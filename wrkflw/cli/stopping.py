@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -51,8 +50,6 @@ async def told(stop: asyncio.Event, runtime: Runtime, *others: asyncio.Future[No
 
     Raises StoreError when nothing can be written any more: who started the process starts it anew.
     """
-    gc.collect()
-    gc.freeze()  # what is there now stays; the collector would look through all of it again and again, in one go
     lost = asyncio.Event()
 
     def hear(_run_id: str, types: Sequence[str]) -> None:

@@ -84,7 +84,7 @@ class Transactions:
         try:
             committed = self._attempt(batch, patience)
         except HeldError as held:
-            return _kept(batch, held, patience)
+            return _held_up(batch, held, patience)
         return committed or self._one_by_one(batch, patience)
 
     def _one_by_one(self, batch: list[Request], patience: float | None) -> Committed:
@@ -94,7 +94,7 @@ class Transactions:
             try:
                 parts.append(cast(Committed, self._attempt([request], patience)))
             except HeldError as held:
-                parts.append(_kept(batch[number:], held, patience))
+                parts.append(_held_up(batch[number:], held, patience))
                 break
         return Committed(
             [outcome for part in parts for outcome in part.outcomes],
@@ -167,7 +167,7 @@ def _nothing() -> None:
     pass
 
 
-def _kept(batch: list[Request], held: HeldError, patience: float | None) -> Committed:
+def _held_up(batch: list[Request], held: HeldError, patience: float | None) -> Committed:
     if patience is None:
         return Committed([], [], 0.0, batch)
     assert held.__cause__ is not None
