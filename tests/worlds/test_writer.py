@@ -15,7 +15,6 @@ from wrkflw.world.errors import EntityConflictError, StoreBusyError
 from wrkflw.worlds.locks import WriteLock
 from wrkflw.worlds.sql.database import Connection, Notice
 from wrkflw.worlds.sql.statement import Statement
-from wrkflw.worlds.transactions import Work
 from wrkflw.worlds.wal import Wal
 from wrkflw.worlds.writer import FAST_COMMIT, SLOW_COMMIT, Writer
 
@@ -82,7 +81,7 @@ async def writer(disk: Disk, told: list[Notice]) -> Writer:
     return Writer(disk.connection, lock=WriteLock(), notify=told.extend, threads=True, measure=disk.measure)
 
 
-def note(text: str, then: BaseException | None = None) -> Work[str]:
+def note(text: str, then: BaseException | None = None) -> Callable[[Connection], str]:
     """Write ``text``; afterwards, raise."""
 
     def work(connection: Connection) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from .holding import Holding
 from .journal import Journal
 from .keys import scope_of
 from .lanes import Lane
+from .observers import Observer
 from .recorder import Recorder
 from .services import Services
 from .standing import Ended, LeftError, Parked, Standing
@@ -53,21 +54,18 @@ class Drive:
         self.rung = False
         """Whether somebody wrote to the run since it was about to be given up."""
         self._paused = False
-        self._overslept: list[Callable[[], None]] = []
+        self._overslept: tuple[Callable[[], None], ...] = ()
         """What fell due in a pause."""
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
-        self.begun: set[str] = set()
+        self.begun: dict[str, None] = {}
         """The keys whose body was called here."""
-        self.unwanted: set[str] = set()
+        self.unwanted: frozenset[str] = frozenset()
         """The keys of the steps that the code of a program no longer waits for."""
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
-        self._is_delivery = False
-        """Whether the run exists, and is to be claimed by what comes from outside."""
-        self._decided = asyncio.Event()
-        """Set once it is known whether it was, and for all others from the beginning."""
-        self._decided.set()
+        self._decided: asyncio.Event | None = None
+        """Set once it is known whether what comes from outside has claimed the run; None where nothing is to."""
         self._on_wait = on_wait
         self.holding = Holding(self, on_wait)
         self.chunks = services.chunks(self.recorder)
@@ -159,24 +157,21 @@ class Drive:
         self.recorder.note(event)
         self.recorder.born_with = 1
         self.recorder.on_claim = self._claimed
-        self._is_delivery = True
-        self._decided.clear()
-
-    async def decision(self) -> None:
-        """Wait until it is known whether what came from outside is recorded and has claimed the run."""
-        await self._decided.wait()
+        self._decided = asyncio.Event()
 
     @property
-    def undecided(self) -> bool:
-        return not self._decided.is_set()
+    def undecided(self) -> asyncio.Event | None:
+        """Set once it is known whether what came from outside is recorded and has claimed the run; None when it is."""
+        return None if self._decided is None or self._decided.is_set() else self._decided
 
     @property
     def turned_away(self) -> bool:
         """Whether it was to claim the run, and did not."""
-        return self._is_delivery and self._decided.is_set() and self.recorder.epoch == 0
+        return self._decided is not None and self._decided.is_set() and self.recorder.epoch == 0
 
     def decided(self) -> None:
-        self._decided.set()
+        if self._decided is not None:
+            self._decided.set()
 
     def _claimed(self) -> None:
         self.decided()
@@ -210,14 +205,14 @@ class Drive:
         """Somebody is known to have paused the run, or unpaused it; the journal may not say so yet."""
         self._paused = paused
         if not paused:
-            overslept, self._overslept = self._overslept, []
+            overslept, self._overslept = self._overslept, ()
             for call in overslept:
                 call()
 
     def sleeps_over(self, call: Callable[[], None]) -> bool:
         """Whether the run is paused: then what has fallen due, ``call``, is to happen when it goes on."""
         if self._paused:
-            self._overslept.append(call)
+            self._overslept += (call,)
         return self._paused
 
     def ring(self) -> None:
@@ -232,10 +227,15 @@ class Drive:
 
     # --- the task ----------------------------------------------------------------------------------
 
-    async def _run(self) -> Standing:
-        if self.services.observer is None:
-            return await self._run_to_standing()
-        with self.services.observer.driving(self):
+    # Thousands of runs may be under way at once, and all they hold is looked through whenever garbage is collected: a
+    # function that only hands on to the next gives that one's coroutine, and needs none of its own.
+
+    def _run(self) -> Coroutine[Any, Any, Standing]:
+        observer = self.services.observer
+        return self._run_to_standing() if observer is None else self._run_observed(observer)
+
+    async def _run_observed(self, observer: Observer) -> Standing:
+        with observer.driving(self):
             return await self._run_to_standing()
 
     async def _run_to_standing(self) -> Standing:
@@ -244,13 +244,16 @@ class Drive:
         except asyncio.CancelledError:
             return await self._interrupted()
 
-    async def _advance_in_time(self) -> Standing:
+    def _advance_in_time(self) -> Coroutine[Any, Any, Standing]:
         deadline = self._deadline()
         if deadline is None:
-            return await self._advance()
+            return self._advance()
         if deadline <= self.services.clock.now():  # it passed while the run was parked, or its worker dead
             self.expired = True
-            return await self._time_is_up()
+            return self._time_is_up()
+        return self._advance_until(deadline)
+
+    async def _advance_until(self, deadline: datetime) -> Standing:
         timer = self.services.clock.call_at(deadline, self._expire)
         try:
             return await self._advance()

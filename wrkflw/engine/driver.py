@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from wrkflw.clock import Clock
@@ -130,7 +131,7 @@ class Driver:
         try:
             await self.taker.rest()
             await self.background.end()
-            if undecided := [drive.decision() for drive in self.drives.values() if drive.undecided]:
+            if undecided := [each.wait() for drive in self.drives.values() if (each := drive.undecided) is not None]:
                 await asyncio.gather(*undecided)
             await ended(self._tasks.values())
         finally:
@@ -220,11 +221,11 @@ class Driver:
         await self.resume_or_give_up(run, definition)
         return True
 
-    async def deliver(
+    def deliver(
         self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None = None
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """As :meth:`Outside.deliver`."""
-        await self.outside.deliver(run_id, definition, event, resume_id)
+        return self.outside.deliver(run_id, definition, event, resume_id)
 
     def stir(self, run_id: str) -> None:
         """The run may have something to do, here or for a worker."""
@@ -316,14 +317,14 @@ class Driver:
 
     def new_drive(self, definition: Definition, journal: Journal, epoch: int | None = None) -> Drive:
         """A drive that is not launched yet, of a run that is claimed under ``epoch`` or is to be."""
-        return Drive(self.services, definition, journal, epoch, lambda: self.waiters.tell(journal.run_id))
+        return Drive(self.services, definition, journal, epoch, partial(self.waiters.tell, journal.run_id))
 
     def launch(self, drive: Drive) -> None:
         """Advance the run in a task."""
         self.taker.driven(drive.run_id, drive.definition)
         self.drives[drive.run_id] = drive
         task = self._tasks[drive.run_id] = drive.start()
-        task.add_done_callback(lambda task: self._landed(drive, task))
+        task.add_done_callback(partial(self._landed, drive))
 
     def _landed(self, drive: Drive, task: asyncio.Task[Standing]) -> None:
         if self.drives.get(drive.run_id) is drive:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ class Execution:
         except Exception as error:  # noqa: BLE001  # a run that cannot go on must say so, not be tried for ever
             self._fail(error, "RUNTIME_ERROR")
 
-    async def flow(self) -> Flow:
+    def flow(self) -> Coroutine[Any, Any, Flow]:
         """What the workflow gives.
 
         Raises DefinitionChangedError or NondeterminismError when the record does not fit it, and as Interpreter.run.
@@ -71,7 +71,7 @@ class Execution:
             check_fits(drive.definition, drive.journal)
             self._fits = True
         scope = Scope(drive.definition, "", Later(self._input), drive.journal.initial_state, Lane())
-        return await self._interpreter.run(scope)
+        return self._interpreter.run(scope)
 
     async def program(self, scope: Scope, function: Callable[[Any, Any], Any], flow: Flow) -> Flow:
         """What a workflow that is written as a function gives."""

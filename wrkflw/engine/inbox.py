@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from wrkflw.errors import (
     AlreadyResumedError,
@@ -93,7 +94,7 @@ class Inbox:
                 return True
         return False
 
-    async def _answer(
+    def _answer(
         self,
         run_id: str,
         step: AnyStep,
@@ -101,7 +102,7 @@ class Inbox:
         asked: SuspensionRecord,
         data: object,
         dedupe_id: str | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         inner = self._definition.within(scope_of(record.key))
         known = step
         if inner is not None and not inner.is_code:
@@ -111,7 +112,7 @@ class Inbox:
         what, schema = f"answer to step {record.key!r}", schema_of(known.body.resume)
         payload = stored(schema, schema.validate(data, what), what, self._limits.value_bytes).data
         event = e.HookReceived(correlation_id=asked.hook_id, token=asked.token, payload_data=payload)
-        await self._driver.deliver(run_id, self._definition, event, dedupe_id)
+        return self._driver.deliver(run_id, self._definition, event, dedupe_id)
 
     async def send(self, run_id: str, event: AnyEvent, payload: object, dedupe_id: str | None) -> None:
         """Hand in an event; which wait takes it is decided by the log.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from wrkflw.context import MapContext
@@ -66,12 +67,16 @@ class Interpreter:
         frontier = self._frontier(scope)
         flow = scope.input
         if frontier:
-            flow = Later(lambda: self._recorded(scope, frontier))
+            flow = self._behind(scope, frontier)
             if scope.definition.state_schema is not None:
                 records = self.drive.journal.scopes.get(scope.prefix)
                 scope.state = states.state_before(scope.definition.graph, records, scope.state, frontier)
         for position in range(frontier, len(nodes)):
-            flow = await self._node(scope, position, nodes[position], flow)
+            node = nodes[position]
+            if isinstance(node, Then):
+                flow = await self.call_in_chain(scope, node.step, scope.key_of(node.step.id), flow)
+            else:
+                flow = await self._node(scope, position, node, flow)
         return flow
 
     def _frontier(self, scope: Scope) -> int:
@@ -81,8 +86,6 @@ class Interpreter:
 
     async def _node(self, scope: Scope, position: int, node: Node, flow: Flow) -> Flow:
         match node:
-            case Then(step=step):
-                return await self.call_in_chain(scope, step, scope.key_of(step.id), flow)
             case Branch() | Match():
                 chosen = self._chosen(scope, node, flow)
                 if chosen is None:
@@ -95,7 +98,7 @@ class Interpreter:
             case Loop():
                 return await self._loop(scope, node, flow)
             case Sleep() | SleepUntil():
-                await sleep(self.drive, scope, node, lambda: _due(node, flow))
+                await sleep(self.drive, scope, node, partial(_due, node, flow))
                 return flow
             case WaitForEvent():
                 payload = await wait_for_event(self.drive, scope, node.id, node.event, node.timeout, node.default)
@@ -136,7 +139,7 @@ class Interpreter:
         """The same, of a step that the definition need not know."""
         record, step = self.drive.journal.records.get(key), plan.step
         if record is None and step.guards:
-            if not all(judged("only_if", step.id, guard, flow.fresh()) for guard in step.guards):
+            if not _wanted(step, flow):
                 self.drive.steps.skip(step, key, meta)
                 return NOTHING
         elif record is not None and record.status == "skipped":
@@ -145,11 +148,15 @@ class Interpreter:
             return await nesting.nested(self, scope, plan, key, flow, meta)
         return await self.drive.steps.do(scope, plan, key, flow, iteration=iteration, index=index, meta=meta)
 
-    async def call_in_chain(
+    def call_in_chain(
         self, scope: Scope, step: AnyStep, key: str, flow: Flow, *, iteration: int | None = None, **place: Any
-    ) -> Flow:
+    ) -> Coroutine[Any, Any, Flow]:
         """:meth:`call` for a step that stands alone: those after it see what it changed in the state."""
-        output = await self.call(scope, step, key, flow, iteration=iteration, **place)
+        called = self.call(scope, step, key, flow, iteration=iteration, **place)
+        return called if scope.definition.state_schema is None else self._changing_state(scope, key, called)
+
+    async def _changing_state(self, scope: Scope, key: str, called: Coroutine[Any, Any, Flow]) -> Flow:
+        output = await called
         self.change_state(scope, self.drive.journal.records[key])
         return output
 
@@ -225,11 +232,15 @@ class Interpreter:
 
     # --- what was ----------------------------------------------------------------------------------
 
+    def _behind(self, scope: Scope, position: int) -> Flow:
+        """:meth:`_recorded`, when somebody asks."""
+        return Later(partial(self._recorded, scope, position))
+
     def _recorded(self, scope: Scope, position: int) -> Flow:
         """What flowed into a node that has begun, from the record of those before it."""
         if position == 0:
             return scope.input
-        node, before = scope.definition.nodes[position - 1], Later(lambda: self._recorded(scope, position - 1))
+        node, before = scope.definition.nodes[position - 1], self._behind(scope, position - 1)
         match node:
             case Then(step=step):
                 return self._output(scope, step, scope.key_of(step.id))
@@ -275,6 +286,11 @@ class Interpreter:
             return Settled(Settled(node.default).fresh())
         schema = schema_of(node.event.schema)
         return Settled(self.drive.load(schema, wait.payload, wait.key, "event at"), wait.payload, schema)
+
+
+def _wanted(step: AnyStep, flow: Flow) -> bool:
+    """Whether the conditions of the step hold."""
+    return all(judged("only_if", step.id, guard, flow.fresh()) for guard in step.guards)
 
 
 def judged(

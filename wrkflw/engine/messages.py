@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol
 
 from wrkflw.errors import LimitError
 from wrkflw.world import events as e
@@ -26,9 +26,9 @@ _log = logging.getLogger("wrkflw")
 class Wakes(Protocol):
     """What it needs of the driver."""
 
-    async def deliver(
+    def deliver(
         self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None = None
-    ) -> None: ...
+    ) -> Coroutine[Any, Any, None]: ...
     def stir(self, run_id: str) -> None: ...
 
 

@@ -47,8 +47,8 @@ class Outside:
         StoreError when nothing can be recorded.
         """
         driver = self._driver
-        while (other := driver.drives.get(run_id)) is not None and other.undecided:
-            await other.decision()
+        while (other := driver.drives.get(run_id)) is not None and (undecided := other.undecided) is not None:
+            await undecided.wait()
         # A program takes the time from what comes, which only the log knows.
         if other is not None or not driver.takes_more or self.is_writing_to(run_id) or definition.has_code:
             return False
@@ -58,7 +58,8 @@ class Outside:
         drive = driver.new_drive(definition, journal)
         drive.begin_with(event)
         driver.launch(drive)
-        await drive.decision()
+        if (undecided := drive.undecided) is not None:
+            await undecided.wait()
         if isinstance(drive.refusal, StoreError):
             raise drive.refusal
         return not drive.turned_away

@@ -8,8 +8,9 @@ as well: whoever commits first takes along what the others have noted by then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
+from typing import Any
 
 from wrkflw.errors import LimitError
 from wrkflw.world import events as e
@@ -202,14 +203,17 @@ class Recorder:
         batch, self._pending = self._pending, []
         upto = self._noted
         self._ends_wait = any(isinstance(event, e.WaitCompleted) for event in batch)
+        try:
+            result = await self._append(batch)
+        except PayloadTooLargeError as error:  # nothing of the batch is recorded
+            if self._epoch is None:
+                raise
+            await self._reload()
+            raise LimitError(str(error), limit=error.limit, got=error.got) from error
         if self._epoch is None:
-            result = await self._claim(batch)
-        else:
-            try:
-                result = await self._storage.events.create_batch(self.journal.run_id, batch, fence=self.fence)
-            except PayloadTooLargeError as error:  # nothing of the batch is recorded
-                await self._reload()
-                raise LimitError(str(error), limit=error.limit, got=error.got) from error
+            self._epoch = result.epoch
+            told, self.on_claim = self.on_claim, _nobody
+            told()
         self._durable = upto
         for event in batch:
             if event.event_type in _STAMPED:
@@ -236,15 +240,12 @@ class Recorder:
             if not isinstance(event, e.WaitCompleted):  # else it was over, which the journal knows now
                 self._leave_because_of(refusal)
 
-    async def _claim(self, batch: Sequence[e.NewEvent]) -> BatchResult:
+    def _append(self, batch: Sequence[e.NewEvent]) -> Coroutine[Any, Any, BatchResult]:
+        create_batch, run_id = self._storage.events.create_batch, self.journal.run_id
+        if self._epoch is not None:
+            return create_batch(run_id, batch, fence=self.fence)
         self._claims = True
-        result = await self._storage.events.create_batch(
-            self.journal.run_id, batch, claim=Claim(self._owner), expect_slot=self._confirmed or None
-        )
-        self._epoch = result.epoch
-        told, self.on_claim = self.on_claim, _nobody
-        told()
-        return result
+        return create_batch(run_id, batch, claim=Claim(self._owner), expect_slot=self._confirmed or None)
 
     # --- what others wrote -------------------------------------------------------------------------
 

@@ -176,7 +176,7 @@ class Stepping:
             value = scope.definition.passed(plan, flow)
         except InvalidValueError as error:
             self._fail(self._record(key), error)
-        self._drive.begun.add(key)
+        self._drive.begun[key] = None
         try:
             result = await self._execute(scope.lane, plan, call, value)
         except NotWrittenError as error:

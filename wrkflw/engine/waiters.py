@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from wrkflw.world.errors import FencedError
 
@@ -15,21 +13,17 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
-    @contextmanager
-    def listening(self, run_id: str) -> Generator[asyncio.Future[None]]:
+    def listening(self, run_id: str) -> Listening:
         """A future of the next news: one listens first, then looks, then waits, so that nothing falls between.
 
         It raises StoreError when this process can write no more to the run.
         """
+        return Listening(self, run_id)
+
+    def enlist(self, run_id: str) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run_id, []).append(waiter)
-        try:
-            yield waiter
-        finally:
-            if not waiter.done() or waiter.cancelled():  # not told, so still listed
-                self._strike(run_id, waiter)
-            else:
-                waiter.exception()  # who has seen enough does not wait for it
+        return waiter
 
     def waits_for(self, run_id: str) -> bool:
         return run_id in self._waiting
@@ -48,9 +42,29 @@ class Waiters:
         for run_id in list(self._waiting):
             self.tell(run_id, error)
 
-    def _strike(self, run_id: str, waiter: asyncio.Future[None]) -> None:
+    def strike(self, run_id: str, waiter: asyncio.Future[None]) -> None:
         waiting = self._waiting.get(run_id, [])
         if waiter in waiting:
             waiting.remove(waiter)
         if not waiting:
             self._waiting.pop(run_id, None)
+
+
+class Listening:
+    """One who listens, from when the block is entered until it is left."""
+
+    __slots__ = ("_run_id", "_waiter", "_waiters")
+
+    def __init__(self, waiters: Waiters, run_id: str) -> None:
+        self._waiters = waiters
+        self._run_id = run_id
+
+    def __enter__(self) -> asyncio.Future[None]:
+        self._waiter = self._waiters.enlist(self._run_id)
+        return self._waiter
+
+    def __exit__(self, *_: object) -> None:
+        if not self._waiter.done() or self._waiter.cancelled():  # not told, so still listed
+            self._waiters.strike(self._run_id, self._waiter)
+        else:
+            self._waiter.exception()  # who has seen enough does not wait for it

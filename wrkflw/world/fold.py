@@ -35,9 +35,9 @@ class Image:
     """The slots of the signals that no wait has taken, by type, oldest first."""
     waiting: dict[str, dict[str, None]] = field(default_factory=dict)
     """The waits that are open for a signal, by its type, those that wait longest first."""
-    answered: list[str] = field(default_factory=list)
+    answered: tuple[str, ...] = ()
     """The waits that took a signal which came after them."""
-    attribute_claims: set[str] = field(default_factory=set)
+    attribute_claims: frozenset[str] = frozenset()
 
 
 def fold(run_id: str, log: Iterable[e.StoredEvent]) -> Image:
@@ -114,7 +114,7 @@ def _set_attributes(image: Image, event: e.AttrSet, _slot: int, _at: datetime) -
         else:
             attributes[change.key] = change.value
     if event.correlation_id is not None:
-        image.attribute_claims.add(event.correlation_id)
+        image.attribute_claims |= {event.correlation_id}
 
 
 # --- steps -------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def _offer(image: Image, slot: int, signal_type: str) -> None:
         wait_id = next(iter(waiting))
         del waiting[wait_id]
         image.waits[wait_id].matched_slot = slot
-        image.answered.append(wait_id)
+        image.answered += (wait_id,)
     else:
         insort(image.signals.setdefault(signal_type, []), slot)
 

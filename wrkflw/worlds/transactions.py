@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, cast
 
 from wrkflw.errors import StoreError
 from wrkflw.world.errors import WorldError
@@ -15,14 +15,13 @@ from wrkflw.world.errors import WorldError
 from .sql.database import Connection, Notice, is_busy, worded
 from .wal import LogLostError, Wal
 
-T = TypeVar("T")
-Work: TypeAlias = Callable[[Connection], T]
-"""Reads and judges first, and writes only when nothing can be refused any more."""
-
 
 @dataclass(slots=True)
 class Request:
-    work: Work[Any]
+    work: Callable[..., Any]
+    """It reads and judges first, and writes only when nothing can be refused any more."""
+    given: tuple[object, ...]
+    """What it gets besides the connection."""
     future: asyncio.Future[Any]
 
 
@@ -118,7 +117,7 @@ class Transactions:
             for request in batch:
                 before = connection.changes
                 try:
-                    outcomes.append((request, request.work(connection), None))
+                    outcomes.append((request, request.work(connection, *request.given), None))
                 except WorldError as refusal:
                     if connection.changes != before:
                         raise  # it wrote before it refused: undo it with all the rest

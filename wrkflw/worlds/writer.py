@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from wrkflw.errors import StoreError
 from wrkflw.world.errors import StoreBusyError
@@ -21,10 +21,11 @@ from wrkflw.world.errors import StoreBusyError
 from .hand import Hand
 from .locks import WriteLock
 from .sql.database import Connection, Notice
-from .transactions import Committed, Request, Transactions, Work
+from .transactions import Committed, Request, Transactions
 from .wal import Wal
 
 T = TypeVar("T")
+GivenT = TypeVarTuple("GivenT")
 SLOW_COMMIT = 0.010
 FAST_COMMIT = 0.002
 PATIENCE = 5.0
@@ -75,8 +76,8 @@ class Writer:
         self._slow = False
         self._mean = 0.0
 
-    def submit(self, work: Work[T]) -> asyncio.Future[T]:
-        """A future of the result of ``work``, done when its transaction is durable.
+    def submit(self, work: Callable[[Connection, *GivenT], T], *given: *GivenT) -> asyncio.Future[T]:
+        """A future of the result of ``work``, which gets what is ``given``; done when its transaction is durable.
 
         It raises what ``work`` raised, in which case nothing of it was written, or StoreError when the transaction
         could not be committed.
@@ -85,7 +86,7 @@ class Writer:
         if self.transactions.closed is not None:
             future.set_exception(self.transactions.closed)
             return future
-        self._pending.append(Request(work, future))
+        self._pending.append(Request(work, given, future))
         self._flush_soon()
         return future
 

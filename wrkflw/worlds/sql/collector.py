@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
 from wrkflw.clock import Clock, to_microseconds
 from wrkflw.errors import StoreError
@@ -80,10 +79,10 @@ class Collector:
         gone = 0
         for first in range(0, len(strays), _AT_ONCE):
             names = [name.removeprefix(self._prefix) for name in strays[first : first + _AT_ONCE]]
-            gone += await self._delete(await self._writer.submit(partial(self._doom, names)))
+            gone += await self._delete(await self._writer.submit(self._doom, names))
         return gone
 
-    def _doom(self, names: Sequence[str], connection: Connection) -> list[str]:
+    def _doom(self, connection: Connection, names: Sequence[str]) -> list[str]:
         """Those that have no row get one that keeps others from relying on the blob."""
         return [name for name in names if connection.run(sql.PAYLOAD_STRAY, namespace=self._namespace, sha256=name)]
 

@@ -89,7 +89,7 @@ class SqlEvents:
         if large := self._payloads.large_among(run_id, request.events):
             request.large = await self._payloads.keep_ahead(large)
         asked = Asked(event_count, since, resolve_data, skip_preload)
-        done = await self._writer.submit(lambda connection: self._write(connection, request, asked, on_conflict))
+        done = await self._writer.submit(self._write, request, asked, on_conflict)
         return done if isinstance(done, EventResult) else await self._answers.of(done, asked)
 
     def _id_for(self, run_id: str | None, event: e.NewEvent) -> str:
@@ -158,7 +158,7 @@ class SqlEvents:
         )  # fmt: skip
         if large := self._payloads.large_among(run_id, events):
             request.large = await self._payloads.keep_ahead(large)
-        appended = await self._writer.submit(lambda connection: self._append(connection, request))
+        appended = await self._writer.submit(self._append, request)
         run = appended.image.run
         assert run is not None
         return BatchResult(run.epoch, run.last_slot, appended.outcomes, appended.at, appended.refused)

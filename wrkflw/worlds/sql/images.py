@@ -53,7 +53,7 @@ class Opened:
     """Whether every step that is not in the image is either ended or absent."""
     bare: bool = False
     """Whether the run has had neither hooks, waits nor signals before this write."""
-    ended_steps: set[str] = field(default_factory=set)
+    ended_steps: dict[str, None] = field(default_factory=dict)
     found_signals: set[tuple[str, int]] = field(default_factory=set)
     rows: list[tuple[object, ...]] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
@@ -71,6 +71,17 @@ class Opened:
     """Large payloads that it refers to."""
 
 
+class _Kept(NamedTuple):
+    """What is kept of a run that is owned here, of which many may be under way at once."""
+
+    image: Image
+    run_no: int
+    complete: bool
+    bare: bool
+    labelled: bool
+    ended_steps: dict[str, None]
+
+
 class _Parked(NamedTuple):
     """What is kept of a run that waits: little, for there may be thousands."""
 
@@ -84,13 +95,19 @@ class _Parked(NamedTuple):
 class Images:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._kept: dict[str, Opened] = {}
+        self._kept: dict[str, _Kept] = {}
         self._parked: dict[str, _Parked] = {}
 
     def open(self, connection: Connection, request: Append, now: datetime) -> Opened:
         """The image of a run, with the entities that the events are about."""
-        opened = self._kept.pop(request.run_id, None)
-        if opened is None or not _may_use(opened, request):
+        kept = self._kept.pop(request.run_id, None)
+        if kept is not None and _may_use(kept, request):
+            image, run_no, complete, bare, labelled, ended_steps = kept
+            opened = Opened(
+                image, now, run_no=run_no, kept=True,
+                complete=complete, bare=bare, labelled=labelled, ended_steps=ended_steps,
+            )  # fmt: skip
+        else:
             opened = self._unparked(request, now) or self._read(connection, request.run_id, now)
         run = opened.image.run
         if run is None:
@@ -110,34 +127,32 @@ class Images:
 
     def keep(self, opened: Opened) -> None:
         """Keep the image of a run that its owner has just written to: the run and the steps that have not ended."""
-        image = opened.image
+        image, bare = opened.image, opened.bare
         for step_id in opened.steps:
             if image.steps[step_id].ended_slot is not None:
                 del image.steps[step_id]
-                opened.ended_steps.add(step_id)
-        if not opened.bare or opened.hooks or opened.waits or image.signals:
-            opened.bare = False
+                opened.ended_steps[step_id] = None
+        if not bare or opened.hooks or opened.waits or image.signals:
+            bare = False
             if len(image.hooks) > _FEW:
                 image.hooks = {}
-            image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, []
-            opened.hooks, opened.waits, opened.found_signals = set(), set(), set()
-            opened.tokens, opened.conflicts = {}, {}
-        opened.rows, opened.types, opened.steps, opened.attributes, opened.large = [], [], set(), False, []
-        opened.kept = True
-        self._kept[image.run_id] = opened
+            image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, ()
+        self._kept[image.run_id] = _Kept(
+            image, opened.run_no, opened.complete, bare, opened.labelled, opened.ended_steps
+        )
 
     def park(self, run: Run) -> None:
         """``run`` is how its owner has given it up."""
-        opened = self._kept.pop(run.run_id, None)
-        if opened is None or run.status != "running" or run.paused_at is not None:
+        kept = self._kept.pop(run.run_id, None)
+        if kept is None or run.status != "running" or run.paused_at is not None:
             return
-        image = opened.image
+        image = kept.image
         assert image.run is not None
         as_it_stands = (image.run.last_slot, image.run.epoch) == (run.last_slot, run.epoch)
         if not as_it_stands or len(image.steps) > _FEW:
             return
         run.attributes = image.run.attributes
-        self._parked[run.run_id] = _Parked(opened.run_no, run, opened.labelled, image.steps, image.hooks)
+        self._parked[run.run_id] = _Parked(kept.run_no, run, kept.labelled, image.steps, image.hooks)
         if len(self._parked) > _MOST_PARKED:
             del self._parked[next(iter(self._parked))]
 
@@ -227,7 +242,7 @@ class Images:
         self.label(connection, opened)
         claim = event.correlation_id
         if claim is not None and connection.one(sql.ATTRIBUTE_CLAIM, run_no=opened.run_no, correlation_id=claim):
-            opened.image.attribute_claims.add(claim)
+            opened.image.attribute_claims |= {claim}
 
     def _line_of(
         self, connection: Connection, opened: Opened, event: e.WaitCreated | e.WaitCompleted | e.SignalReceived
@@ -259,6 +274,6 @@ class Images:
             opened.found_signals.update((signal_type, slot) for slot in found)
 
 
-def _may_use(opened: Opened, request: Append) -> bool:
-    run = opened.image.run
+def _may_use(kept: _Kept, request: Append) -> bool:
+    run = kept.image.run
     return run is not None and run.epoch == request.epoch and _NEED_THE_RUN_ROW.isdisjoint(request.types)

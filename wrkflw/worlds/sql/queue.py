@@ -72,7 +72,7 @@ class SqlQueue:
         accepted = [message for message, refusal in zip(messages, refusals, strict=True) if refusal is None]
         ids: list[str] = []
         if accepted:
-            ids = await self._writer.submit(lambda connection: self._mailbox.post(connection, accepted))
+            ids = await self._writer.submit(self._mailbox.post, accepted)
         posted = iter(ids)
         return [next(posted) if refusal is None else refusal for refusal in refusals]
 
@@ -137,7 +137,7 @@ class SqlQueue:
         return self._mailbox.bodies.opened(taken.delivery.message_id, taken.run_id, taken.body)
 
     async def settle(self, taken: Taken, outcome: Outcome) -> None:
-        await self._writer.submit(lambda connection: self._mailbox.settle(connection, taken, outcome))
+        await self._writer.submit(self._mailbox.settle, taken, outcome)
 
     # --- dead letters ------------------------------------------------------------------------------
 
@@ -156,11 +156,11 @@ class SqlQueue:
 
     async def requeue(self, message_id: str) -> None:
         utf8("the id of a message", message_id)
-        await self._writer.submit(lambda connection: self._mailbox.requeue(connection, message_id))
+        await self._writer.submit(self._mailbox.requeue, message_id)
 
     async def drop(self, message_id: str) -> None:
         utf8("the id of a message", message_id)
-        await self._writer.submit(lambda connection: self._mailbox.drop(connection, message_id))
+        await self._writer.submit(self._mailbox.drop, message_id)
 
     def _letter_from(self, row: MessageRow) -> DeadLetter:
         return DeadLetter(
