@@ -8,7 +8,8 @@ again and waited for, so that a crash changes nothing of how the block ends.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -39,8 +40,8 @@ async def parallel(interpreter: Interpreter, scope: Scope, node: Parallel, flow:
     keys = [scope.key_of(step.id) for step in node.steps]
     inside = _inside(scope)
 
-    async def member(number: int) -> Flow:
-        return await interpreter.call(inside, node.steps[number], keys[number], _copy(flow))
+    def member(number: int) -> Coroutine[Any, Any, Flow]:
+        return interpreter.call(inside, node.steps[number], keys[number], _copy(flow))
 
     outputs = await _together(interpreter, inside, node.steps, keys, member, node.concurrency)
     records = [interpreter.drive.journal.records[key] for key in keys]
@@ -76,9 +77,9 @@ async def _side_by_side(
     keys = [of_item(key, index) for index in range(len(items))]
     inside = _inside(scope)
 
-    async def item(index: int) -> Flow:
+    def item(index: int) -> Coroutine[Any, Any, Flow]:
         value = Settled(items[index])
-        return await interpreter.call(inside, step, keys[index], value, index=index, meta=None if index else meta)
+        return interpreter.call(inside, step, keys[index], value, index=index, meta=None if index else meta)
 
     outputs = await _together(interpreter, inside, [step] * len(items), keys, item, node.concurrency)
     records = [interpreter.drive.journal.records[key] for key in keys]
@@ -169,7 +170,11 @@ def _inside(scope: Scope) -> Scope:
 
 
 def _copy(flow: Flow) -> Flow:
-    return Later(lambda: Settled(flow.fresh(), flow.data, flow.schema))
+    return Later(partial(_copied, flow))
+
+
+def _copied(flow: Flow) -> Flow:
+    return Settled(flow.fresh(), flow.data, flow.schema)
 
 
 def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) -> list[object]:

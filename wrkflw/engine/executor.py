@@ -54,19 +54,24 @@ class Executor:
         token = trying.set(call)
         try:
             if self.observer is None:
-                return await self._run(body, value, call, timeout)
+                return await self._begin(body, value, call, timeout)
             with self.observer.trying(call):
-                return await self._run(body, value, call, timeout)
+                return await self._begin(body, value, call, timeout)
         finally:
             with suppress(ValueError):  # a loop that was left behind is torn down from elsewhere
                 trying.reset(token)
 
-    async def _run(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> object:
+    def _begin(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> Awaitable[object]:
         given = arguments(body, value, call)
-        if body.is_async:
-            begin = cast("Callable[[], Awaitable[object]]", functools.partial(body.function, *given))
-            running = _paced(begin, call) if body.arity == 2 else begin()  # with a context it can write
-            return await (running if timeout is None else _Limit(self._clock, timeout, call).on(running))
+        if not body.is_async:
+            return self._run_in_thread(body, given, call, timeout)
+        begin = cast("Callable[[], Awaitable[object]]", functools.partial(body.function, *given))
+        running = _paced(begin, call) if body.arity == 2 else begin()  # with a context it can write
+        return running if timeout is None else _Limit(self._clock, timeout, call).on(running)
+
+    async def _run_in_thread(
+        self, body: Body, given: tuple[object, ...], call: Executable, timeout: timedelta | None
+    ) -> object:
         work = functools.partial(contextvars.copy_context().run, _in_its_thread, body.function, *given)
         async with self._free:  # until the thread is done, or given up: then another may take its place
             limit = _Limit(self._clock, timeout, call)

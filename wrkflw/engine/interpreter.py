@@ -125,7 +125,7 @@ class Interpreter:
         plan = scope.definition.plan(step, again=iteration is not None and iteration > 1)
         return self.call_planned(scope, plan, key, flow, iteration=iteration, index=index, meta=meta)
 
-    async def call_planned(
+    def call_planned(
         self,
         scope: Scope,
         plan: Plan,
@@ -135,18 +135,40 @@ class Interpreter:
         iteration: int | None = None,
         index: int | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Flow:
+    ) -> Coroutine[Any, Any, Flow]:
         """The same, of a step that the definition need not know."""
-        record, step = self.drive.journal.records.get(key), plan.step
-        if record is None and step.guards:
-            if not _wanted(step, flow):
-                self.drive.steps.skip(step, key, meta)
-                return NOTHING
-        elif record is not None and record.status == "skipped":
+        call = self._call_if_wanted if plan.step.guards else self._call
+        return call(scope, plan, key, flow, iteration, index, meta)
+
+    async def _call_if_wanted(
+        self,
+        scope: Scope,
+        plan: Plan,
+        key: str,
+        flow: Flow,
+        iteration: int | None,
+        index: int | None,
+        meta: Mapping[str, Any] | None,
+    ) -> Flow:
+        """Only if its conditions say yes, or have said so."""
+        if self.drive.journal.records.get(key) is None and not _wanted(plan.step, flow):
+            self.drive.steps.skip(plan.step, key, meta)
             return NOTHING
+        return await self._call(scope, plan, key, flow, iteration, index, meta)
+
+    def _call(
+        self,
+        scope: Scope,
+        plan: Plan,
+        key: str,
+        flow: Flow,
+        iteration: int | None,
+        index: int | None,
+        meta: Mapping[str, Any] | None,
+    ) -> Coroutine[Any, Any, Flow]:
         if plan.body is None:
-            return await nesting.nested(self, scope, plan, key, flow, meta)
-        return await self.drive.steps.do(scope, plan, key, flow, iteration=iteration, index=index, meta=meta)
+            return nesting.nested(self, scope, plan, key, flow, meta)
+        return self.drive.steps.do(scope, plan, key, flow, iteration, index, meta)
 
     def call_in_chain(
         self, scope: Scope, step: AnyStep, key: str, flow: Flow, *, iteration: int | None = None, **place: Any

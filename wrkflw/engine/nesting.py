@@ -33,7 +33,7 @@ async def nested(
     """The output of a nested workflow.  Raises StepEndedError when it failed, LeftError when it waits."""
     drive = interpreter.drive
     record = drive.journal.records.get(key)
-    if record is not None and record.status == "completed":
+    if record is not None and record.status in ("completed", "skipped"):
         if record.output is None:
             return NOTHING
         value = drive.load(plan.output, record.output, key, "output of workflow")

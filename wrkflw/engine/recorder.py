@@ -112,12 +112,12 @@ class Recorder:
             if not self._sending:
                 await self._lead()
             else:
-                await self._follow()
+                await self._follower()
 
     async def catch_up(self) -> None:
         """Read what others wrote since.  Raises LeftError when they ended the run."""
         while self._sending:
-            await self._follow()
+            await self._follower()
         if self._epoch is not None:
             await self._merge(set(), ())
             self._news = False  # who catches up looks
@@ -193,10 +193,11 @@ class Recorder:
                 else:
                     follower.set_result(None)
 
-    async def _follow(self) -> None:
+    def _follower(self) -> asyncio.Future[None]:
+        """Done when the commit that is under way is."""
         follower: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._followers.append((self._noted, follower))
-        await follower
+        return follower
 
     async def _send(self) -> None:
         """Raises LimitError for a value that is larger than the World takes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Never, cast
 
 from wrkflw.bodies import Body
@@ -55,10 +54,9 @@ class Stepping:
         plan: Plan,
         key: str,
         flow: Flow,
-        *,
-        iteration: int | None = None,
-        index: int | None = None,
-        meta: Mapping[str, Any] | None = None,
+        iteration: int | None,
+        index: int | None,
+        meta: Mapping[str, Any] | None,
     ) -> Flow:
         """The output of a step at ``key``: from the record, or by running its body now.
 
@@ -68,7 +66,7 @@ class Stepping:
         record = self._drive.journal.records.get(key)
         if record is None:
             flow = await self._begin(scope, plan, key, flow, meta)
-        elif record.status == "completed":
+        elif record.status in ("completed", "skipped"):
             return self._recorded_output(scope, plan, record)
         elif record.status in ("failed", "cancelled"):
             error = failures.load(record.error)
@@ -211,29 +209,22 @@ class Stepping:
     async def _execute(self, lane: Lane, plan: Plan, call: StepCall, value: object) -> object:
         """What the body gives, or raises; what it wrote to streams is durable then."""
         body, timeout = cast("Body", plan.body), plan.step.timeout
+        # Outside of blocks and nested workflows, nothing but the end of the run itself can cut it short.
+        task = None if lane.outer is None else asyncio.current_task()
+        if task is not None:
+            lane.enter(task)
         try:
-            if lane.outer is None:  # nothing but the end of the run itself can cut it short
-                return await self._services.executor.run(body, value, call, timeout)
-            return await self._run_in_lane(lane, body, value, call, timeout)
+            return await self._services.executor.run(body, value, call, timeout)
         except BaseExceptionGroup as group:
             if (out := _way_out(group)) is group:
                 raise
             call.suspended = None  # nobody swallowed it
             raise out from None
         finally:
+            if task is not None:
+                lane.leave(task)
             if self._drive.chunks.leave(call):
                 await self._drive.chunks.settled(call)  # before anything is noted of how the try ended
-
-    async def _run_in_lane(
-        self, lane: Lane, body: Body, value: object, call: StepCall, timeout: timedelta | None
-    ) -> object:
-        task = asyncio.current_task()
-        assert task is not None
-        lane.enter(task)
-        try:
-            return await self._services.executor.run(body, value, call, timeout)
-        finally:
-            lane.leave(task)
 
     def _complete(self, key: str, plan: Plan, call: StepCall, result: object) -> Flow:
         record = self._record(key)

@@ -79,8 +79,8 @@ class Tools:
     def _step(self, verb: str, name: str, plan: Plan, flow: Flow) -> Coroutine[Any, Any, object]:
         program = self._program
 
-        async def begin(key: str) -> Flow:
-            return await program.interpreter.call_planned(program.scope, plan, key, flow)
+        def begin(key: str) -> Coroutine[Any, Any, Flow]:
+            return program.interpreter.call_planned(program.scope, plan, key, flow)
 
         def read(record: Record) -> object:
             if not record.succeeded:
