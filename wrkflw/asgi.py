@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Generator, MutableMapping
 from typing import Any, TypeAlias
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -11,18 +11,26 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_HEADERS = "wrkflw.headers"
+
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """By their names in small letters; of a name that comes twice, all, with commas between."""
+    """By their names in small letters; of a name that comes twice, all, with commas between.  Not to be changed."""
+    kept: tuple[object, dict[str, str]] | None = scope.get(_HEADERS)
+    if kept is not None and kept[0] is scope["headers"]:  # else somebody on the way here has put others
+        return kept[1]
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
+    scope[_HEADERS] = scope["headers"], found
     return found
 
 
-def mounted_at(scope: Scope, paths: Iterable[str]) -> str | None:
+def mounted_at(scope: Scope, paths: Collection[str]) -> str | None:
     """The one of ``paths`` that a request leads to, or beneath: of several, the longest."""
+    if not paths:
+        return None
     inside: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return max((path for path in paths if f"{inside}/".startswith(f"{path}/")), key=len, default=None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Never
 
 from fastapi import FastAPI
@@ -119,11 +119,11 @@ class Application:
             return await self._gate(scope, receive, send)
         status, begun = 0, time.perf_counter()
 
-        async def noting(message: Message) -> None:
+        def noting(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            return send(message)
 
         try:
             await self._gate(scope, receive, noting)
@@ -136,13 +136,13 @@ class Application:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self.service.metrics.answered(method, route, status or 500, time.perf_counter() - begun)
 
-    async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _inside(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = mounted_at(scope, self._mounts) if scope["type"] == "http" else None
         if path is None:
             scope["app"] = self.api
-            return await self.routes(scope, receive, send)
+            return self.routes(scope, receive, send)
         within = {**scope, "root_path": scope.get("root_path", "") + path}
-        return await self._mounts[path](within, receive, send)
+        return self._mounts[path](within, receive, send)
 
     def _add_routes(self) -> None:
         service, inbox = self.service, InboxRoutes(self.service)

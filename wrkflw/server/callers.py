@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wrkflw.asgi import Scope
 from wrkflw.loopback import is_loopback
@@ -55,10 +56,16 @@ class Callers:
         if self.has_tokens:
             token = self._keyring.find(_said(scope, b"authorization"))
             return _NOBODY if token is None else Caller(token.permissions)
-        if _FORWARDED.search(b"\n".join([name for name, _ in scope["headers"]])):
+        if _is_forwarded(b"\n".join([name for name, _ in scope["headers"]])):
             return _FROM_ELSEWHERE
         client: tuple[str, int] | None = scope.get("client")
         return _ANYBODY if client is not None and is_loopback(client[0]) else _FROM_AFAR
+
+
+@lru_cache(maxsize=256)
+def _is_forwarded(names: bytes) -> bool:
+    """Whether headers of these names, each on a line, are of something that a proxy hands on."""
+    return _FORWARDED.search(names) is not None
 
 
 def _said(scope: Scope, header: bytes) -> str | None:

@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wrkflw.asgi import Receive, Scope, Send
+from wrkflw.asgi import Receive, Scope, Send, headers_of
 from wrkflw.suggestions import did_you_mean
 
 from .problems import Refusal
@@ -63,8 +63,10 @@ class Calling:
         else:
             values |= self._without_query
             problems += self._query_problems
-        for parameter in self._headers:
-            parameter.read(request.headers, values, problems)
+        if self._headers:
+            headers = headers_of(request.scope)
+            for parameter in self._headers:
+                parameter.read(headers, values, problems)
         if problems:
             raise Refusal(422, f"the request does not fit: {problems[0]}", problems=problems)
         return values
@@ -87,7 +89,7 @@ class _Parameter:
 
     def __init__(self, field: ModelField, place: str) -> None:
         self._field = field
-        self.name = field.alias.replace("_", "-") if place == "header" else field.alias
+        self.name = field.alias.replace("_", "-").lower() if place == "header" else field.alias
         self._where = f"{place}.{self.name}"
         annotation: Any = field.field_info.annotation
         self._is_list = list in (get_origin(annotation), *map(get_origin, get_args(annotation)))
