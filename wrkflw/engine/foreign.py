@@ -70,6 +70,8 @@ class Watched(Coroutine[Any, Any, Any]):
         except BaseException:
             self._host.ended(self)
             raise
+        finally:
+            del error  # as of Python 3.13 it leads back here, and on to itself
         return awaited if awaited is None or self._host.is_own(awaited) else self._refuse(awaited)
 
     def close(self) -> None:

@@ -161,6 +161,7 @@ class ProgramLoop(_EventLoop):
                     continue
                 budget -= 1
                 handle._run()
+                del handle  # as of Python 3.13 what was raised in it leads back here, and on to itself
                 if self.foreign is not None and not self.poisoned:
                     return True
         finally:
