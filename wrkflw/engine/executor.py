@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import sys
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -42,7 +41,9 @@ class Executor:
     def __init__(self, clock: Clock, threads: int) -> None:
         self._clock = clock
         self._free = asyncio.Semaphore(threads)
-        self._pool: ThreadPoolExecutor | None = None
+        self._idle: list[ThreadPoolExecutor] = []
+        """Threads that do nothing, each in a pool of its own: one of many begins threads while others still end."""
+        self._closed = False
 
     async def run(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> object:
         """What the body returns, or raises.
@@ -81,8 +82,9 @@ class Executor:
 
     def close(self) -> None:
         """Give up the threads; a sync body that still runs is not waited for."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
+        while self._idle:
+            self._idle.pop().shutdown(wait=False)
 
     async def _in_thread(self, work: Callable[[], object], call: Executable) -> object:
         """What a plain function gave.
@@ -90,9 +92,8 @@ class Executor:
         A thread cannot be cancelled: when the run is, the body is told by ``ctx.stopping``, and what it still gives
         counts.
         """
-        if self._pool is None:  # it starts a thread whenever none is idle: how many may run is counted here
-            self._pool = ThreadPoolExecutor(sys.maxsize, thread_name_prefix="wrkflw-step")
-        body = self._pool.submit(work)
+        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="wrkflw-step")
+        body = thread.submit(work)
         running = asyncio.wrap_future(body)
         try:
             return await asyncio.shield(running)
@@ -101,6 +102,11 @@ class Executor:
                 return await running
             running.cancel()  # nobody listens any more
             raise
+        finally:
+            if body.done() and not self._closed:
+                self._idle.append(thread)
+            else:
+                thread.shutdown(wait=False)  # it ends with the body that was given up
 
 
 def _in_its_thread(function: Callable[..., object], *given: object) -> object:
