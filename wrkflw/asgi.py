@@ -11,20 +11,19 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_HEADERS = "wrkflw.headers"
-
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """By their names in small letters; of a name that comes twice, all, with commas between.  Not to be changed."""
-    kept: tuple[object, dict[str, str]] | None = scope.get(_HEADERS)
-    if kept is not None and kept[0] is scope["headers"]:  # else somebody on the way here has put others
-        return kept[1]
+    """By their names in small letters; of a name that comes twice, all, with commas between."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
-    scope[_HEADERS] = scope["headers"], found
     return found
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """The first of that name, in small letters."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
 def mounted_at(scope: Scope, paths: Collection[str]) -> str | None:

@@ -37,6 +37,29 @@ async def parked(place: Place, workflow: str) -> str:
         return str(answer.json()["run_id"])
 
 
+# --- heads -------------------------------------------------------------------------------------------------
+
+
+async def test_the_head_of_what_can_be_got_is_that_of_its_answer() -> None:
+    """Who watches over servers often asks for no more."""
+    async with listening() as place, place.client() as client:
+        run_id = await parked(place, "asking")
+        for path in ("/healthz", "/api/runs", f"/api/runs/{run_id}", "/api/runs/nobody"):
+            whole, head = await client.get(path), await client.head(path)
+
+            assert (head.status_code, head.content) == (whole.status_code, b"")
+            assert head.headers["content-length"] == str(len(whole.content))
+            assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+async def test_what_is_live_has_no_head() -> None:
+    async with listening() as place, place.client() as client:
+        run_id = await parked(place, "asking")
+
+        assert (await client.head(f"/api/runs/{run_id}/stream")).status_code == 405
+        assert (await client.head(f"/api/runs/{run_id}/streams/default")).status_code == 405
+
+
 # --- streams -----------------------------------------------------------------------------------------------
 
 

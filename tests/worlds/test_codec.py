@@ -16,7 +16,7 @@ from tests.world.looks import connection_of
 from wrkflw.codecs import AesGcm
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
-from wrkflw.world.errors import DamagedPayloadError
+from wrkflw.world.errors import DamagedPayloadError, StoreRefusedError
 from wrkflw.world.payloads import Place
 from wrkflw.world.storage import Claim, RunFence
 from wrkflw.world.streamer import NewChunk
@@ -213,6 +213,36 @@ async def test_chunks_cannot_change_places(clock: ManualClock) -> None:
 
     with pytest.raises(DamagedPayloadError, match=r"^chunk 1 of stream 'log' of run 'r-1' cannot be read: key"):
         await world.streamer.get_chunks("r-1", "log")
+    await world.close()
+
+
+async def test_who_has_no_codec_writes_nothing_in_clear_beside_what_is_encoded(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """As the command line would, which has none."""
+    world = await opened(tmp_path / "app.db", clock, codec())
+    await world.storage.events.create("r-1", e.RunCreated(workflow_name="w", input=b"1"))
+    await world.close()
+    stranger = await opened(tmp_path / "app.db", clock, None)
+
+    for run_id, event in (("r-2", e.RunCreated(workflow_name="w", input=CANARY)), ("r-1", e.RunCancelled())):
+        with pytest.raises(StoreRefusedError, match="was written by codec 'aes-256-gcm', and none was given"):
+            await stranger.storage.events.create(run_id, event)
+
+    assert (await stranger.storage.runs.list()).data[0].run_id == "r-1"
+    assert CANARY not in connection_of(stranger).image()
+    await stranger.close()
+
+
+async def test_a_codec_may_come_later_but_does_not_go_again(tmp_path: Path, clock: ManualClock) -> None:
+    for run_id, its in (("r-1", None), ("r-2", None), ("r-3", codec("read")), ("r-4", codec("read"))):
+        world = await opened(tmp_path / "app.db", clock, its)
+        await world.storage.events.create(run_id, e.RunCreated(workflow_name="w", input=b"1"))
+        await world.close()
+    world = await opened(tmp_path / "app.db", clock, None)
+
+    with pytest.raises(StoreRefusedError):
+        await world.storage.events.create("r-5", e.RunCreated(workflow_name="w", input=b"1"))
     await world.close()
 
 

@@ -136,7 +136,7 @@ class Asked:
         if operation.number not in self.by_number:
             return
         if not operation.is_wait:
-            self._drive.unwanted |= {operation.key}
+            self._drive.unwanted[operation.key] = None
             return
         self.close(operation)
         wait = self._drive.journal.waits.get(operation.key)

@@ -38,10 +38,11 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 async def parallel(interpreter: Interpreter, scope: Scope, node: Parallel, flow: Flow) -> Flow:
     """What all members give, in the order of the arguments."""
     keys = [scope.key_of(step.id) for step in node.steps]
+    plans = [scope.definition.plan(step) for step in node.steps]
     inside = _inside(scope)
 
     def member(number: int) -> Coroutine[Any, Any, Flow]:
-        return interpreter.call(inside, node.steps[number], keys[number], _copy(flow))
+        return interpreter.call_planned(inside, plans[number], keys[number], _copy(flow))
 
     outputs = await _together(interpreter, inside, node.steps, keys, member, node.concurrency)
     records = [interpreter.drive.journal.records[key] for key in keys]
@@ -75,11 +76,11 @@ async def _side_by_side(
 ) -> Flow:
     step, key = node.step, scope.key_of(node.step.id)
     keys = [of_item(key, index) for index in range(len(items))]
-    inside = _inside(scope)
+    plan, inside = scope.definition.plan(step), _inside(scope)
 
     def item(index: int) -> Coroutine[Any, Any, Flow]:
         value = Settled(items[index])
-        return interpreter.call(inside, step, keys[index], value, index=index, meta=None if index else meta)
+        return interpreter.call_planned(inside, plan, keys[index], value, index=index, meta=None if index else meta)
 
     outputs = await _together(interpreter, inside, [step] * len(items), keys, item, node.concurrency)
     records = [interpreter.drive.journal.records[key] for key in keys]

@@ -32,6 +32,10 @@ class Drive:
     """One run, advanced by this process while it holds the claim.
 
     ``on_wait`` is called when the run begins to wait in place, and again when it goes on.
+
+    Thousands may be under way at once, and all they hold is looked through whenever garbage is collected: what holds
+    names alone is a dict, which is not looked into, and a function that only hands on to the next gives that one's
+    coroutine, and needs none of its own.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class Drive:
         """Whether the run was cancelled, or its time is up: bodies should end."""
         self.begun: dict[str, None] = {}
         """The keys whose body was called here."""
-        self.unwanted: frozenset[str] = frozenset()
+        self.unwanted: dict[str, None] = {}
         """The keys of the steps that the code of a program no longer waits for."""
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
@@ -161,7 +165,10 @@ class Drive:
 
     @property
     def undecided(self) -> asyncio.Event | None:
-        """Set once it is known whether what came from outside is recorded and has claimed the run; None when it is."""
+        """Set once it is known whether what came from outside is recorded and has claimed the run.
+
+        None when that is known, or when nothing came from outside.
+        """
         return None if self._decided is None or self._decided.is_set() else self._decided
 
     @property
@@ -226,9 +233,6 @@ class Drive:
         self._on_wait()
 
     # --- the task ----------------------------------------------------------------------------------
-
-    # Thousands of runs may be under way at once, and all they hold is looked through whenever garbage is collected: a
-    # function that only hands on to the next gives that one's coroutine, and needs none of its own.
 
     def _run(self) -> Coroutine[Any, Any, Standing]:
         observer = self.services.observer

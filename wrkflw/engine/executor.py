@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import itertools
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -42,7 +43,11 @@ class Executor:
         self._clock = clock
         self._free = asyncio.Semaphore(threads)
         self._idle: list[ThreadPoolExecutor] = []
-        """Threads that do nothing, each in a pool of its own: one of many begins threads while others still end."""
+        """Threads that have nothing to do, each in a pool of its own.
+
+        A pool of many begins another while one that has just finished has not said so yet, and another, and another.
+        """
+        self._threads = itertools.count(1)
         self._closed = False
 
     async def run(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> object:
@@ -63,6 +68,7 @@ class Executor:
                 trying.reset(token)
 
     def _begin(self, body: Body, value: object, call: Executable, timeout: timedelta | None) -> Awaitable[object]:
+        """The body called; what it gives, or raises, comes of awaiting it."""
         given = arguments(body, value, call)
         if not body.is_async:
             return self._run_in_thread(body, given, call, timeout)
@@ -86,13 +92,18 @@ class Executor:
         while self._idle:
             self._idle.pop().shutdown(wait=False)
 
+    def _new_thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix=f"wrkflw-step-{next(self._threads)}")
+
     async def _in_thread(self, work: Callable[[], object], call: Executable) -> object:
         """What a plain function gave.
 
         A thread cannot be cancelled: when the run is, the body is told by ``ctx.stopping``, and what it still gives
         counts.
         """
-        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="wrkflw-step")
+        if self._closed:
+            raise RuntimeError("the runtime was closed; nothing begins any more")
+        thread = self._idle.pop() if self._idle else self._new_thread()
         body = thread.submit(work)
         running = asyncio.wrap_future(body)
         try:

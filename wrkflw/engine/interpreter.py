@@ -85,6 +85,7 @@ class Interpreter:
         return 0 if records is None else scope.definition.positions.get(records.last, 0)
 
     async def _node(self, scope: Scope, position: int, node: Node, flow: Flow) -> Flow:
+        """What flows out of a node that is no plain step."""
         match node:
             case Branch() | Match():
                 chosen = self._chosen(scope, node, flow)

@@ -47,8 +47,10 @@ class Outside:
         StoreError when nothing can be recorded.
         """
         driver = self._driver
-        while (other := driver.drives.get(run_id)) is not None and (undecided := other.undecided) is not None:
+        other = driver.drives.get(run_id)
+        while other is not None and (undecided := other.undecided) is not None:
             await undecided.wait()
+            other = driver.drives.get(run_id)
         # A program takes the time from what comes, which only the log knows.
         if other is not None or not driver.takes_more or self.is_writing_to(run_id) or definition.has_code:
             return False

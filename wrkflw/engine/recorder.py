@@ -112,12 +112,12 @@ class Recorder:
             if not self._sending:
                 await self._lead()
             else:
-                await self._follower()
+                await self._joined()
 
     async def catch_up(self) -> None:
         """Read what others wrote since.  Raises LeftError when they ended the run."""
         while self._sending:
-            await self._follower()
+            await self._joined()
         if self._epoch is not None:
             await self._merge(set(), ())
             self._news = False  # who catches up looks
@@ -193,8 +193,8 @@ class Recorder:
                 else:
                     follower.set_result(None)
 
-    def _follower(self) -> asyncio.Future[None]:
-        """Done when the commit that is under way is."""
+    def _joined(self) -> asyncio.Future[None]:
+        """Done when the commit that is under way is, to be awaited at once; it raises what who leads it failed of."""
         follower: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._followers.append((self._noted, follower))
         return follower

@@ -60,6 +60,7 @@ class Stepping:
     ) -> Flow:
         """The output of a step at ``key``: from the record, or by running its body now.
 
+        One that was skipped has none, also when the code has no condition for it any more.
         Raises StepEndedError when it failed for good, BailedError when it ended its workflow, LeftError when it waits
         for another try or for an answer.
         """

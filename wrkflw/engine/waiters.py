@@ -14,7 +14,9 @@ class Waiters:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     def listening(self, run_id: str) -> Listening:
-        """A future of the next news: one listens first, then looks, then waits, so that nothing falls between.
+        """To be entered once, for a future of the next news.
+
+        One listens first, then looks, then waits, so that nothing falls between.
 
         It raises StoreError when this process can write no more to the run.
         """

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 
 from starlette.requests import Request
 
-from wrkflw.asgi import Begun, Message, headers_of
+from wrkflw.asgi import Begun, Message, header_of
 from wrkflw.clock import Clock, within
 
 from .limits import ServerLimits
@@ -52,7 +52,7 @@ async def read_json(request: Request, limits: ServerLimits, clock: Clock) -> byt
     body = await read_body(request, limits, clock)
     if not body:
         return b""
-    check_content_type(headers_of(request.scope).get("content-type"))
+    check_content_type(header_of(request.scope, b"content-type"))
     check_json(body)
     return body
 

@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wrkflw.asgi import Receive, Scope, Send, headers_of
+from wrkflw.asgi import Receive, Scope, Send, header_of
 from wrkflw.suggestions import did_you_mean
 
 from .problems import Refusal
@@ -63,10 +63,8 @@ class Calling:
         else:
             values |= self._without_query
             problems += self._query_problems
-        if self._headers:
-            headers = headers_of(request.scope)
-            for parameter in self._headers:
-                parameter.read(headers, values, problems)
+        for parameter in self._headers:
+            parameter.take(header_of(request.scope, parameter.name.encode()), values, problems)
         if problems:
             raise Refusal(422, f"the request does not fit: {problems[0]}", problems=problems)
         return values
@@ -101,6 +99,10 @@ class _Parameter:
             found: object = given.getlist(self.name) or None
         else:
             found = given.get(self.name)
+        self.take(found, values, problems)
+
+    def take(self, found: object, values: dict[str, Any], problems: list[str]) -> None:
+        """The same of what was found, if anything was."""
         if found is not None:
             value, errors = self._field.validate(found)
             values[self._field.name] = value

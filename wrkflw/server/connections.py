@@ -164,7 +164,7 @@ class _Gathering:
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, patience: float) -> None:
         self._transport = transport
-        self.is_closing = transport.is_closing
+        self.is_closing = transport.is_closing  # asked for so often that __getattr__ would be too slow
         self._loop = loop
         self._patience = patience
         self._parts: list[bytes] = []

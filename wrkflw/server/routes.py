@@ -23,7 +23,7 @@ from .tokens import PERMISSIONS, Permission
 Access: TypeAlias = Permission | Literal["open", "signed", "token in path"]
 """What lets a request in: a permission; or nothing, what it is signed with, the token that it is addressed to."""
 PROBLEM = "Problem"
-_HEADERS = ((b"content-type", JSON.encode()), (b"cache-control", b"no-store"))
+_OF_JSON = ((b"content-type", JSON.encode()), (b"cache-control", b"no-store"))
 _REFUSED: dict[str, Any] = {
     "description": "refused",
     "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{PROBLEM}"}}},
@@ -37,6 +37,8 @@ class Answer(NamedTuple):
     meaning: str
     model: Any = None
     media: str = JSON
+    live: bool = False
+    """Whether it goes on for as long as the run does."""
 
 
 class Routes:
@@ -45,15 +47,21 @@ class Routes:
     def __init__(self, api: FastAPI, service: Service) -> None:
         self._api = api
         self._service = service
-        self._routes: list[APIRoute] = []
+        self._routes: list[tuple[APIRoute, bool]] = []
+        """Each with whether its answer is live."""
         self.access: dict[tuple[str, str], Access] = {}
         """By method and path."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Straight to the endpoint, past layers of FastAPI's which take longer, and have something to do for few."""
-        for route in () if "fastapi.telemetry" in scope else self._routes:
-            match, found = route.matches(scope)
-            if match is Match.FULL:
+        """Straight to the endpoint, past layers of FastAPI's which take longer, and have something to do for few.
+
+        ``HEAD`` is answered as ``GET`` is (RFC 9110, section 9.3.2); the server leaves the body out.
+        """
+        asks_for_head = scope["method"] == "HEAD"
+        asked = {**scope, "method": "GET"} if asks_for_head else scope
+        for route, is_live in () if "fastapi.telemetry" in scope else self._routes:
+            match, found = route.matches(asked)
+            if match is Match.FULL and not (asks_for_head and is_live):
                 scope.update(found)
                 return route.app(scope, receive, send)
         return self._api.router(scope, receive, send)  # what is none of them is for FastAPI to tell
@@ -97,7 +105,7 @@ class Routes:
         route = cast("APIRoute", self._api.routes[-1])
         check = None if permission is None else partial(self._service.check, permission=permission)
         route.app = Calling(endpoint, route.dependant, check)
-        self._routes.append(route)
+        self._routes.append((route, any(answer.live for answer in answers)))
 
 
 class Group(Protocol):
@@ -106,18 +114,16 @@ class Group(Protocol):
     def add_to(self, routes: Routes) -> None: ...
 
 
-def json_answer(content: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_answer(content: bytes, status: int = 200) -> Response:
     """JSON, which nobody is to keep: what it tells moves on."""
-    return _JsonAnswer(content, status, headers)
+    return _JsonAnswer(content, status)
 
 
 class _JsonAnswer(Response):
-    """The framework's way of finding the headers, which are the same for all, takes longer than what they are of."""
+    """All have the same headers, but for the length, and need not go through how the framework makes them."""
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), *_HEADERS]
-        for name, value in (headers or {}).items():
-            self.raw_headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), *_OF_JSON]
 
 
 def _response(answer: Answer) -> dict[str, Any]:

@@ -34,10 +34,10 @@ class StreamRoutes:
 
     def add_to(self, routes: Routes) -> None:
         one = "/api/runs/{run_id}"
-        events = Answer(200, "live, until the run has ended", media=_SSE)
+        events = Answer(200, "live, until the run has ended", media=_SSE, live=True)
         no_more = Answer(204, "the run has ended, and nothing follows the cursor: not to be asked again", media="")
         routes.add("read", f"GET {one}/stream", self.stream_run, events, no_more)
-        chunks = Answer(200, "the chunks, one behind the other", media=_BYTES)
+        chunks = Answer(200, "the chunks, one behind the other", media=_BYTES, live=True)
         routes.add("read", f"GET {one}/streams/{{name}}", self.read_stream, chunks)
 
     async def stream_run(

@@ -24,7 +24,10 @@ _RUN_STATUS: dict[str, RunStatus] = {
 
 @dataclass(slots=True)
 class Image:
-    """The entities of one run: all of them, or those that the events at hand are about."""
+    """The entities of one run: all of them, or those that the events at hand are about.
+
+    Thousands may be kept at once.  What holds names alone is a dict, which the collector has no need to look into.
+    """
 
     run_id: str
     run: Run | None = None
@@ -35,9 +38,9 @@ class Image:
     """The slots of the signals that no wait has taken, by type, oldest first."""
     waiting: dict[str, dict[str, None]] = field(default_factory=dict)
     """The waits that are open for a signal, by its type, those that wait longest first."""
-    answered: tuple[str, ...] = ()
+    answered: dict[str, None] = field(default_factory=dict)
     """The waits that took a signal which came after them."""
-    attribute_claims: frozenset[str] = frozenset()
+    attribute_claims: dict[str, None] = field(default_factory=dict)
 
 
 def fold(run_id: str, log: Iterable[e.StoredEvent]) -> Image:
@@ -114,7 +117,7 @@ def _set_attributes(image: Image, event: e.AttrSet, _slot: int, _at: datetime) -
         else:
             attributes[change.key] = change.value
     if event.correlation_id is not None:
-        image.attribute_claims |= {event.correlation_id}
+        image.attribute_claims[event.correlation_id] = None
 
 
 # --- steps -------------------------------------------------------------------------------------------
@@ -234,7 +237,7 @@ def _offer(image: Image, slot: int, signal_type: str) -> None:
         wait_id = next(iter(waiting))
         del waiting[wait_id]
         image.waits[wait_id].matched_slot = slot
-        image.answered += (wait_id,)
+        image.answered[wait_id] = None
     else:
         insort(image.signals.setdefault(signal_type, []), slot)
 

@@ -14,6 +14,7 @@ from wrkflw.world.errors import (
     KeyTakenError,
     PreconditionFailedError,
     RunExpiredError,
+    StoreRefusedError,
     WorkflowRunNotFoundError,
     WorldError,
 )
@@ -55,9 +56,13 @@ class Admission:
         self._owner_is_live = owner_is_live
         self._stamp = stamp
         self._stamps = stamp != Stamp()
+        self._may_write = payloads.options.codec is not None
+        """Whether what is written does not stand in clear where the rest is encoded."""
 
     def check_writer(self, connection: Connection, request: Append, opened: Opened) -> None:
-        """Raises what refuses the whole request: no such run, a newer owner, another slot."""
+        """Raises what refuses the whole request: no such run, a newer owner, another slot, no codec."""
+        if not self._may_write:
+            self._check_codec(connection)
         run = opened.image.run
         if run is None:
             if request.types.isdisjoint(_CREATE_THE_RUN):
@@ -70,6 +75,16 @@ class Admission:
             self.check_owner(connection, run, request.fence)
         if request.expect_slot is not None and run.last_slot != request.expect_slot:
             raise PreconditionFailedError(run.run_id, request.expect_slot, run.last_slot)
+
+    def _check_codec(self, connection: Connection) -> None:
+        """Raises StoreRefusedError where what is written without a codec would stand beside what has one."""
+        newest = connection.one(sql.NEWEST_CODEC, namespace=self._namespace)
+        if newest is not None and newest[0] is not None:
+            raise StoreRefusedError(
+                f"what is here was written by codec {newest[0]!r}, and none was given, so nothing is written; "
+                "open the world with that codec="
+            )
+        self._may_write = True
 
     def check_owner(self, connection: Connection, run: Run, fence: RunFence | None) -> None:
         """Raises FencedError unless the fence is of the newest claim; without one, nobody alive may own the run."""

@@ -22,6 +22,11 @@ RUNS_BY_ID = Statement(
     ('namespace', 'run_ids'),
     {},
 )
+NEWEST_CODEC = Statement(
+    'SELECT events.codec FROM events JOIN runs ON runs.run_no = events.run_no AND events.slot = ? WHERE runs.namespace = ? ORDER BY runs.run_no DESC LIMIT ? OFFSET ?',
+    ('slot_1', 'namespace', 'param_1', 'param_2'),
+    {'slot_1': 1, 'param_1': 1, 'param_2': 0},
+)
 RUN_KEY_FREE = Statement(
     'UPDATE runs SET idempotency_key=? WHERE runs.run_no = ?',
     ('idempotency_key', 'no'),

@@ -136,7 +136,7 @@ class Images:
             bare = False
             if len(image.hooks) > _FEW:
                 image.hooks = {}
-            image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, ()
+            image.waits, image.signals, image.waiting, image.answered = {}, {}, {}, {}
         self._kept[image.run_id] = _Kept(
             image, opened.run_no, opened.complete, bare, opened.labelled, opened.ended_steps
         )
@@ -242,7 +242,7 @@ class Images:
         self.label(connection, opened)
         claim = event.correlation_id
         if claim is not None and connection.one(sql.ATTRIBUTE_CLAIM, run_no=opened.run_no, correlation_id=claim):
-            opened.image.attribute_claims |= {claim}
+            opened.image.attribute_claims[claim] = None
 
     def _line_of(
         self, connection: Connection, opened: Opened, event: e.WaitCreated | e.WaitCompleted | e.SignalReceived

@@ -196,6 +196,12 @@ STATEMENTS: dict[str, Clause] = {
         _here, runs.c.workflow_name == at("workflow_name"), runs.c.idempotency_key == at("idempotency_key")
     ),
     "RUNS_BY_ID": select(runs).where(_here, runs.c.run_id.in_(in_json("run_ids"))),
+    # What the newest run began with.
+    "NEWEST_CODEC": select(events.c.codec)
+    .join(runs, and_(runs.c.run_no == events.c.run_no, events.c.slot == 1))
+    .where(_here)
+    .order_by(runs.c.run_no.desc())
+    .limit(1),
     "RUN_KEY_FREE": update(runs).where(runs.c.run_no == at("no")).values(idempotency_key=None),
     "RUN_INSERT": insert(runs).values({item.name: or_absent(item) for item in runs.c if item.name != "run_no"}),
     "RUN_UPDATE": update(runs)
