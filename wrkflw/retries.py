@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -120,9 +121,21 @@ def _is_exception_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Exception)
 
 
+def _takes_a_number(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(1)
+    except TypeError:
+        return False
+    except ValueError:  # one of those in C, which do not say
+        return True
+    return True
+
+
 def _known_backoff(value: object) -> object:
     """``value``; ``"constant"`` is the word of other libraries for ``"fixed"``."""
     if callable(value):
+        if inspect.iscoroutinefunction(value) or not _takes_a_number(value):
+            raise ValueError(f"a function as backoff is a plain one of the failures so far, an int, got {value!r}")
         return value
     if isinstance(value, str) and value in _BACKOFFS:
         return _BACKOFFS[value]

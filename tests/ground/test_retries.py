@@ -94,6 +94,10 @@ def test_a_backoff_function_may_not_go_back_in_time() -> None:
         next_delay(Retry(backoff=lambda _: timedelta(seconds=-5)), 1, random.Random(0))
 
 
+async def _waits(failures: int) -> timedelta:
+    return timedelta(failures)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -105,6 +109,8 @@ def test_a_backoff_function_may_not_go_back_in_time() -> None:
         ({"delay": "soon"}, "expected a duration like '30s', '5m', '24h' or a timedelta, got 'soon'"),
         ({"max_delay": 5}, "expected a duration like '30s', '5m', '24h' or a timedelta, got 5"),
         ({"backoff": "fibonacci"}, "backoff is 'fixed', 'linear', 'exponential' or a function of the failures so far"),
+        ({"backoff": _waits}, "a function as backoff is a plain one of the failures so far, an int, got <"),
+        ({"backoff": lambda failures, error: "1s"}, "a function as backoff is a plain one"),
         ({"on": ["x"]}, "on= takes exception classes, got ['x']; pass one, or a tuple of them"),
         ({"on": (ValueError, 3)}, "on= takes exception classes, got 3; pass one, or a tuple of them"),
         ({"on": KeyboardInterrupt}, "on= takes exception classes, got <class 'KeyboardInterrupt'>"),
