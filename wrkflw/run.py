@@ -244,6 +244,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     async def wake(self, id: str | None = None) -> None:
         """End a sleep early, by its key, or all that are open.  Durable when it returns.
 
+        What keeps a run from beginning, a delay or its turn in a schedule, is no sleep.
+
         Raises RunFinishedError, RunNotFoundError when it was never started, StepNotRunError when the run never came
         to such a sleep, and LimitError when its log is full.
         """
@@ -379,5 +381,6 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         return bytes_of(self._runtime, self.run_id, name, start_index)
 
     async def refresh(self) -> None:
-        """Read again what was recorded; ``state`` and ``get_step_result`` answer from it."""
-        self._journal = await self._runtime.runs.journal(self.run_id)
+        """Read again what was recorded; ``state`` and ``get_step_result`` answer from it.  Raises RunNotFoundError."""
+        with self._started():
+            self._journal = await self._runtime.runs.journal(self.run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -120,6 +120,30 @@ async def test_a_nested_workflow_is_a_member_of_several_steps(runtime: Runtime, 
 
     assert result.unwrap() == (3, 2)
     assert sorted(desk.calls) == ["c", "inner/a", "inner/b"]
+
+
+class HasReal(Protocol):
+    """What pydantic cannot validate, which behind an untyped map comes out at run time only."""
+
+    @property
+    def real(self) -> int: ...
+
+
+async def test_no_member_begins_beside_one_that_cannot(runtime: Runtime, desk: Desk) -> None:
+    @step
+    async def odd(data: HasReal) -> int:
+        return data.real
+
+    def untyped(data: Any) -> Any:
+        return data
+
+    begun = chain(gives=list[int]).map(untyped)
+    flow = begun.parallel_all([desk.quick("a"), desk.quick("b"), odd], concurrency=2).commit()
+    result = await (await flow.create_run()).start(1)
+
+    assert isinstance(result, Failed)
+    assert "HasReal" in result.error.message
+    assert desk.calls == []
 
 
 async def test_sync_members_run_in_threads_side_by_side(runtime: Runtime) -> None:

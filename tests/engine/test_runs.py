@@ -158,6 +158,7 @@ async def test_get_run_of_another_workflow(runtime: Runtime) -> None:
         lambda run: run.cancel(),
         lambda run: run.pause(),
         lambda run: run.unpause(),
+        lambda run: run.refresh(),
     ],
 )
 async def test_a_run_that_was_never_started_says_so(
