@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -113,6 +114,7 @@ async def test_a_request_of_which_the_function_makes_nothing_is_refused_without_
         assert answer.json()["detail"] == "the request makes no input of workflow 'signup'"
         assert answer.status_code == 422
         assert "KeyError('user')" in caplog.text
+        assert not any(one.exc_info for one in caplog.records if one.levelno > logging.DEBUG), "strangers fill the log"
         assert await names(desk) == []
 
 

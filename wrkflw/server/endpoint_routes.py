@@ -109,5 +109,6 @@ class EndpointRoute:
         except WrkflwError:
             raise
         except (Exception, CancelledError) as error:  # noqa: BLE001  # of the user's, too
-            _log.warning("a request to %s makes no input: %r", self.endpoint, error, exc_info=error)
+            _log.warning("a request to %s makes no input: %.200r", self.endpoint, error)
+            _log.debug("it was raised here", exc_info=error)  # a line at a time is what strangers may fill the log with
             raise Refusal(422, f"the request makes no input of workflow {self._definition.id!r}") from None
