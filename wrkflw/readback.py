@@ -9,14 +9,13 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
-from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 _MOST_TEXT = 80  # characters of a value in a message
 
 _SECRETS: tuple[type[object], ...] = (SecretStr, SecretBytes, Secret)
 _SEQUENCES = (list, tuple, deque)
 _SETS = (set, frozenset)
-_EQUALITIES: tuple[object, ...] = (BaseModel.__eq__, cast("Any", RootModel).__eq__)  # of models, unless they say else
 _CONTAINERS = frozenset((*_SEQUENCES, *_SETS))
 
 Anything: TypeAlias = Any  # values are compared by what they turn out to be
@@ -91,12 +90,19 @@ def first_loss(before: Anything, after: Anything, path: str = "") -> tuple[str, 
 
 def _compares_all(cls: Anything) -> bool:
     if isinstance(cls, type) and issubclass(cast("Anything", cls), BaseModel):
-        return cls.__eq__ in _EQUALITIES
+        equality: object = cls.__eq__
+        return equality is BaseModel.__eq__ or equality is _equality_of_root_models()
     if not is_dataclass(cls):
         return True
     compares = getattr(cls.__eq__, "__code__", None)
     is_made = compares is not None and compares.co_filename == "<string>"  # by dataclasses, and not by hand
     return is_made and all(field.compare for field in fields(cls))
+
+
+def _equality_of_root_models() -> object:
+    from pydantic import RootModel  # noqa: PLC0415  # which is made when it is asked for, and 30 ms of an import
+
+    return cast("Any", RootModel).__eq__
 
 
 def _is_made_of_plain_values(value: Anything) -> bool:
