@@ -64,13 +64,13 @@ def _acknowledges_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Transactions, "_attempt", early)
 
 
-def _noting(request: Request, outcomes: list[tuple[Request, Any]]) -> Callable[[Connection], Any]:
+def _noting(request: Request, outcomes: list[tuple[Request, Any]]) -> Callable[..., Any]:
     work = request.work
 
-    def do(connection: Connection) -> Any:
-        given = work(connection)
-        outcomes.append((request, given))
-        return given
+    def do(connection: Connection, *given: Any) -> Any:
+        outcome = work(connection, *given)
+        outcomes.append((request, outcome))
+        return outcome
 
     return do
 
