@@ -22,7 +22,7 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:
-    """The first of that name, in small letters."""
+    """The first of that ``name``, which is in small letters."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 

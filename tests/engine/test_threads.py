@@ -152,6 +152,15 @@ async def test_a_try_that_is_cancelled_before_it_begins_costs_no_thread(executor
     assert await asyncio.wait_for(running(executor, bodies.quick("next")), 10) == "next"
 
 
+async def test_nothing_begins_once_it_is_closed(executor: Executor, bodies: Bodies) -> None:
+    assert await running(executor, bodies.quick("before")) == "before"
+    executor.close()
+
+    with pytest.raises(RuntimeError, match="the runtime was closed"):
+        await running(executor, bodies.quick("after"))
+    assert bodies.begun == ["before"]
+
+
 async def test_what_a_plain_function_hands_on_has_the_rest_of_the_time(executor: Executor, clock: ManualClock) -> None:
     begun = asyncio.Event()
 

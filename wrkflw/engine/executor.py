@@ -102,7 +102,7 @@ class Executor:
         counts.
         """
         if self._closed:
-            raise RuntimeError("the runtime was closed; nothing begins any more")
+            raise RuntimeError("the runtime was closed; begin it with another one")
         thread = self._idle.pop() if self._idle else self._new_thread()
         body = thread.submit(work)
         running = asyncio.wrap_future(body)

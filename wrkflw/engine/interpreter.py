@@ -138,38 +138,26 @@ class Interpreter:
         meta: Mapping[str, Any] | None = None,
     ) -> Coroutine[Any, Any, Flow]:
         """The same, of a step that the definition need not know."""
-        call = self._call_if_wanted if plan.step.guards else self._call
-        return call(scope, plan, key, flow, iteration, index, meta)
-
-    async def _call_if_wanted(
-        self,
-        scope: Scope,
-        plan: Plan,
-        key: str,
-        flow: Flow,
-        iteration: int | None,
-        index: int | None,
-        meta: Mapping[str, Any] | None,
-    ) -> Flow:
-        """Only if its conditions say yes, or have said so."""
-        if self.drive.journal.records.get(key) is None and not _wanted(plan.step, flow):
-            self.drive.steps.skip(plan.step, key, meta)
-            return NOTHING
-        return await self._call(scope, plan, key, flow, iteration, index, meta)
-
-    def _call(
-        self,
-        scope: Scope,
-        plan: Plan,
-        key: str,
-        flow: Flow,
-        iteration: int | None,
-        index: int | None,
-        meta: Mapping[str, Any] | None,
-    ) -> Coroutine[Any, Any, Flow]:
+        begin: Callable[[], Coroutine[Any, Any, Flow]]
         if plan.body is None:
-            return nesting.nested(self, scope, plan, key, flow, meta)
-        return self.drive.steps.do(scope, plan, key, flow, iteration, index, meta)
+            begin = partial(nesting.nested, self, scope, plan, key, flow, meta)
+        else:
+            begin = partial(self.drive.steps.do, scope, plan, key, flow, iteration, index, meta)
+        return self._if_wanted(plan.step, key, flow, meta, begin) if plan.step.guards else begin()
+
+    async def _if_wanted(
+        self,
+        step: AnyStep,
+        key: str,
+        flow: Flow,
+        meta: Mapping[str, Any] | None,
+        begin: Callable[[], Coroutine[Any, Any, Flow]],
+    ) -> Flow:
+        """Begin it only if its conditions say yes, or have said so."""
+        if self.drive.journal.records.get(key) is not None or _wanted(step, flow):
+            return await begin()
+        self.drive.steps.skip(step, key, meta)
+        return NOTHING
 
     def call_in_chain(
         self, scope: Scope, step: AnyStep, key: str, flow: Flow, *, iteration: int | None = None, **place: Any

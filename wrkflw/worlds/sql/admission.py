@@ -81,7 +81,7 @@ class Admission:
         newest = connection.one(sql.NEWEST_CODEC, namespace=self._namespace)
         if newest is not None and newest[0] is not None:
             raise StoreRefusedError(
-                f"what is here was written by codec {newest[0]!r}, and none was given, so nothing is written; "
+                f"what is here was written by codec {newest[0]!r}, and none was given, so no event is recorded; "
                 "open the world with that codec="
             )
         self._may_write = True

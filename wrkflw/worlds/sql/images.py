@@ -100,15 +100,8 @@ class Images:
 
     def open(self, connection: Connection, request: Append, now: datetime) -> Opened:
         """The image of a run, with the entities that the events are about."""
-        kept = self._kept.pop(request.run_id, None)
-        if kept is not None and _may_use(kept, request):
-            image, run_no, complete, bare, labelled, ended_steps = kept
-            opened = Opened(
-                image, now, run_no=run_no, kept=True,
-                complete=complete, bare=bare, labelled=labelled, ended_steps=ended_steps,
-            )  # fmt: skip
-        else:
-            opened = self._unparked(request, now) or self._read(connection, request.run_id, now)
+        remembered = self._unkept(request, now) or self._unparked(request, now)
+        opened = remembered or self._read(connection, request.run_id, now)
         run = opened.image.run
         if run is None:
             opened.at = to_microseconds(now)
@@ -166,6 +159,16 @@ class Images:
         self._parked.clear()
 
     # --- reading -----------------------------------------------------------------------------------
+
+    def _unkept(self, request: Append, now: datetime) -> Opened | None:
+        """The image of a run that its owner goes on writing to; whoever else writes has its own row to look at."""
+        kept = self._kept.pop(request.run_id, None)
+        if kept is None or not _may_use(kept, request):
+            return None
+        return Opened(
+            kept.image, now, run_no=kept.run_no, complete=kept.complete, bare=kept.bare,
+            labelled=kept.labelled, ended_steps=kept.ended_steps, kept=True,
+        )  # fmt: skip
 
     def _unparked(self, request: Append, now: datetime) -> Opened | None:
         """The image of a run that was parked here, for who claims it; any other write has its own row to look at."""
