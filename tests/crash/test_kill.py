@@ -175,7 +175,7 @@ def test_whatever_is_killed_what_was_acknowledged_comes_to_its_end(tmp_path: Pat
     assert not storm.violations, report
 
 
-VOWS = 200 if SOAK else 20
+VOWS = 50 if SOAK else 20
 
 
 def test_what_was_acknowledged_survives_a_kill_right_after(tmp_path: Path, record_property: Note) -> None:

@@ -20,7 +20,7 @@ __all__ = ["nest"]
 
 pytestmark = pytest.mark.crash
 
-LEAVES = 500 if SOAK else 20
+LEAVES = 200 if SOAK else 20
 RUNS_EACH = 5
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(2**32))
 AGAIN = f"SOAK_SEED={SEED} {'SOAK=1 ' if SOAK else ''}.venv/bin/pytest tests/crash/test_leaving.py"

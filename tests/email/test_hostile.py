@@ -18,7 +18,7 @@ from wrkflw.triggers import Email
 
 from .desk import OUR_SERVER, ask, asking, letter, mailroom, triage, yes_or_no
 
-READ_ONLY, DELIVERED = (100_000, 20_000) if os.environ.get("SOAK") else (2_000, 300)
+READ_ONLY, DELIVERED = (40_000, 8_000) if os.environ.get("SOAK") else (2_000, 300)
 FROM = b"From: ada@example.org\r\nTo: invoices@acme.test\r\n"
 TO = ("invoices@acme.test",)
 

@@ -25,7 +25,7 @@ from wrkflw.server import ServerLimits, app
 
 from .desk import ADA, WORKFLOWS, client_of
 
-CASES = 500 if os.environ.get("SOAK") else 8
+CASES = 150 if os.environ.get("SOAK") else 8
 """Of each operation, and each mode."""
 BASE = "http://localhost"
 CHECKS = [

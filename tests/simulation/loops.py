@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -50,7 +49,7 @@ class Loop(asyncio.BaseEventLoop):
         super().__init__()
         self.busy = False
         self._machine = machine
-        self.numbers = itertools.count()
+        self.numbers = machine.numbers
         self._calls: list[tuple[int, int, asyncio.Handle]] = []
         """What the clock on the wall is to call."""
         self.tasks: list[Task] = []
@@ -94,7 +93,7 @@ class Loop(asyncio.BaseEventLoop):
             handle._scheduled = False
             if not handle._cancelled:
                 ready.append(handle)
-        while calls and (calls[0][2]._cancelled or calls[0][0] <= machine.wall):
+        while calls and (calls[0][2]._cancelled or calls[0][0] <= machine.elapsed + machine.set_by):
             ready.append(heapq.heappop(calls)[2])
         while ready and ready[0]._cancelled:
             ready.popleft()

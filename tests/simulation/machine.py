@@ -68,12 +68,12 @@ class Machine:
         """How often a lock was given up."""
         self.latest = 0
         """The latest that the wall clock has shown."""
-        self._set_by = 0
+        self.set_by = 0
         """How far the wall clock was set, in microseconds."""
         self._depth = 0
         self._trace = hashlib.blake2b(digest_size=16)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
-        self._numbers = itertools.count()
+        self.numbers = itertools.count()
         self._last: Lane | None = None
         self._lane: Lane | None = None
 
@@ -82,20 +82,21 @@ class Machine:
     @property
     def wall(self) -> int:
         """Microseconds of the wall clock since the start."""
-        return self.elapsed + self._set_by
+        return self.elapsed + self.set_by
 
     @property
     def now(self) -> datetime:
-        self.latest = max(self.latest, self.wall)
-        return START + timedelta(microseconds=self.wall)
+        wall = self.wall
+        self.latest = max(self.latest, wall)
+        return START + timedelta(microseconds=wall)
 
     def set_clock(self, by: int) -> None:
-        self._set_by += by
+        self.set_by += by
         self.jumps += 1
 
     def later(self, delay: int, act: Callable[[], None]) -> None:
         """Do it after so many microseconds."""
-        heapq.heappush(self._agenda, (self.elapsed + delay, next(self._numbers), act))
+        heapq.heappush(self._agenda, (self.elapsed + delay, next(self.numbers), act))
 
     # --- going on ----------------------------------------------------------------------------------
 

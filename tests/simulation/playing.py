@@ -234,9 +234,12 @@ def stage(folder: Path) -> Generator[Callable[[int], Outcome]]:
 
     with pytest.MonkeyPatch.context() as patch:
         stand_ins.install(patch)
+        gc.collect()
+        gc.freeze()  # between two seeds only what the last one left is looked at
         try:
             yield play_one
         finally:
+            gc.unfreeze()
             log.removeHandler(handler)
             log.setLevel(before[0])
             log.propagate = before[1]

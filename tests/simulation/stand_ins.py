@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wrkflw.worlds import database_file, locks, neighbours, places, presence, sqlite, wal, watch, writer
-from wrkflw.worlds.bells import Heard, bell_of
+from wrkflw.worlds.bells import Heard
 from wrkflw.worlds.sql.database import Connection, Notice
 
 from .machine import Blocked, Crash, Machine
@@ -58,7 +58,7 @@ def process() -> Process:
 def switch_to(new: Machine | None) -> None:
     global _on, _changes  # there is one at a time
     _on, _changes = new, 0
-    Bell.by_path.clear()
+    Bell.by_name.clear()
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def _remove_and_count(path: Path) -> None:
     _remove(path)
 
 
-def _stat(path: Path) -> Any:
+def _stat(path: str) -> Any:
     os.stat(path)  # whether it exists
     return SimpleNamespace(st_mtime_ns=_changes)
 
@@ -209,20 +209,20 @@ def _stat(path: Path) -> Any:
 class Bell:
     """Rung by others: each ring comes a little later, and perhaps twice, in another order, or not at all."""
 
-    by_path: dict[Path, Bell] = {}  # noqa: RUF012  # the bells that hang; there is one machine at a time
+    by_name: dict[str, Bell] = {}  # noqa: RUF012  # of the processes whose bells hang; there is one machine at a time
 
     def __init__(self, path: Path, heard: Heard) -> None:
-        self._path = path
+        self._name = path.stem
         self._heard = heard
         self._process = process()
         self.ringers: list[tuple[OthersBells, str]] = []
 
     def hang(self) -> bool:
-        Bell.by_path[self._path] = self
+        Bell.by_name[self._name] = self
         return True
 
     def close(self) -> None:
-        if Bell.by_path.pop(self._path, None) is not None:
+        if Bell.by_name.pop(self._name, None) is not None:
             for others, name in self.ringers:
                 others.told_of_death(name)
 
@@ -236,20 +236,19 @@ class Bell:
             self._process.loop.call_later(here.random.random() * _LATEST_RING / SECOND, self._hear, run_id, types)
 
     def _hear(self, run_id: str, types: Sequence[str]) -> None:
-        if self._path in Bell.by_path:
+        if self._name in Bell.by_name:
             self._heard(run_id, types)
 
 
 class OthersBells:
-    def __init__(self, folder: Path, died: Callable[[], None]) -> None:
-        self._folder = folder
+    def __init__(self, _folder: Path, died: Callable[[], None]) -> None:
         self._died = died
         self._process = process()
         self._open: dict[str, Bell] = {}
 
     def find(self, names: Iterable[str]) -> None:
         for name in sorted(names):
-            bell = Bell.by_path.get(bell_of(self._folder / name))
+            bell = Bell.by_name.get(name)
             if name not in self._open and bell is not None:
                 self._open[name] = bell
                 bell.ringers.append((self, name))

@@ -37,7 +37,7 @@ from wrkflw.worlds.sqlite import SqliteWorld
 from .sameness import same
 from .shapes import Box, Entity, Number, Sealed, Shape, Tally, Word, shapes
 
-SOAK = 50 if os.environ.get("SOAK") else 1
+SOAK = 20 if os.environ.get("SOAK") else 1
 EXAMPLES = 120
 SETTINGS: dict[str, Any] = {
     "derandomize": SOAK == 1, "deadline": None, "database": None, "suppress_health_check": list(HealthCheck)

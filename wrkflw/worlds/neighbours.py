@@ -25,7 +25,7 @@ class Neighbours:
     """
 
     def __init__(self, folder: Path | None, owner: str, clock: Clock, lease: timedelta) -> None:
-        self._folder = folder
+        self._folder = None if folder is None else str(folder)  # asked before each read: a path is spelled out once
         self._owner = owner
         self._clock = clock
         self._lease = lease

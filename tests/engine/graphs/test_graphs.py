@@ -22,7 +22,7 @@ from .picked import BAIL_BEFORE_A_RETRY, BOTH_ADD_THE_SAME, CONFLICT, EVENT_BEFO
 from .playing import Process, Story
 from .strategies import flows
 
-SOAK = 20 if os.environ.get("SOAK") else 1
+SOAK = 8 if os.environ.get("SOAK") else 1
 STRIDE = 1 if SOAK > 1 else 23
 SEEDS = st.integers(0, 2**16)
 _FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
