@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .engine.definition import Definition
     from .engine.drive import Drive
     from .engine.journal import Journal
+    from .engine.values import Settled
     from .runtime import Runtime
     from .workflows import Workflow
     from .world.events import RunCreated
@@ -97,8 +98,10 @@ class Birth:
             attributes=attributes,
         )
 
-    def created(self, input_data: object, initial_state: object, due: datetime | None = None) -> RunCreated:
-        """What creates the run, which begins at once unless it is ``due`` later.
+    def created(
+        self, input_data: object, initial_state: object, due: datetime | None = None
+    ) -> tuple[RunCreated, Settled]:
+        """What creates the run, which begins at once unless it is ``due`` later, and its input as it will be read back.
 
         Raises InvalidValueError, LimitError.
         """
@@ -113,15 +116,15 @@ class Birth:
             due=due,
         )
 
-    def begin(self, created: RunCreated) -> Drive:
-        """Drive the run here from its first event on.
+    def begin(self, created: RunCreated, given: Settled) -> Drive:
+        """Drive the run here from its first event on; ``given`` is its input, which is handed to it.
 
         Raises RunExistsError when it is driven already; StoreError when nothing begins here any more.
         """
         driver = self.runtime.driver
         if driver.drive_of(self.run_id) is not None:
             raise RunExistsError(self.run_id)
-        drive = driver.begin(self.definition, self.run_id, created)
+        drive = driver.begin(self.definition, self.run_id, created, given=given)
         self.exists = True
         return drive
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from .engine.values import check_depth, stored
+from .engine.values import Settled, check_depth, stored
 from .errors import InvalidValueError
 from .schemas import plain
 from .world.attributes import fault_in
@@ -30,8 +30,11 @@ def creation_of(
     attributes: Mapping[str, str],
     idempotency_key: str | None,
     due: datetime | None = None,
-) -> RunCreated:
-    """What creates the run, which begins at once unless it is ``due`` later.  Raises InvalidValueError, LimitError."""
+) -> tuple[RunCreated, Settled]:
+    """What creates the run, which begins at once unless it is ``due`` later, and its input as it will be read back.
+
+    Raises InvalidValueError, LimitError.
+    """
     schema, what = definition.input_schema, f"input of run {run_id!r}"
     flow = stored(schema, schema.validate(input_data, what), what, runtime.limits.value_bytes)
     context = _first_state(runtime, definition, run_id, initial_state)
@@ -41,7 +44,7 @@ def creation_of(
         context["due"] = due.isoformat()  # its time limit counts from then
     if runtime.observer is not None and (trace := runtime.observer.creating(run_id, definition.id)):
         context["trace"] = dict(trace)
-    return RunCreated(
+    created = RunCreated(
         workflow_name=definition.id,
         **_deployment_of(runtime),
         input=flow.data,
@@ -51,6 +54,7 @@ def creation_of(
         definition_hash=definition.fingerprint,
         idempotency_key=idempotency_key,
     )
+    return created, flow
 
 
 def check_attributes(attributes: object) -> None:  # of anything: not all callers are typed

@@ -115,11 +115,11 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         key is known with another input; StoreError when nothing could be recorded.
         """
         patience = None if wait is None else parse_duration(wait)
-        created = self._birth.created(input_data, initial_state)
+        created, given = self._birth.created(input_data, initial_state)
         if self._birth.exists:
             await self._join(created)
             return await self._outcome(patience)
-        drive = self._birth.begin(created)
+        drive = self._birth.begin(created, given)
         try:
             with self._birth.following(drive):
                 return await self._outcome(patience, drive)
@@ -144,7 +144,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         Durable when it returns.  Raises as :meth:`start` does.
         """
         wake_at = None if delay is None else later(self._runtime.clock.now(), parse_duration(delay))
-        created = self._birth.created(input_data, initial_state, wake_at)
+        created, _ = self._birth.created(input_data, initial_state, wake_at)
         if self._birth.exists or not await self._birth.record(created, wake_at):
             await self._join(created)
             return self

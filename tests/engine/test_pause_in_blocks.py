@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Event, Paused, RunFinishedError, RunNotFoundError, Runtime, StepTools, workflow
+from wrkflw import Event, Paused, RunFinishedError, RunNotFoundError, Runtime, StepTools, step, workflow
 from wrkflw.world import events as e
 
 from .desk import Desk, chain, open_keys, statuses
@@ -151,7 +151,7 @@ def each_beginning_refused_once(runtime: Runtime) -> Generator[None]:
     create_batch = events.create_batch
 
     async def paused_meanwhile(run_id: str, batch: Sequence[e.NewEvent], **options: Any) -> Any:
-        keys = {event.key for event in batch if isinstance(event, e.StepCreated)} - refused
+        keys = {event.correlation_id for event in batch if isinstance(event, e.StepStarted)} - refused
         if not keys or options.get("fence") is None:
             return await create_batch(run_id, batch, **options)
         refused.update(keys)
@@ -171,9 +171,15 @@ async def begun_anew(runtime: Runtime, flow: Any) -> Any:
     with each_beginning_refused_once(runtime):
         result = await run.start([1, 2, 3])
     created = [told.event.key async for told in run.events() if isinstance(told.event, e.StepCreated)]
-    assert len(created) == len(set(created)) == 9
+    assert len(created) == len(set(created)) == 10
     assert all(created.index(key.split("/")[0]) <= created.index(key) for key in created)
     return result.unwrap()
+
+
+@step
+async def first(numbers: list[int]) -> list[int]:
+    """What comes after it has a commit of its own, and not that which creates the run."""
+    return numbers
 
 
 def twofold(desk: Desk) -> Any:
@@ -183,9 +189,30 @@ def twofold(desk: Desk) -> Any:
 @pytest.mark.parametrize("width", [1, 2, 3])
 async def test_what_a_short_pause_has_refused_is_begun_anew(runtime: Runtime, desk: Desk, width: int) -> None:
     """What the log has refused must not be taken for recorded by what goes on within it."""
-    flow = chain("flow", takes=list[int], gives=list[list[int]]).foreach(twofold(desk), concurrency=width).commit()
+    begun = chain("flow", takes=list[int], gives=list[list[int]]).then(first)
+    flow = begun.foreach(twofold(desk), concurrency=width).commit()
 
     assert await begun_anew(runtime, flow) == [[2, 2], [3, 3], [4, 4]]
+
+
+async def test_a_body_that_was_cut_off_begins_again_only_when_the_log_has_taken_that(
+    database: str, clock: ManualClock, desk: Desk
+) -> None:
+    """What the log says of the try before must not be taken for a beginning that a pause has refused."""
+    flow = chain(gives=list[int]).parallel_all([desk.slow("a"), desk.slow("b")]).commit()
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        await (await flow.create_run(run_id="r-17")).enqueue(1)
+        await settle()
+        kill(runtime)
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        with each_beginning_refused_once(runtime):
+            await settle()
+        run = await flow.get_run("r-17")
+        desk.let("a", "b")
+        assert (await run.result()).unwrap() == [2, 2]
+        begun = [told.event async for told in run.events() if isinstance(told.event, e.StepStarted)]
+
+    assert len(begun) == len(desk.calls) == 4
 
 
 async def test_so_it_is_in_a_program(runtime: Runtime, desk: Desk) -> None:
@@ -193,7 +220,8 @@ async def test_so_it_is_in_a_program(runtime: Runtime, desk: Desk) -> None:
 
     @workflow(id="program")
     async def program(tools: StepTools, numbers: list[int]) -> list[list[int]]:
-        pairs: list[list[int]] = await asyncio.gather(*(tools.run(inner, number) for number in numbers))
+        told = await tools.run(first, numbers)
+        pairs: list[list[int]] = await asyncio.gather(*(tools.run(inner, number) for number in told))
         return pairs
 
     assert await begun_anew(runtime, program) == [[2, 2], [3, 3], [4, 4]]

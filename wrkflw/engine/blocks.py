@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Coroutine, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -39,13 +38,16 @@ async def parallel(interpreter: Interpreter, scope: Scope, node: Parallel, flow:
     """What all members give, in the order of the arguments."""
     keys = [scope.key_of(step.id) for step in node.steps]
     plans = [scope.definition.plan(step) for step in node.steps]
-    inside = _inside(scope)
+    inside, journal = _inside(scope), interpreter.drive.journal
 
     def member(number: int) -> Coroutine[Any, Any, Flow]:
-        return interpreter.call_planned(inside, plans[number], keys[number], _copy(flow))
+        plan, key = plans[number], keys[number]
+        asks = plan.input is not None and key not in journal.records  # who has begun has what it was given on record
+        own = Settled(flow.fresh(), flow.data, flow.schema) if asks else flow
+        return interpreter.call_planned(inside, plan, key, own)
 
     outputs = await _together(interpreter, inside, node.steps, keys, member, node.concurrency)
-    records = [interpreter.drive.journal.records[key] for key in keys]
+    records = [journal.records[key] for key in keys]
     scope.state = states.merged_block(scope.state, records, states.rules_of(scope.definition.graph))
     values = [output.value for output in outputs]
     return Settled(tuple(values) if node.gives == "tuple" else values)
@@ -168,14 +170,6 @@ def _still_waits(now: Any, step: AnyStep, record: Record) -> Parked | None:
 def _inside(scope: Scope) -> Scope:
     """The scope as the members of a block see it: with a lane of its own, and the state at the entry."""
     return Scope(scope.definition, scope.prefix, scope.input, scope.state, Lane(scope.lane))
-
-
-def _copy(flow: Flow) -> Flow:
-    return Later(partial(_copied, flow))
-
-
-def _copied(flow: Flow) -> Flow:
-    return Settled(flow.fresh(), flow.data, flow.schema)
 
 
 def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) -> list[object]:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,21 @@ _UNDER_WAY = 1000
 
 
 class Branches:
-    """The branches of one block.  ``begin(n)`` advances branch ``n``, from wherever its record ends."""
+    """The branches of one block.
+
+    ``begin(n)`` begins branch ``n``, from wherever its record ends, and awaiting what it gives advances it.  Those that
+    begin together, if all have noted so by then, are advanced when that is durable: then none needs to wait for it.
+    """
 
     def __init__(self, drive: Drive, lane: Lane, begin: Callable[[int], Coroutine[object, object, Flow]]) -> None:
         self.outcomes: dict[int, Flow] = {}
         self._drive = drive
         self._lane = lane
         self._begin = begin
+        self._begun: list[tuple[int, Coroutine[object, object, Flow]]] = []
+        """Those that are yet to be advanced."""
+        self._unnoted = False
+        """Whether one of them will note that it begins only when it is advanced."""
         self._running: dict[asyncio.Task[Flow], int] = {}
         self._parked: dict[int, Parked] = {}
         self._waits_for: dict[str, int] = {}
@@ -51,11 +60,16 @@ class Branches:
         self._due: set[int] = set()
         """The parked ones for which that was so."""
         self._ended: deque[asyncio.Task[Flow]] = deque()
+        """Those that gave nothing, and are to be looked at."""
+        self._context = copy_context()
+        """In which their ends are heard: one for all, who would have a copy each."""
         self._failures: list[Exception] = []
         self._bails: list[BailedError] = []
         self._gave_up: BaseException | None = None
         self._stir: asyncio.Future[None] | None = None
         self._news = False
+        self._moved = False
+        """Whether one has ended since the last turn."""
 
     @property
     def decided(self) -> bool:
@@ -94,7 +108,7 @@ class Branches:
 
     @property
     def running(self) -> bool:
-        return bool(self._running)
+        return bool(self._running or self._begun)
 
     async def run(self, numbers: Iterable[int], limit: int | None, again: Iterable[int] = ()) -> None:
         """Advance these branches, up to ``limit`` unfinished at a time, until all have ended.
@@ -143,6 +157,8 @@ class Branches:
         """Begin what may begin, and wait until something happens.  False when nothing is left to do."""
         while todo and not self.decided and self._has_room(limit):
             self._start(todo.popleft())
+        if self._begun:
+            await self._launch()
         if not self._running:
             if self.decided or not (self._parked or todo):
                 return False
@@ -150,6 +166,7 @@ class Branches:
                 raise LeftError(Parked.together(self._parked.values()))
             return True
         await self._something()
+        self._moved = False
         if self._news:
             self._news = False
             await self._drive.recorder.catch_up()
@@ -160,42 +177,61 @@ class Branches:
         return True
 
     def _has_room(self, limit: int | None) -> bool:
-        unfinished = len(self._running) + len(self._parked)
-        return len(self._running) < _UNDER_WAY and (limit is None or unfinished < limit)
+        under_way = len(self._running) + len(self._begun)
+        return under_way < _UNDER_WAY and (limit is None or under_way + len(self._parked) < limit)
 
     def _start(self, number: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._begin(number))
-        self._running[task] = number
-        self._drive.recorder.branches += 1
-        task.add_done_callback(self._one_ended)
+        noted = self._drive.recorder.noted
+        try:
+            self._begun.append((number, self._begin(number)))
+        except Exception as error:  # noqa: BLE001  # it is told apart there
+            self._settle(number, error)
+        self._unnoted = self._unnoted or self._drive.recorder.noted == noted
+
+    async def _launch(self) -> None:
+        if not self._unnoted:
+            await self._secure()
+        self._unnoted = False
+        loop, context, recorder = asyncio.get_running_loop(), self._context, self._drive.recorder
+        begun, self._begun = self._begun, []
+        recorder.branches += len(begun)
+        for number, branch in begun:
+            task = loop.create_task(branch)
+            self._running[task] = number
+            task.add_done_callback(self._one_ended, context=context)
 
     def _one_ended(self, task: asyncio.Task[Flow]) -> None:
-        if not task.cancelled():
-            task.exception()  # it is heard, also if the block is left before it is collected
         self._drive.recorder.branches -= 1
-        self._ended.append(task)
+        if not task.cancelled() and task.exception() is None:  # which is heard, also if the block is left before
+            self.outcomes[self._running.pop(task)] = task.result()
+        else:
+            self._ended.append(task)
+        self._moved = True
         self._set_stir()
 
     def _collect(self, task: asyncio.Task[Flow]) -> None:
         number = self._running.pop(task)
         if task.cancelled():
             raise asyncio.CancelledError
-        error = task.exception()
+        self._settle(number, task.exception())
+
+    def _settle(self, number: int, error: BaseException | None) -> None:
+        """A branch ended without an output, or could not begin."""
         match error:
             case None:
-                self.outcomes[number] = task.result()
+                raise AssertionError("what it gave was taken when it ended")
             case LeftError(standing=Parked() as standing):
                 self.park(number, standing)
-            case BailedError():
-                self._bails.append(error)
+            case BailedError() as bailed:
+                self._bails.append(bailed)
                 self._lane.drain()
-            case DefinitionChangedError() | NondeterminismError():
-                self._gave_up = self._gave_up or error
+            case DefinitionChangedError() | NondeterminismError() as changed:
+                self._gave_up = self._gave_up or changed
                 self._lane.drain()
             case LeftError() | WorldError() | StoreError():
                 raise error
-            case StepEndedError() | WrkflwError():
-                self._failures.append(error)
+            case StepEndedError() | WrkflwError() as failure:
+                self._failures.append(failure)
                 self._lane.drain()
             case _:
                 raise error
@@ -226,7 +262,7 @@ class Branches:
     async def _something(self) -> None:
         """Wait until a branch ends, or may begin again."""
         await self._secure()
-        if self._ended or self._news:
+        if self._moved or self._news:
             return
         self._stir = asyncio.get_running_loop().create_future()
         timer = self._timer()
@@ -270,6 +306,8 @@ class Branches:
 
     async def abandon(self) -> None:
         """The block is left: what is under way is cancelled, and has ended when this returns."""
+        while self._begun:
+            self._begun.pop()[1].close()
         tasks = [task for task in self._running if not task.done()]
         if tasks:
             self._lane.abandon()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 from typing_extensions import is_typeddict
@@ -51,8 +50,7 @@ class WorkflowLike(Protocol):
     def on_failed(self) -> Callable[[Any], object] | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A step as it is executed: what would otherwise be looked up for every call."""
 
     step: AnyStep
@@ -86,6 +84,8 @@ class Definition:
         self.positions = dict(_recorded_ids(self.nodes))
         self.input_schema = schema_of(self.graph.input_schema)
         self._plans: dict[tuple[str, bool], Plan] = {}
+        self._inputs: dict[int, Schema] = {}
+        """By which what flows into the nodes is stored: a thousand members of one parallel ask for the same."""
         self._nested: dict[str, Definition] = {}
         self._forms = [self.graph.input_schema if takes is None else takes]
         """What flows into each node, and out of the last, as far as somebody asked."""
@@ -220,6 +220,8 @@ class Definition:
 
     def _stored_input(self, step: AnyStep, position: int, form: object, *, again: bool) -> Schema:
         """The schema of what flows into the step, where that is declared; that of the step otherwise."""
+        if not again and (known := self._inputs.get(position)) is not None:
+            return known
         flows = self._given_by(step) if again else self.produced(position)
         if not again and isinstance(self.nodes[position], Foreach):
             flows = _item_of(flows)
@@ -229,7 +231,10 @@ class Definition:
                 f"step {step.id!r} takes {describe(form)}, a Protocol, which cannot be loaded; "
                 "give the .map() before it a function with a return annotation"
             )
-        return schema_of(form)
+        schema = schema_of(form)
+        if flows is not None and not again:
+            self._inputs[position] = schema
+        return schema
 
 
 _alone: WeakKeyDictionary[WorkflowLike, object] = WeakKeyDictionary()
@@ -271,6 +276,6 @@ def _says_nothing(form: object) -> bool:
 
 
 def _class_of(form: object) -> type[object] | None:
-    if form is Any or get_origin(form) is not None or is_typeddict(form) or not isinstance(form, type):
+    if not isinstance(form, type) or form is Any or get_origin(form) is not None or is_typeddict(form):
         return None
     return cast("type[object]", form)

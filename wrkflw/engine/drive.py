@@ -26,6 +26,7 @@ from .recorder import Recorder
 from .services import Services
 from .standing import Ended, LeftError, Parked, Standing
 from .stepping import Stepping
+from .values import Settled
 
 
 class Drive:
@@ -150,8 +151,9 @@ class Drive:
             return None
         return task.exception()
 
-    def begin(self, created: e.RunCreated, record: Iterable[e.NewEvent] = ()) -> None:
+    def begin(self, created: e.RunCreated, record: Iterable[e.NewEvent], given: Settled | None) -> None:
         """The run is new: its creation, claim, the record it is born with and first step start make one transaction."""
+        self.execution.given = given
         for event in (created, e.RunStarted(), *record):
             self.recorder.note(event)
             self.recorder.born_with += 1

@@ -40,6 +40,7 @@ from .rehearsal import rehearse
 from .services import Services
 from .standing import Standing
 from .takers import Taker
+from .values import Settled
 from .waiters import Waiters
 from .worker import Worker
 
@@ -161,13 +162,21 @@ class Driver:
     # --- what others ask for -----------------------------------------------------------------------
 
     def begin(
-        self, definition: Definition, run_id: str, created: e.RunCreated, record: Iterable[e.NewEvent] = ()
+        self,
+        definition: Definition,
+        run_id: str,
+        created: e.RunCreated,
+        record: Iterable[e.NewEvent] = (),
+        given: Settled | None = None,
     ) -> Drive:
-        """Drive a new run from its first event on, or from the end of the ``record`` it is born with."""
+        """Drive a new run from its first event on, or from the end of the ``record`` it is born with.
+
+        ``given`` is its input, if it was read back just now, and belongs to the run from now on.
+        """
         if not self.takes_more:
             raise StoreError(f"the runtime is being closed; start run {run_id!r} with another")
         drive = self.new_drive(definition, Journal(run_id))
-        drive.begin(created, record)
+        drive.begin(created, record, given)
         self.launch(drive)
         return drive
 

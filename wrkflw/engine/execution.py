@@ -32,6 +32,8 @@ class Execution:
         self._interpreter = Interpreter(drive)
         self._fits = False
         """Whether what others have recorded fits the code."""
+        self.given: Settled | None = None
+        """The input of a run that begins here, as it was read back: it need not be read again the first time."""
 
     async def run(self) -> None:
         """Go through the workflow to its end, which is noted.  Raises LeftError when it goes no further now."""
@@ -118,6 +120,9 @@ class Execution:
         raise LeftError(Parked(paused=True))
 
     def _input(self) -> Flow:
+        given, self.given = self.given, None
+        if given is not None:
+            return given
         drive = self._drive
         data = drive.journal.input
         if data is None:

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 from wrkflw.bodies import Body
 from wrkflw.errors import InvalidValueError, LimitError
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["step", "workflow", "sleep", "event"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What the code asks for, as far as the record must agree."""
 
     kind: Kind

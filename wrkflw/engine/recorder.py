@@ -8,7 +8,7 @@ as well: whoever commits first takes along what the others have noted by then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -106,13 +106,24 @@ class Recorder:
         Raises LeftError when the run was cancelled or paused meanwhile, FencedError when it was taken over.
         """
         upto = self._noted
-        while self._durable < upto:
-            if self._broken is not None:
-                raise self._broken
-            if not self._sending:
-                await self._lead()
-            else:
-                await self._joined()
+        while (turn := self.turn(upto)) is not None:
+            await turn
+
+    @property
+    def noted(self) -> int:
+        """How much was noted so far."""
+        return self._noted
+
+    def turn(self, upto: int) -> Awaitable[None] | None:
+        """What to await now, and then to ask again, until so much is durable; None when it is.
+
+        It is :meth:`commit` without a coroutine of its own, for who is one of thousands.
+        """
+        if self._durable >= upto:
+            return None
+        if self._broken is not None:
+            raise self._broken
+        return self._joined() if self._sending else self._lead()
 
     async def catch_up(self) -> None:
         """Read what others wrote since.  Raises LeftError when they ended the run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Never, cast
 
 from wrkflw.bodies import Body
@@ -48,7 +48,7 @@ class Stepping:
         self._services = drive.services
         self._recorder = drive.recorder
 
-    async def do(
+    def do(
         self,
         scope: Scope,
         plan: Plan,
@@ -57,28 +57,46 @@ class Stepping:
         iteration: int | None,
         index: int | None,
         meta: Mapping[str, Any] | None,
-    ) -> Flow:
-        """The output of a step at ``key``: from the record, or by running its body now.
+    ) -> Coroutine[Any, Any, Flow]:
+        """The output of a step at ``key``: from the record, or by running its body, which awaiting it does.
 
-        One that was skipped has none, also when the code has no condition for it any more.
-        Raises StepEndedError when it failed for good, BailedError when it ended its workflow, LeftError when it waits
-        for another try or for an answer.
+        One that was skipped has none, also when the code has no condition for it any more.  What is recorded before
+        the body begins has been noted when this returns.
+
+        Raises, now or when it is awaited, StepEndedError when it failed for good, BailedError when it ended its
+        workflow, LeftError when it waits for another try or for an answer.
         """
         record = self._drive.journal.records.get(key)
         if record is None:
-            flow = await self._begin(scope, plan, key, flow, meta)
+            flow = self._begin(scope, plan, key, flow, meta)
         elif record.status in ("completed", "skipped"):
-            return self._recorded_output(scope, plan, record)
+            return _at_once(self._recorded_output(scope, plan, record))
         elif record.status in ("failed", "cancelled"):
             error = failures.load(record.error)
             assert error is not None
             raise StepEndedError(error)
         else:
-            await self._take_up(scope, record, plan)
+            self._take_up(scope, record, plan)
             flow = self._recorded_input(self._record(key), plan)
-        await self._recorder.commit()  # the start is durable before the body begins
+        begun = self._recorder.noted, self._record(key).interruptions
+        return self._run(scope, plan, key, flow, iteration, index, begun)
+
+    async def _run(
+        self,
+        scope: Scope,
+        plan: Plan,
+        key: str,
+        flow: Flow,
+        iteration: int | None,
+        index: int | None,
+        begun: tuple[int, int],
+    ) -> Flow:
+        """Go on from where it was noted that the body begins, and that so many tries before were lost."""
+        upto, lost = begun
+        while (turn := self._recorder.turn(upto)) is not None:  # the start is durable before the body begins
+            await turn
         record = self._drive.journal.records.get(key)
-        if record is None or record.status != "running":  # the commit told that the run is paused
+        if record is None or record.status != "running" or record.interruptions < lost:  # the log has refused it
             raise LeftError(Parked(paused=True))
         output = await self._try(scope, plan, key, flow, iteration, index)
         if self._drive.leaving:  # the body made up its mind all the same: what it gave counts, and nothing follows
@@ -130,7 +148,7 @@ class Stepping:
         value = self._drive.load(plan.output, record.output, record.key, "output of step")
         return Settled(value, record.output, plan.output)
 
-    async def _begin(self, scope: Scope, plan: Plan, key: str, flow: Flow, meta: Mapping[str, Any] | None) -> Flow:
+    def _begin(self, scope: Scope, plan: Plan, key: str, flow: Flow, meta: Mapping[str, Any] | None) -> Flow:
         self._drive.go_on(scope.lane)
         name = correlation_id("step", self._drive.run_id, key)
         about: e.Meta | None = None if meta is None else {**meta}
@@ -145,7 +163,7 @@ class Stepping:
         self._recorder.note(e.StepStarted(correlation_id=name))
         return flow
 
-    async def _take_up(self, scope: Scope, record: Record, plan: Plan) -> None:
+    def _take_up(self, scope: Scope, record: Record, plan: Plan) -> None:
         """Go on with a call that has begun.  Raises LeftError while it waits for its next try, or for an answer."""
         now, again = self._services.clock.now(), record.interrupted
         if record.status == "running":
@@ -302,6 +320,10 @@ class Stepping:
 
     def _record(self, key: str) -> Record:
         return self._drive.journal.records[key]
+
+
+async def _at_once(flow: Flow) -> Flow:
+    return flow
 
 
 def _way_out(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -35,7 +35,7 @@ class Create(Protocol):
         *,
         attributes: Mapping[str, str],
         idempotency_key: str | None,
-    ) -> RunCreated: ...
+    ) -> tuple[RunCreated, object]: ...
 
 
 class Firing:
@@ -59,5 +59,5 @@ class Firing:
         fire = Fire(moment.astimezone(ZoneInfo(schedule.timezone)), schedule.id)
         given = None if schedule.input is None else schedule.input(fire)
         definition, run_id = self._definitions[schedule.workflow.id], self._new_run_id()
-        created = self._create(definition, run_id, given, None, attributes={}, idempotency_key=key)
+        created, _ = self._create(definition, run_id, given, None, attributes={}, idempotency_key=key)
         return Instant(moment, run_id, created)
