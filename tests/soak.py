@@ -1,8 +1,8 @@
-"""The soak: every layer of proof at its full count, one part more at a time than there are cores, and a table of it.
+"""The soak: every layer of proof at its full count, as many parts side by side as there are cores, and a table of it.
 
 A part is a run of pytest with its own counts.  What its tests noted with ``record_property`` is added up.  Layers with
-a fixed amount of work come first: some of them wait much, for leases to end.  The simulation is cut into many parts,
-and those that would not end within ``--minutes`` are left out and said to be.
+a fixed amount of work come first, and one more at a time, for some of them wait much.  The simulation is cut into many
+parts, and those that would not end within ``--minutes`` are left out and said to be.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ Note: TypeAlias = Callable[[str, object], None]
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "soak"
+_CORES = os.cpu_count() or 1
 _SEEDS, _SHARDS = 50_000, 50
 _KILLS, _STORMS = 10_000, 4
 _OF_THEIR_OWN = ("kill", "zombies", "leaving", "mistakes")
@@ -128,16 +130,22 @@ def table(played: Iterable[Played]) -> list[str]:
 
 
 class Deadline:
-    """An optional part begins when the longest of its layer so far would still end in time."""
+    """An optional part begins when a core is free, and the longest of its layer so far would still end in time."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self._longest: dict[str, float] = {}
+        self._cores = threading.Semaphore(_CORES)
 
     def play(self, number: int, part: Part) -> Played | None:
         """None when the part was left out."""
-        if part.optional and time.monotonic() + self._longest.get(part.layer, 0) > self._end:
-            return None
+        if not part.optional:
+            return self._play(number, part)
+        with self._cores:
+            late = time.monotonic() + self._longest.get(part.layer, 0) > self._end
+            return None if late else self._play(number, part)
+
+    def _play(self, number: int, part: Part) -> Played:
         played = play(number, part)
         self._longest[part.layer] = max(played.lasted, self._longest.get(part.layer, 0))
         return played
@@ -153,7 +161,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"there are these layers: {', '.join(dict.fromkeys(part.layer for part in PARTS))}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     deadline = Deadline(given.minutes * 60)
-    with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1) as threads:
+    with ThreadPoolExecutor(max_workers=_CORES + 1) as threads:
         told = list(threads.map(deadline.play, range(len(parts)), parts))
     played = [one for one in told if one is not None]
     lines = table(played)

@@ -33,7 +33,7 @@ from wrkflw.testing import TestRuntime
 SOAK = bool(os.environ.get("SOAK"))
 MINUTES = 1_440 if SOAK else 45
 """As many instants come of the schedule."""
-RUNS_A_MINUTE = 34 if SOAK else 16
+RUNS_A_MINUTE = 17 if SOAK else 16
 RUNS = MINUTES * (RUNS_A_MINUTE + 1)
 _WARM_UP = 200 if SOAK else 25
 """Minutes after which caches are full, and somebody has waited for all that is waited for."""

@@ -29,6 +29,7 @@ PROGRAMS = {
     "streaming.py",
     "fork.py",
     "onboarding.py",
+    "inbox.py",
     "demo/__main__.py",
     "demo/journey.py",
 }
@@ -179,6 +180,14 @@ async def test_onboarding(tmp_path: Path) -> None:
     assert await lines_of("onboarding", tmp_path) == [
         *("greeting Ada", parked, "message='Ada was approved' greeting='Hello, Ada!'"),
         *("greeting Alan", parked, "message='Alan was rejected' greeting='Hello, Alan!'"),
+    ]
+
+
+async def test_inbox(tmp_path: Path) -> None:
+    assert await lines_of("inbox", tmp_path) == [
+        "the invoice is recorded: 250 2.0.0 taken",
+        "the run is suspended, and has asked: shop@example.com wants money. Yes or no?",
+        "'Invoice 17' is paid, says grace@example.org",
     ]
 
 

@@ -38,7 +38,7 @@ class StepError:
     attributes: dict[str, object] = field(default_factory=dict)
     """What the exception carried that JSON can hold."""
     attempts: int = 1
-    traceback: str = ""
+    traceback: str = field(default="", repr=False)
     cause: StepError | None = None
 
 
@@ -156,6 +156,10 @@ class Failed(_Base):
         super().__init__(run_id, results)
         self.error = error
         self.errors = errors
+
+    def __repr__(self) -> str:
+        others = "" if self.errors == [self.error] else f", errors={self.errors!r}"
+        return f"Failed(run_id={self.run_id!r}, error={self.error!r}{others})"
 
     def unwrap(self) -> Never:
         """Raises RunFailedError, which carries the error."""

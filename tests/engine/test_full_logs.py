@@ -28,7 +28,7 @@ from wrkflw.engine.messages import NO_ROOM
 from wrkflw.world import events as e
 from wrkflw.world.queue import Invocation
 
-from .desk import Desk
+from .desk import Desk, chain
 
 MOST = 8
 chat, paid = Event("chat", int), Event("paid", int)
@@ -66,6 +66,20 @@ async def fill(runtime: Runtime) -> None:
 async def assert_it_failed_of_that(runtime: Runtime) -> None:
     run = await runtime.world.storage.runs.get("r-17")
     assert (run.status, run.error_code) == ("failed", "MAX_EVENTS_EXCEEDED")
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["plain", "guarded"])
+async def test_nothing_of_a_block_begins_that_the_log_has_no_room_for(runtime: Runtime, guarded: bool) -> None:
+    """Also not those of its members whose beginning it still took: the run has failed, and need not wait for them."""
+    desk = Desk()
+    a, b, c = (desk.quick(id) for id in "abc")
+    members = [a.only_if(lambda number: True), b, c] if guarded else [a, b, c]
+    flow = chain(gives=list[Any]).then(desk.quick("first")).parallel_all(members).commit()
+    run = await flow.create_run(run_id="r-17")
+
+    assert isinstance(await run.start(1), Failed)
+    assert desk.calls == ["first"]
+    await assert_it_failed_of_that(runtime)
 
 
 async def test_an_event_that_finds_no_room_fails_a_run_that_only_waits(runtime: Runtime) -> None:

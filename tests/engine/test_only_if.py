@@ -67,6 +67,23 @@ async def test_of_several_members_all_whose_condition_holds_run(runtime: Runtime
     assert desk.calls == ["a", "c"]
 
 
+async def test_members_begin_in_their_order_whether_or_not_they_have_conditions(runtime: Runtime, desk: Desk) -> None:
+    """The first whose input does not fit decides the block, and what stands before it runs."""
+
+    @step
+    async def picky(data: str) -> int:
+        raise AssertionError(data)
+
+    before, after = desk.quick("before").only_if(yes), desk.quick("after").only_if(yes)
+    result = await (
+        await chain(takes=Any, gives=list[Any]).parallel_all([before, picky, after]).commit().create_run()
+    ).start(1)
+
+    assert isinstance(result, Failed)
+    assert result.error.step_id == "picky"
+    assert desk.calls == ["before"]
+
+
 async def test_a_skipped_step_leaves_the_state_alone(runtime: Runtime) -> None:
     @step
     async def count(data: int, ctx: StepContext[Seen]) -> int:

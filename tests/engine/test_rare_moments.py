@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from typing_extensions import TypedDict
@@ -15,6 +18,7 @@ from wrkflw import (
     LimitError,
     Limits,
     Paused,
+    Retry,
     Runtime,
     StepContext,
     StepTools,
@@ -25,6 +29,8 @@ from wrkflw import (
     step,
     workflow,
 )
+from wrkflw.engine.branches import Branches
+from wrkflw.world import events as e
 
 
 @step
@@ -59,6 +65,57 @@ async def test_a_step_that_a_program_skipped_is_skipped_on_replay(runtime: Runti
     assert isinstance(await run.start(1), Suspended)
 
     assert (await run.resume(ask, 10)).unwrap() == 11
+
+
+async def test_an_end_that_falls_together_with_a_refused_commit_is_not_forgotten(runtime: Runtime) -> None:
+    """A program's step parks, somebody has written to the run, and what stands beside it meets a pause: all at once."""
+    go_on, moments = asyncio.Event(), list[str]()
+
+    @step
+    async def slow(number: int) -> int:
+        await go_on.wait()
+        return number
+
+    @step(retry=Retry(attempts=2, delay="1h", max_delay="1h", jitter=0))
+    async def stumble(number: int) -> int:
+        raise OSError("not yet")
+
+    @workflow
+    async def program(tools: StepTools, number: int) -> int:
+        return await tools.run(stumble, number)
+
+    beside = create_workflow(id="beside", input_schema=int, output_schema=int).then(slow).then(double).commit()
+    both = create_workflow(id="both", input_schema=int, output_schema=list[int])
+    flow = both.parallel_all([program, beside]).commit()
+    events, one_ended = runtime.world.storage.events, Branches._one_ended
+    create_batch = events.create_batch
+
+    async def meeting_a_pause(run_id: str, batch: Sequence[e.NewEvent], **options: Any) -> Any:
+        kinds = {event.event_type for event in batch}
+        if not moments and "step_retrying" in kinds:
+            moments.append("parks")
+            result = await create_batch(run_id, batch, **options)
+            go_on.set()
+            await settle(8)
+            return result
+        if moments == ["parks"] and "step_started" in kinds:
+            moments.append("refused")
+            await events.create(run_id, e.RunPaused())
+            await settle(20)
+        return await create_batch(run_id, batch, **options)
+
+    def hearing_of_news(branches: Branches, task: asyncio.Task[Any]) -> None:
+        one_ended(branches, task)
+        if moments == ["parks"] and branches._ended:
+            branches._ring()
+
+    runtime.driver._unsubscribe()  # of the pause it is told by the refusal alone
+    with patch.object(events, "create_batch", meeting_a_pause), patch.object(Branches, "_one_ended", hearing_of_news):
+        await (await flow.create_run(run_id="r-17")).enqueue(1)
+        await settle()
+
+    assert moments == ["parks", "refused"]
+    assert runtime.driver.drive_of("r-17") is None
 
 
 class CountingClock(ManualClock):

@@ -130,6 +130,20 @@ async def test_get_run_gives_a_handle_of_what_exists(runtime: Runtime) -> None:
     assert repr(run) == "Run('r-17', workflow='doubling', status='completed')"
 
 
+async def test_a_failed_run_is_shown_in_one_line_that_tells_its_error_once(runtime: Runtime) -> None:
+    @step(id="break")
+    async def break_(number: int) -> int:
+        raise OSError(f"no {number}")
+
+    flow = create_workflow(id="breaking", input_schema=int, output_schema=int).then(break_).commit()
+    shown = repr(await (await flow.create_run(run_id="r-17")).start(3))
+
+    assert shown.startswith("Failed(run_id='r-17', error=StepError(key='break', step_id='break', type='OSError'")
+    assert shown.count("no 3") == 1
+    assert "Traceback" not in shown
+    assert "\n" not in shown
+
+
 async def test_get_run_of_what_does_not_exist(runtime: Runtime) -> None:
     with pytest.raises(RunNotFoundError) as missing:
         await doubling().get_run("r-17")

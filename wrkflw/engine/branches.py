@@ -34,7 +34,7 @@ class Branches:
     """The branches of one block.
 
     ``begin(n)`` begins branch ``n``, from wherever its record ends, and awaiting what it gives advances it.  Those that
-    begin together, if all have noted so by then, are advanced when that is durable: then none needs to wait for it.
+    begin together, if each noted that when it was begun, are advanced when it is durable: none waits for it by itself.
     """
 
     def __init__(self, drive: Drive, lane: Lane, begin: Callable[[int], Coroutine[object, object, Flow]]) -> None:
@@ -62,14 +62,14 @@ class Branches:
         self._ended: deque[asyncio.Task[Flow]] = deque()
         """Those that gave nothing, and are to be looked at."""
         self._context = copy_context()
-        """In which their ends are heard: one for all, who would have a copy each."""
+        """In which their ends are heard: one for all, for each callback would copy its own."""
         self._failures: list[Exception] = []
         self._bails: list[BailedError] = []
         self._gave_up: BaseException | None = None
         self._stir: asyncio.Future[None] | None = None
         self._news = False
         self._moved = False
-        """Whether one has ended since the last turn."""
+        """Whether one has ended since ends were last looked at."""
 
     @property
     def decided(self) -> bool:
@@ -166,10 +166,10 @@ class Branches:
                 raise LeftError(Parked.together(self._parked.values()))
             return True
         await self._something()
-        self._moved = False
         if self._news:
             self._news = False
             await self._drive.recorder.catch_up()
+        self._moved = False
         while self._ended:
             self._collect(self._ended.popleft())
         if not self.decided:
@@ -186,11 +186,13 @@ class Branches:
             self._begun.append((number, self._begin(number)))
         except Exception as error:  # noqa: BLE001  # it is told apart there
             self._settle(number, error)
-        self._unnoted = self._unnoted or self._drive.recorder.noted == noted
+        else:
+            self._unnoted = self._unnoted or self._drive.recorder.noted == noted
 
     async def _launch(self) -> None:
-        if not self._unnoted:
-            await self._secure()
+        if not self._unnoted and not await self._secure():
+            self._drop_begun()
+            return
         self._unnoted = False
         loop, context, recorder = asyncio.get_running_loop(), self._context, self._drive.recorder
         begun, self._begun = self._begun, []
@@ -202,7 +204,8 @@ class Branches:
 
     def _one_ended(self, task: asyncio.Task[Flow]) -> None:
         self._drive.recorder.branches -= 1
-        if not task.cancelled() and task.exception() is None:  # which is heard, also if the block is left before
+        # An exception is asked for here in any case: else asyncio would complain of it where the block is left.
+        if not task.cancelled() and task.exception() is None:
             self.outcomes[self._running.pop(task)] = task.result()
         else:
             self._ended.append(task)
@@ -213,25 +216,25 @@ class Branches:
         number = self._running.pop(task)
         if task.cancelled():
             raise asyncio.CancelledError
-        self._settle(number, task.exception())
+        error = task.exception()
+        assert error is not None, "what it gave was taken when it ended"
+        self._settle(number, error)
 
-    def _settle(self, number: int, error: BaseException | None) -> None:
+    def _settle(self, number: int, error: BaseException) -> None:
         """A branch ended without an output, or could not begin."""
         match error:
-            case None:
-                raise AssertionError("what it gave was taken when it ended")
             case LeftError(standing=Parked() as standing):
                 self.park(number, standing)
-            case BailedError() as bailed:
-                self._bails.append(bailed)
+            case BailedError():
+                self._bails.append(error)
                 self._lane.drain()
-            case DefinitionChangedError() | NondeterminismError() as changed:
-                self._gave_up = self._gave_up or changed
+            case DefinitionChangedError() | NondeterminismError():
+                self._gave_up = self._gave_up or error
                 self._lane.drain()
             case LeftError() | WorldError() | StoreError():
                 raise error
-            case StepEndedError() | WrkflwError() as failure:
-                self._failures.append(failure)
+            case StepEndedError() | WrkflwError():
+                self._failures.append(error)
                 self._lane.drain()
             case _:
                 raise error
@@ -273,10 +276,10 @@ class Branches:
             if timer is not None:
                 timer.cancel()
 
-    async def _secure(self) -> None:
-        """What has ended is durable before the others, which may take long, go on."""
+    async def _secure(self) -> bool:
+        """What has ended, or begins, is durable before others, which may take long, go on.  False: the log is full."""
         if self._drive.recorder.clean:
-            return
+            return True
         try:
             await self._drive.recorder.commit()
         except LeftError as left:
@@ -285,6 +288,8 @@ class Branches:
         except LimitError as error:
             self._failures.append(error)
             self._lane.drain()
+            return False
+        return True
 
     def _timer(self) -> Timer | None:
         due: datetime | None = None
@@ -306,8 +311,7 @@ class Branches:
 
     async def abandon(self) -> None:
         """The block is left: what is under way is cancelled, and has ended when this returns."""
-        while self._begun:
-            self._begun.pop()[1].close()
+        self._drop_begun()
         tasks = [task for task in self._running if not task.done()]
         if tasks:
             self._lane.abandon()
@@ -315,6 +319,10 @@ class Branches:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _drop_begun(self) -> None:
+        while self._begun:
+            self._begun.pop()[1].close()
 
 
 async def _never(_number: int) -> Flow:

@@ -152,7 +152,7 @@ class Drive:
         return task.exception()
 
     def begin(self, created: e.RunCreated, record: Iterable[e.NewEvent], given: Settled | None) -> None:
-        """The run is new: its creation, claim, the record it is born with and first step start make one transaction."""
+        """The run is new: its creation, claim, the record it is born with and what begins first are one transaction."""
         self.execution.given = given
         for event in (created, e.RunStarted(), *record):
             self.recorder.note(event)

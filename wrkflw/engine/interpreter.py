@@ -44,6 +44,7 @@ from .fitting import arm_behind, call_behind, iteration_behind, wait_behind
 from .keys import of_iteration
 from .records import Record, WaitRecord
 from .scopes import Scope
+from .stepping import at_once
 from .values import NOTHING, Flow, Later, Settled
 from .waiting import sleep, wait_for_event
 
@@ -145,19 +146,19 @@ class Interpreter:
             begin = partial(self.drive.steps.do, scope, plan, key, flow, iteration, index, meta)
         return self._if_wanted(plan.step, key, flow, meta, begin) if plan.step.guards else begin()
 
-    async def _if_wanted(
+    def _if_wanted(
         self,
         step: AnyStep,
         key: str,
         flow: Flow,
         meta: Mapping[str, Any] | None,
         begin: Callable[[], Coroutine[Any, Any, Flow]],
-    ) -> Flow:
+    ) -> Coroutine[Any, Any, Flow]:
         """Begin it only if its conditions say yes, or have said so."""
         if self.drive.journal.records.get(key) is not None or _wanted(step, flow):
-            return await begin()
+            return begin()
         self.drive.steps.skip(step, key, meta)
-        return NOTHING
+        return at_once(NOTHING)
 
     def call_in_chain(
         self, scope: Scope, step: AnyStep, key: str, flow: Flow, *, iteration: int | None = None, **place: Any

@@ -115,9 +115,9 @@ class Recorder:
         return self._noted
 
     def turn(self, upto: int) -> Awaitable[None] | None:
-        """What to await now, and then to ask again, until so much is durable; None when it is.
+        """What to await at once, and then to ask again, until so much is durable; None when it is.
 
-        It is :meth:`commit` without a coroutine of its own, for who is one of thousands.
+        It is :meth:`commit` without a coroutine of its own, for callers of whom there are thousands.
         """
         if self._durable >= upto:
             return None

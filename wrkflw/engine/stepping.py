@@ -58,10 +58,10 @@ class Stepping:
         index: int | None,
         meta: Mapping[str, Any] | None,
     ) -> Coroutine[Any, Any, Flow]:
-        """The output of a step at ``key``: from the record, or by running its body, which awaiting it does.
+        """Begin the step at ``key``, which is noted when this returns; awaiting it gives its output.
 
-        One that was skipped has none, also when the code has no condition for it any more.  What is recorded before
-        the body begins has been noted when this returns.
+        That is from the record, or of its body, which is run then.  A step that was skipped has none, also when the
+        code has no condition for it any more.
 
         Raises, now or when it is awaited, StepEndedError when it failed for good, BailedError when it ended its
         workflow, LeftError when it waits for another try or for an answer.
@@ -70,7 +70,7 @@ class Stepping:
         if record is None:
             flow = self._begin(scope, plan, key, flow, meta)
         elif record.status in ("completed", "skipped"):
-            return _at_once(self._recorded_output(scope, plan, record))
+            return at_once(self._recorded_output(scope, plan, record))
         elif record.status in ("failed", "cancelled"):
             error = failures.load(record.error)
             assert error is not None
@@ -78,8 +78,8 @@ class Stepping:
         else:
             self._take_up(scope, record, plan)
             flow = self._recorded_input(self._record(key), plan)
-        begun = self._recorder.noted, self._record(key).interruptions
-        return self._run(scope, plan, key, flow, iteration, index, begun)
+        upto, lost = self._recorder.noted, self._record(key).interruptions
+        return self._run(scope, plan, key, flow, iteration, index, upto, lost)
 
     async def _run(
         self,
@@ -89,10 +89,10 @@ class Stepping:
         flow: Flow,
         iteration: int | None,
         index: int | None,
-        begun: tuple[int, int],
+        upto: int,
+        lost: int,
     ) -> Flow:
-        """Go on from where it was noted that the body begins, and that so many tries before were lost."""
-        upto, lost = begun
+        """Go on from where it was noted that the body begins, ``upto`` there, and that so many tries were lost."""
         while (turn := self._recorder.turn(upto)) is not None:  # the start is durable before the body begins
             await turn
         record = self._drive.journal.records.get(key)
@@ -322,7 +322,7 @@ class Stepping:
         return self._drive.journal.records[key]
 
 
-async def _at_once(flow: Flow) -> Flow:
+async def at_once(flow: Flow) -> Flow:
     return flow
 
 
