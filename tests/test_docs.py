@@ -1,4 +1,4 @@
-"""What README.md says is so: its programs run, print what stands beside them, and pass the type checker."""
+"""What README.md and its guide say is so: their programs run, print what stands beside them, and are typed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import pytest
 import wrkflw
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [(ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/guide.md")]
 PRINTED = re.compile(r"print\(.*\)  # (.+)$", re.MULTILINE)
 
 
 def blocks(language: str) -> str:
-    """All blocks of a language as one file, each on the lines it has in README.md, so that tracebacks point there."""
+    """All blocks of a language as one file, each on the lines it has in the pages, one behind the other."""
     kept: list[str] = []
     inside = False
-    for line in README.splitlines():
+    for line in (line for page in PAGES for line in page.splitlines()):
         fence = line.startswith("```")
         inside = line == f"```{language}" if fence else inside
         kept.append(line if inside and not fence else "")
@@ -32,7 +32,7 @@ def blocks(language: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the programs of README.md lie, one after the other in one file."""
+    """Where the programs of the pages lie, one after the other in one file."""
     made = tmp_path_factory.mktemp("readme")
     (made / "readme.py").write_text(blocks("python"), encoding="utf-8")
     return made
@@ -96,11 +96,30 @@ def test_the_architecture_names_every_module(package: str) -> None:
 
 
 def test_every_link_within_the_repository_leads_somewhere() -> None:
-    documents = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "PLAN.md", "CONTRIBUTING.md")]
-    links = [link for file in documents for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8"))]
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    links = [
+        (file, link)
+        for file in documents
+        for link in re.findall(r"\]\(([^)#:]+)[#)]", file.read_text(encoding="utf-8"))
+    ]
 
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [(file.name, link) for file, link in links if not (file.parent / link).exists()] == []
+
+
+def test_every_link_to_a_heading_leads_to_one() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    texts = {file.resolve(): file.read_text(encoding="utf-8") for file in documents}
+    broken: list[tuple[str, str]] = []
+    for file, text in texts.items():
+        for path, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+            target = texts[(file.parent / path).resolve()] if path else text
+            headings = re.findall(r"^#+ (.+)$", target, re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            if anchor not in anchors:
+                broken.append((file.name, f"{path}#{anchor}"))
+
+    assert broken == []
 
 
 def test_every_public_name_has_a_docstring() -> None:

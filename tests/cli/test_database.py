@@ -324,6 +324,58 @@ def test_a_deploy_that_would_break_a_run_is_told_beforehand(shell: Shell) -> Non
     assert [(one["run_id"], one["verdict"], one["key"]) for one in breaks.json] == [("r1", "breaks", "fetch")]
 
 
+ENCRYPTED = """
+from wrkflw import create_workflow, step
+from wrkflw.codecs import AesGcm
+
+codec = AesGcm(keys={"now": bytes(32)}, current="now")
+
+
+@step
+def first(n: int) -> str:
+    return f"canary {n}"
+
+
+flow = create_workflow(id="flow", input_schema=int, output_schema=str).then(first).commit()
+"""
+
+
+def test_the_codec_that_a_project_names_is_that_of_every_command(shell: Shell) -> None:
+    (shell.folder / "secret.py").write_text(ENCRYPTED, encoding="utf-8")
+    (shell.folder / "pyproject.toml").write_text('[tool.wrkflw]\ncodec = "secret.py:codec"\n', encoding="utf-8")
+
+    assert shell("run", "secret.py:flow", "--input", "7", "--id", "r1", "-q").out == "canary 7\n"
+    assert "canary 7" in shell("runs", "show", "r1").out
+    assert shell("doctor", "--deep").code == 0
+    assert not any(b"canary" in file.read_bytes() for file in shell.folder.glob("wrkflw.db*"))
+
+    (shell.folder / "pyproject.toml").unlink()
+    refused = shell("run", "secret.py:flow", "--input", "7", "--id", "r2", "-q")
+    assert refused.code == 1
+    assert "codec 'aes-256-gcm'" in refused.err
+    assert "canary 7" not in shell("runs", "show", "r1").out
+
+
+@pytest.mark.parametrize(
+    ("codec", "told"),
+    [
+        ("7", 'codec in [tool.wrkflw] of pyproject.toml is 7; write codec = "module:name"'),
+        ('"secret"', "codec in [tool.wrkflw] of pyproject.toml is 'secret'; write codec = \"module:name\""),
+        ('"secret.py:flow"', "secret.py has no codec 'flow'; give the name of one, an AesGcm for instance"),
+        ('"secret.py:cipher"', "secret.py has no codec 'cipher'; give the name of one, an AesGcm for instance"),
+        ('"nowhere:codec"', "there is no module 'nowhere' here; give module:workflow or path/to/file.py:workflow"),
+    ],
+)
+def test_a_codec_that_is_none_is_refused(shell: Shell, codec: str, told: str) -> None:
+    (shell.folder / "secret.py").write_text(ENCRYPTED, encoding="utf-8")
+    (shell.folder / "pyproject.toml").write_text(f"[tool.wrkflw]\ncodec = {codec}\n", encoding="utf-8")
+
+    ended = shell("run", "secret.py:flow", "--input", "7")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"wrkflw: {told}\n"
+
+
 def test_a_deploy_that_drops_a_workflow_with_open_runs_is_told_beforehand(shell: Shell) -> None:
     code = "from wrkflw import create_workflow, step\n@step\ndef first(n: int) -> int:\n    return n\n"
     flow = '{0} = create_workflow(id="{0}", input_schema=int, output_schema=int).then(first).sleep("7d").commit()\n'

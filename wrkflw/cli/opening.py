@@ -17,7 +17,7 @@ from wrkflw.settings import Settings
 from wrkflw.world.errors import StoreRefusedError
 
 from .failures import MisuseError
-from .targets import AnyWorkflow
+from .targets import AnyWorkflow, codec_here
 
 if TYPE_CHECKING:
     from wrkflw.telemetry import Tracing
@@ -53,8 +53,11 @@ def file_of(database: str | None) -> Path:
 
 
 def new_runtime(database: str | None, workflows: Sequence[AnyWorkflow] = (), **options: Any) -> Runtime:
-    """A runtime that is not open yet, with the spans of OpenTelemetry where the environment asks for them."""
-    return Runtime(url_of(database), workflows=workflows, observer=_observer(), **options)
+    """A runtime that is not open yet, with the codec of the project in this folder.
+
+    It sends the spans of OpenTelemetry where the environment asks for them.  Raises MisuseError.
+    """
+    return Runtime(url_of(database), workflows=workflows, codec=codec_here(), observer=_observer(), **options)
 
 
 @asynccontextmanager

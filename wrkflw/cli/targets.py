@@ -1,4 +1,7 @@
-"""TARGETs: ``module:workflow`` and ``path/to/file.py:workflow``, imported as the program that they are."""
+"""TARGETs: ``module:workflow`` and ``path/to/file.py:workflow``, imported as the program that they are.
+
+What a project lists of these stands in its ``pyproject.toml``: its workflows, and the codec of its database.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from wrkflw.errors import WrkflwError
 from wrkflw.errors.base import first_line
 from wrkflw.suggestions import did_you_mean
 from wrkflw.workflows import Workflow
+from wrkflw.world.payloads import PayloadCodec
 
 from .failures import MisuseError
 
@@ -49,16 +53,38 @@ def workflow_of(target: str) -> AnyWorkflow:
 
 def listed_here() -> list[str]:
     """The targets that the project in this folder lists, if any.  Raises MisuseError when they cannot be read."""
-    try:
-        tools = tomllib.loads(_PROJECT.read_text(encoding="utf-8")).get("tool", {})
-        listed = tools.get("wrkflw", {}).get("workflows", [])
-    except FileNotFoundError:
-        return []
-    except (ValueError, AttributeError) as error:
-        raise MisuseError(f"{_PROJECT} cannot be read: {first_line(error)}") from error
+    listed = _said_here("workflows", [])
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in cast("list[object]", listed)):
         raise MisuseError(f'workflows in [tool.wrkflw] of {_PROJECT} is no list of texts; write workflows = ["flows"]')
     return cast("list[str]", listed)
+
+
+def codec_here() -> PayloadCodec | None:
+    """The codec that the project in this folder names for its database, if it does.
+
+    Raises MisuseError when it cannot be imported, or is none.
+    """
+    named = _said_here("codec", None)
+    if named is None:
+        return None
+    where, _, name = named.rpartition(":") if isinstance(named, str) else ("", "", "")
+    if not where:
+        raise MisuseError(f'codec in [tool.wrkflw] of {_PROJECT} is {named!r}; write codec = "module:name"')
+    codec = vars(_import(where)).get(name)
+    if not all(hasattr(codec, part) for part in ("id", "reads_plain", "encode", "decode")):
+        raise MisuseError(f"{where} has no codec {name!r}; give the name of one, an AesGcm for instance")
+    return cast("PayloadCodec", codec)
+
+
+def _said_here(name: str, default: object) -> object:
+    """What ``[tool.wrkflw]`` of the project in this folder says.  Raises MisuseError when it cannot be read."""
+    try:
+        tools = tomllib.loads(_PROJECT.read_text(encoding="utf-8")).get("tool", {})
+        return tools.get("wrkflw", {}).get(name, default)
+    except FileNotFoundError:
+        return default
+    except (ValueError, AttributeError) as error:
+        raise MisuseError(f"{_PROJECT} cannot be read: {first_line(error)}") from error
 
 
 def _load(target: str) -> list[AnyWorkflow]:
