@@ -1,7 +1,8 @@
 """Inbox: a mail starts a run, which asks somebody by mail, and goes on with the reply.
 
 Both mails come in over SMTP; what the run sends goes to a mail server, which here is one more on this machine.  In
-front of a real one stands yours, which writes under its own name whose mail it has checked, as is played here.
+production your own mail server stands in front, checks who wrote a mail, and adds that under its name; here the script
+adds the header itself.
 """
 
 from __future__ import annotations
