@@ -73,7 +73,7 @@ bench: setup ## measure wrkflw beside the raw limit and the installed peers
 bench-compare: setup ## fail when a ratio got worse than benchmarks/baseline.json allows
 	@$(BIN)/python -m benchmarks --compare
 
-soak: setup ## every layer of proof, the simulation as far as an hour goes, and a table of it
+soak: setup ## every layer of proof at its full count, in an hour, and a table of it
 	@$(BIN)/python -m tests.soak
 
 clean: ## remove .venv and every cache
