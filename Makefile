@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: none compiles again what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check-fast format lint types mypy basedpyright pytest mutants bench bench-compare soak clean
+.PHONY: help setup demo test check-fast format lint types mypy basedpyright pytest mutants kills bench bench-compare soak clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,10 @@ pytest: setup
 mutants: setup ## the mistakes made on purpose: each must be found
 	@echo "==> pytest, mutants"
 	@$(BIN)/pytest -q -n auto -m mutant
+
+kills: setup ## 850 kills more than the tests have, of real processes on one file
+	@echo "==> pytest, kills"
+	@SOAK=1 SOAK_KILLS=850 $(BIN)/pytest -q tests/crash/test_kill.py
 
 bench: setup ## measure wrkflw beside the raw limit and the installed peers
 	@$(BIN)/python -m benchmarks
