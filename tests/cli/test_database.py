@@ -363,7 +363,11 @@ def test_the_codec_that_a_project_names_is_that_of_every_command(shell: Shell) -
         ('"secret"', "codec in [tool.wrkflw] of pyproject.toml is 'secret'; write codec = \"module:name\""),
         ('"secret.py:flow"', "secret.py has no codec 'flow'; give the name of one, an AesGcm for instance"),
         ('"secret.py:cipher"', "secret.py has no codec 'cipher'; give the name of one, an AesGcm for instance"),
-        ('"nowhere:codec"', "there is no module 'nowhere' here; give module:workflow or path/to/file.py:workflow"),
+        (
+            '"nope.py:codec"',
+            "codec = 'nope.py:codec' in pyproject.toml: there is no file 'nope.py'; "
+            "write module:name or path/to/file.py:name",
+        ),
     ],
 )
 def test_a_codec_that_is_none_is_refused(shell: Shell, codec: str, told: str) -> None:

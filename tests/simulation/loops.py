@@ -88,6 +88,7 @@ class Loop(asyncio.BaseEventLoop):
 
     def is_ready(self) -> bool:
         machine, ready, scheduled, calls = self._machine, self._ready, self._scheduled, self._calls
+        # The wall clock is added up in place below: this is asked for more often than anything else.
         while scheduled and ((first := scheduled[0])._cancelled or first._when * SECOND <= machine.elapsed):
             handle = heapq.heappop(scheduled)
             handle._scheduled = False

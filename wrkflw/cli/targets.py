@@ -70,7 +70,11 @@ def codec_here() -> PayloadCodec | None:
     where, _, name = named.rpartition(":") if isinstance(named, str) else ("", "", "")
     if not where:
         raise MisuseError(f'codec in [tool.wrkflw] of {_PROJECT} is {named!r}; write codec = "module:name"')
-    codec = vars(_import(where)).get(name)
+    try:
+        codec = vars(_import(where)).get(name)
+    except MisuseError as error:  # by a command that names no code at all
+        problem = str(error).replace(_HOW, "write module:name or path/to/file.py:name")
+        raise MisuseError(f"codec = {named!r} in {_PROJECT}: {problem}") from error
     if not all(hasattr(codec, part) for part in ("id", "reads_plain", "encode", "decode")):
         raise MisuseError(f"{where} has no codec {name!r}; give the name of one, an AesGcm for instance")
     return cast("PayloadCodec", codec)

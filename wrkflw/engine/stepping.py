@@ -323,6 +323,7 @@ class Stepping:
 
 
 async def at_once(flow: Flow) -> Flow:
+    """What is known already, for who can only await."""
     return flow
 
 
