@@ -51,12 +51,12 @@ def parse_duration(value: timedelta | str, purpose: str = "wait for", *, expecte
     if not _is_text(value):
         raise ValueError(f"{expected}, got {value!r}")
     text = value.strip()
+    duration = _read(text)
+    if duration is not None:
+        return duration
     if text.startswith("-") and _read(text[1:].strip()) is not None:
         raise _negative(purpose, text)
-    duration = _read(text)
-    if duration is None:
-        raise ValueError(f"{expected}, got {value!r}{_suggestion(text)}")
-    return duration
+    raise ValueError(f"{expected}, got {value!r}{_suggestion(text)}")
 
 
 def parse_retention(value: timedelta | str) -> timedelta:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
@@ -49,6 +48,21 @@ class _Within(ResultAccess):
 
     def _results(self) -> Results:
         return self._read
+
+
+class _Started:
+    """Within: that there is no such run means that it was not started."""
+
+    __slots__ = ("_birth",)
+
+    def __init__(self, birth: Birth) -> None:
+        self._birth = birth
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, RunNotFoundError) and not self._birth.exists:
+            raise RunNotFoundError.not_started(self._birth.run_id) from error
 
 
 class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
@@ -252,15 +266,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         with self._started():
             await self._inbox.wake(self.run_id, id)
 
-    @contextmanager
-    def _started(self) -> Generator[None]:
-        """Within: that there is no such run means that it was not started."""
-        try:
-            yield
-        except RunNotFoundError as error:
-            if self._birth.exists:
-                raise
-            raise RunNotFoundError.not_started(self.run_id) from error
+    def _started(self) -> _Started:
+        return _Started(self._birth)
 
     @property
     def _inbox(self) -> Inbox:

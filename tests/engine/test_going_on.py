@@ -15,8 +15,10 @@ from wrkflw.world import events as e
 from wrkflw.world.storage import Claim
 from wrkflw.worlds.sqlite import SqliteWorld
 
-from .desk import chain, types
+from .desk import chain, recorded, types
 
+MANY = 300
+"""More than are taken up together."""
 paid = Event("paid", int)
 
 
@@ -243,3 +245,35 @@ async def test_who_started_a_run_sees_how_it_stood_when_another_went_on_with_it(
     with pytest.raises(StepNotRunError):
         result.get_step_result(ask)
     assert "status='running'" in repr(run)
+
+
+async def test_many_who_answer_at_once_all_go_on_although_none_has_ended(
+    flow: Any, calls: list[int], gate: asyncio.Event, runtime: Runtime
+) -> None:
+    """They are taken up some at a time, until each is recorded: what their bodies then do has no such limit."""
+    ask, asking = flow
+    runs = await asyncio.gather(*(asking.create_run() for _ in range(MANY)))
+    await asyncio.gather(*(run.start(1) for run in runs))
+    gate.clear()
+
+    answering = [asyncio.create_task(run.resume(ask, number)) for number, run in enumerate(runs)]
+    await recorded(runs[-1], "step_started", times=2)
+    gate.set()
+
+    assert [(await each).unwrap() for each in answering] == [1 + number for number in range(MANY)]
+    assert sorted(calls) == list(range(MANY))
+
+
+async def test_who_is_cancelled_before_it_is_his_turn_has_not_answered(flow: Any, runtime: Runtime) -> None:
+    ask, asking = flow
+    runs = await asyncio.gather(*(asking.create_run() for _ in range(MANY)))
+    await asyncio.gather(*(run.start(1) for run in runs))
+
+    answering = [asyncio.create_task(run.resume(ask, 2)) for run in runs]
+    await settle(1)
+    answering[-1].cancel()
+    ended = await asyncio.gather(*answering, return_exceptions=True)
+
+    assert isinstance(ended[-1], asyncio.CancelledError)
+    assert "hook_received" not in await types(runs[-1])
+    assert (await runs[-1].resume(ask, 5)).unwrap() == 6

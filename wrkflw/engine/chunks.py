@@ -43,26 +43,30 @@ class NotWrittenError(Exception):
 class Chunks:
     """The chunks of one run, while this process owns it; made on its loop.
 
-    ``limit`` is the most bytes of a chunk.  ``room`` guards what threads and the loop share; many runs may have one.
+    ``limit`` is the most bytes of a chunk.  ``lock`` guards what threads and the loop share, and ``room`` is where
+    threads wait for it; many runs may have one.
     """
 
-    def __init__(self, streamer: Streamer, recorder: Recorder, limit: int, room: threading.Condition) -> None:
+    def __init__(
+        self, streamer: Streamer, recorder: Recorder, limit: int, lock: threading.Lock, room: threading.Condition
+    ) -> None:
         self._streamer = streamer
         self._recorder = recorder
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._lock = room
+        self._lock = lock
+        self._room = room
         self._weight = 0
         """What is on its way, in bytes."""
-        self._waiting: deque[tuple[StepCall, NewChunk]] = deque()
+        self._waiting: deque[tuple[StepCall, NewChunk]] | None = None
         self._taken = self._settled = 0
         """How many chunks were taken from bodies, and of how many it is known what became of them."""
         self._writes = False
         """Whether what waits is on its way."""
         self._task: asyncio.Task[None] | None = None
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._slowed: list[asyncio.Future[None]] = []
+        self._waiters: tuple[tuple[int, asyncio.Future[None]], ...] = ()
+        self._slowed: tuple[asyncio.Future[None], ...] = ()
         """Coroutines that wait for room."""
         self._broken: BaseException | None = None
         self._ended = False
@@ -95,6 +99,8 @@ class Chunks:
             self._taken += 1
             self._weight += len(data) + _WEIGHT
             call.written = self._taken
+            if self._waiting is None:
+                self._waiting = deque()
             self._waiting.append((call, NewChunk(stream, data, call.key, call.attempt)))
             begin, self._writes = not self._writes, True
         if begin:
@@ -105,7 +111,7 @@ class Chunks:
         with self._lock:
             call.left = True
             if self._weight:  # else nobody waits for room
-                self._lock.notify_all()
+                self._room.notify_all()
         return call.written > 0
 
     @property
@@ -117,12 +123,12 @@ class Chunks:
         """Wait until the bodies may go on."""
         while self.full:
             waiter: asyncio.Future[None] = self._loop.create_future()
-            self._slowed.append(waiter)
+            self._slowed += (waiter,)
             await waiter
 
     def _wait_for_room(self, call: StepCall) -> None:
         while self.full and not call.left:
-            if not self._lock.wait(_LOOP_LIVES) and self._loop.is_closed():
+            if not self._room.wait(_LOOP_LIVES) and self._loop.is_closed():
                 raise RuntimeError(f"step {call.key!r} wrote a chunk when the event loop was closed; end its thread")
 
     async def settled(self, call: StepCall) -> None:
@@ -131,7 +137,7 @@ class Chunks:
         Raises NotWrittenError when the store failed, EntityConflictError when the stream was closed.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.append((call.written, waiter))
+        self._waiters += ((call.written, waiter),)
         self._tell()
         await waiter
         if call.not_written is not None:
@@ -174,8 +180,8 @@ class Chunks:
         """These are on their way no more."""
         with self._lock:
             self._weight -= sum(len(chunk.data) + _WEIGHT for _, chunk in batch)
-            self._lock.notify_all()
-        slowed, self._slowed = self._slowed, []
+            self._room.notify_all()
+        slowed, self._slowed = self._slowed, ()
         for waiter in slowed:
             if not waiter.done():
                 waiter.set_result(None)
@@ -199,6 +205,7 @@ class Chunks:
 
     def _next(self) -> list[tuple[StepCall, NewChunk]]:
         with self._lock:
+            assert self._waiting is not None
             batch = list(islice(self._waiting, _MOST_AT_ONCE))
             for _ in batch:
                 self._waiting.popleft()
@@ -222,7 +229,7 @@ class Chunks:
 
     def _tell(self) -> None:
         """Go on with those whose chunks are settled."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         for upto, waiter in waiters:
             if waiter.done():
                 continue
@@ -233,7 +240,7 @@ class Chunks:
             elif self._broken is not None:
                 waiter.set_exception(NotWrittenError(self._broken))
             else:
-                self._waiters.append((upto, waiter))
+                self._waiters += ((upto, waiter),)
 
 
 def _json(step_id: str, chunk: object) -> str:

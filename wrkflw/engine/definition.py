@@ -153,7 +153,7 @@ class Definition:
     def within(self, prefix: str) -> Definition | None:
         """The definition of the scope whose keys begin with ``prefix``; None where only a program knows it."""
         found: Definition = self
-        for id in path_of(prefix):
+        for id in path_of(prefix) if prefix else ():
             step = found.steps.get(id)
             if step is None or step.kind != "workflow":
                 return None

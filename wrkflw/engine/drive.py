@@ -32,7 +32,7 @@ from .values import Settled
 class Drive:
     """One run, advanced by this process while it holds the claim.
 
-    ``on_wait`` is called when the run begins to wait in place, and again when it goes on.
+    ``on_wait`` is called, with its id, when the run begins to wait in place, and again when it goes on.
 
     Thousands may be under way at once, and all they hold is looked through whenever garbage is collected: what holds
     names alone is a dict, which is not looked into, and a function that only hands on to the next gives that one's
@@ -45,7 +45,7 @@ class Drive:
         definition: Definition,
         journal: Journal,
         epoch: int | None,
-        on_wait: Callable[[], None],
+        on_wait: Callable[[str], None],
         make_recorder: Callable[[Storage, str, Journal, int | None], Recorder] = Recorder,
     ) -> None:
         self.services = services
@@ -69,8 +69,10 @@ class Drive:
         """The keys of the steps that the code of a program no longer waits for."""
         self.overdue = False
         """Whether the run was cancelled, and its body has had its time to end."""
-        self._decided: asyncio.Event | None = None
-        """Set once it is known whether what comes from outside has claimed the run; None where nothing is to."""
+        self._claims_late = False
+        """Whether it is what comes from outside that claims the run."""
+        self._deciding: list[asyncio.Future[None]] | None = None
+        """Who waits to know whether that has claimed the run; None once it is known, or where nothing is to."""
         self._on_wait = on_wait
         self.holding = Holding(self, on_wait)
         self.chunks = services.chunks(self.recorder)
@@ -163,24 +165,29 @@ class Drive:
         self.recorder.note(event)
         self.recorder.born_with = 1
         self.recorder.on_claim = self._claimed
-        self._decided = asyncio.Event()
+        self._claims_late, self._deciding = True, []
 
-    @property
-    def undecided(self) -> asyncio.Event | None:
-        """Set once it is known whether what came from outside is recorded and has claimed the run.
+    def decision(self) -> asyncio.Future[None] | None:
+        """Done once it is known whether what came from outside is recorded and has claimed the run.
 
         None when that is known, or when nothing came from outside.
         """
-        return None if self._decided is None or self._decided.is_set() else self._decided
+        if self._deciding is None:
+            return None
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deciding.append(waiter)
+        return waiter
 
     @property
     def turned_away(self) -> bool:
         """Whether it was to claim the run, and did not."""
-        return self._decided is not None and self._decided.is_set() and self.recorder.epoch == 0
+        return self._claims_late and self._deciding is None and self.recorder.epoch == 0
 
     def decided(self) -> None:
-        if self._decided is not None:
-            self._decided.set()
+        deciding, self._deciding = self._deciding, None
+        for waiter in deciding or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _claimed(self) -> None:
         self.decided()
@@ -207,7 +214,7 @@ class Drive:
         grace = self.services.clock.call_at(self.services.clock.now() + GRACE, self._give_up)
         if self._task is not None:
             self._task.add_done_callback(lambda _: grace.cancel())
-            if not self.undecided:  # else it would not know whether it has the run
+            if self._deciding is None:  # else it would not know whether it has the run
                 self._task.cancel()
 
     def pause(self, paused: bool) -> None:
@@ -232,7 +239,7 @@ class Drive:
 
     def _give_up(self) -> None:
         self.overdue = True
-        self._on_wait()
+        self._on_wait(self.run_id)
 
     # --- the task ----------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from wrkflw.clock import Clock
@@ -71,7 +70,8 @@ class Driver:
         self._clock = clock
         self._executor = executor
         executor.observer = observer
-        room = threading.Condition(threading.Lock())
+        lock = threading.Lock()
+        room = threading.Condition(lock)
         self.services = Services(
             storage=world.storage,
             owner=world.owner,
@@ -85,11 +85,11 @@ class Driver:
             draining=lambda: self._draining,
             observer=observer,
             new_token=lambda: new_token(random),
-            chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes, room),
+            chunks=lambda recorder: Chunks(world.streamer, recorder, limits.value_bytes, lock, room),
         )
         self.kept = KeptJournals(world.storage)
         self.drives: dict[str, Drive] = {}
-        self._tasks: dict[str, asyncio.Task[Standing]] = {}
+        self._tasks: dict[asyncio.Task[Standing], Drive] = {}
         self.background = Background()
         self.taker: Taker = (
             Worker(world, definitions, self, self.background, clock, takes)
@@ -97,6 +97,7 @@ class Driver:
             else Errands(self, self.background, clock, HOLD)
         )
         self.waiters = Waiters()
+        self._on_wait, self._on_landed = self.waiters.tell, self._landed
         self.readers = Waiters()
         """Who wants to hear of every event and chunk of a run."""
         self._unsubscribe = world.subscribe(Hearing(self).hear)
@@ -121,7 +122,7 @@ class Driver:
         giving_up = asyncio.ensure_future(overdue.wait())
         try:
             while self._tasks and not overdue.is_set():
-                await asyncio.wait([giving_up, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([giving_up, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
             giving_up.cancel()
@@ -132,9 +133,10 @@ class Driver:
         try:
             await self.taker.rest()
             await self.background.end()
-            if undecided := [each.wait() for drive in self.drives.values() if (each := drive.undecided) is not None]:
-                await asyncio.gather(*undecided)
-            await ended(self._tasks.values())
+            for drive in tuple(self.drives.values()):
+                if (decision := drive.decision()) is not None:
+                    await decision
+            await ended(self._tasks)
         finally:
             self._executor.close()
             self.waiters.tell_all()
@@ -146,12 +148,12 @@ class Driver:
         For tests; what is returned is still about to end.
         """
         self._stop_hearing()
-        for task in self._tasks.values():
+        for task in self._tasks:
             task.cancel()
         self._executor.close()
         self.waiters.tell_all(error)
         self.readers.tell_all(error)
-        return self.background.tasks | set(self._tasks.values())
+        return self.background.tasks | set(self._tasks)
 
     def _stop_hearing(self) -> None:
         self.closing = True
@@ -326,17 +328,19 @@ class Driver:
 
     def new_drive(self, definition: Definition, journal: Journal, epoch: int | None = None) -> Drive:
         """A drive that is not launched yet, of a run that is claimed under ``epoch`` or is to be."""
-        return Drive(self.services, definition, journal, epoch, partial(self.waiters.tell, journal.run_id))
+        return Drive(self.services, definition, journal, epoch, self._on_wait)
 
     def launch(self, drive: Drive) -> None:
         """Advance the run in a task."""
         self.taker.driven(drive.run_id, drive.definition)
         self.drives[drive.run_id] = drive
-        task = self._tasks[drive.run_id] = drive.start()
-        task.add_done_callback(partial(self._landed, drive))
+        task = drive.start()
+        self._tasks[task] = drive
+        task.add_done_callback(self._on_landed)
 
-    def _landed(self, drive: Drive, task: asyncio.Task[Standing]) -> None:
+    def _landed(self, task: asyncio.Task[Standing]) -> None:
+        drive = self._tasks.pop(task)
         if self.drives.get(drive.run_id) is drive:
-            del self.drives[drive.run_id], self._tasks[drive.run_id]
+            del self.drives[drive.run_id]
         self.landing.landed(drive, task)
         drive.dismantle()

@@ -30,8 +30,6 @@ class Execution:
     def __init__(self, drive: Drive) -> None:
         self._drive = drive
         self._interpreter = Interpreter(drive)
-        self._fits = False
-        """Whether what others have recorded fits the code."""
         self.given: Settled | None = None
         """The input of a run that begins here, as it was read back: it need not be read again the first time."""
 
@@ -68,11 +66,11 @@ class Execution:
 
         Raises DefinitionChangedError or NondeterminismError when the record does not fit it, and as Interpreter.run.
         """
-        drive = self._drive
-        if not self._fits:  # what it records itself does
-            check_fits(drive.definition, drive.journal)
-            self._fits = True
-        scope = Scope(drive.definition, "", Later(self._input), drive.journal.initial_state, Lane())
+        drive, journal = self._drive, self._drive.journal
+        if journal.fits is not drive.definition:
+            check_fits(drive.definition, journal)
+            journal.fits = drive.definition
+        scope = Scope(drive.definition, "", Later(self._input), journal.initial_state, Lane())
         return self._interpreter.run(scope)
 
     async def program(self, scope: Scope, function: Callable[[Any, Any], Any], flow: Flow) -> Flow:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Holding:
-    """``on_wait`` is called when the run begins to wait in place, and again when it goes on."""
+    """``on_wait`` is called, with its id, when the run begins to wait in place, and again when it goes on."""
 
-    def __init__(self, drive: Drive, on_wait: Callable[[], None]) -> None:
+    def __init__(self, drive: Drive, on_wait: Callable[[str], None]) -> None:
         self._drive = drive
         self._on_wait = on_wait
         self.until: datetime | None = None
@@ -52,11 +52,11 @@ class Holding:
         drive.bells[stirred.set] = None
         try:
             self.until = until
-            self._on_wait()
+            self._on_wait(drive.run_id)
             await stirred.wait()
         finally:
             drive.bells.pop(stirred.set, None)
             timer.cancel()
             self.until = None
-            self._on_wait()
+            self._on_wait(drive.run_id)
         await drive.recorder.catch_up()

@@ -62,6 +62,8 @@ class Journal:
     of_instant: bool = False
     """Whether a schedule created it, so that it may have to wait for its turn."""
     updated_at: datetime | None = None
+    fits: object = None
+    """The definition that it was found to fit; what a drive records itself always does."""
     _by_correlation_id: dict[str, Record] = field(default_factory=dict)
     _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(default_factory=dict)
     _signals: Signals = field(default_factory=Signals)
@@ -127,7 +129,8 @@ class Journal:
     def copy(self) -> Journal:
         """Another one that holds the same, for who goes on from here."""
         twin = Journal(*_fields(self))
-        twin.records = {key: copy_record(record) for key, record in self.records.items()}
+        # What is over changes no more: of thousands of steps, those that are under way are copied.
+        twin.records = {key: record if record.is_over else copy_record(record) for key, record in self.records.items()}
         twin.waits = {key: copy_wait(wait) for key, wait in self.waits.items()}
         twin.scopes = {prefix: scope.copy(twin.twin_of) for prefix, scope in self.scopes.items()}
         twin.stirred = self.stirred.copy()

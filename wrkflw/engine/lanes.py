@@ -6,15 +6,17 @@ import asyncio
 
 
 class Lane:
-    """One branch of a run, inside that of ``outer``."""
+    """One branch of a run, inside that of ``outer``; ``timed``: its time may be up before that of the run is."""
 
-    __slots__ = ("_abandoned", "_draining", "bodies", "expired", "outer")
+    __slots__ = ("_abandoned", "_draining", "bodies", "expired", "outer", "timed")
 
-    def __init__(self, outer: Lane | None = None) -> None:
+    def __init__(self, outer: Lane | None = None, *, timed: bool = False) -> None:
         self.outer = outer
+        self.timed: bool = timed or (outer is not None and outer.timed)
+        """Whether that is so of it, or of one around it: then bodies enter it."""
         self.expired = False
         """Whether its time is up: its bodies are not only told, but cancelled."""
-        self.bodies: set[asyncio.Task[object]] = set()
+        self.bodies: dict[asyncio.Task[object], None] = {}
         """The tasks in which a body runs now, here or further inside."""
         self._draining = self._abandoned = False
 
@@ -42,15 +44,15 @@ class Lane:
     def expire(self) -> None:
         """The time of a nested workflow is up."""
         self._draining = self.expired = True
-        for body in self.bodies:
+        for body in tuple(self.bodies):
             body.cancel()
 
     def enter(self, body: asyncio.Task[object]) -> None:
-        self.bodies.add(body)
+        self.bodies[body] = None
         if self.outer is not None:
             self.outer.enter(body)
 
     def leave(self, body: asyncio.Task[object]) -> None:
-        self.bodies.discard(body)
+        self.bodies.pop(body, None)
         if self.outer is not None:
             self.outer.leave(body)

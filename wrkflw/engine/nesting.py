@@ -106,7 +106,7 @@ def _scope(interpreter: Interpreter, scope: Scope, inner: Definition, plan: Plan
         return flow if value is flow.value else Settled(value)
 
     state = (record.meta or {}).get("state")
-    return Scope(inner, f"{record.key}/", Later(taken), state, Lane(scope.lane))
+    return Scope(inner, f"{record.key}/", Later(taken), state, Lane(scope.lane, timed=inner.timeout is not None))
 
 
 async def _in_time(interpreter: Interpreter, inside: Scope, record: Record) -> Flow:

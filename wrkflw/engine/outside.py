@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,15 @@ if TYPE_CHECKING:
     from .driver import Driver
 
 
+_AT_ONCE = 128
+"""How many runs may be taken up together.  One commit does for them; of a thousand, what each holds while it waits for
+it would cost more, in the caches and with the garbage collector, than a few commits more."""
+
+
 class Outside:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._room = asyncio.Semaphore(_AT_ONCE)
         self._writing: Counter[str] = Counter()
         """Runs to which something is being written here that is to claim them."""
 
@@ -34,8 +41,13 @@ class Outside:
         """
         # Nobody goes on from a journal that was kept of a run that is paused.
         goes_on = resume_id is None and event.event_type != "run_resumed"
-        if goes_on and await self._go_on_with(run_id, definition, event):
-            return
+        if goes_on:
+            await self._room.acquire()
+            try:
+                if await self._go_on_with(run_id, definition, event):
+                    return
+            finally:
+                self._room.release()
         async with ending_if_full(self._driver.services.storage, run_id):
             await self._driver.background.finish(self._deliver(run_id, definition, event, resume_id))
 
@@ -48,8 +60,8 @@ class Outside:
         """
         driver = self._driver
         other = driver.drives.get(run_id)
-        while other is not None and (undecided := other.undecided) is not None:
-            await undecided.wait()
+        while other is not None and (decision := other.decision()) is not None:
+            await decision
             other = driver.drives.get(run_id)
         # A program takes the time from what comes, which only the log knows.
         if other is not None or not driver.takes_more or self.is_writing_to(run_id) or definition.has_code:
@@ -60,8 +72,8 @@ class Outside:
         drive = driver.new_drive(definition, journal)
         drive.begin_with(event)
         driver.launch(drive)
-        if (undecided := drive.undecided) is not None:
-            await undecided.wait()
+        if (decision := drive.decision()) is not None:
+            await decision
         if isinstance(drive.refusal, StoreError):
             raise drive.refusal
         return not drive.turned_away

@@ -214,7 +214,8 @@ class Recorder:
         """Raises LimitError for a value that is larger than the World takes."""
         batch, self._pending = self._pending, []
         upto = self._noted
-        self._ends_wait = any(isinstance(event, e.WaitCompleted) for event in batch)
+        types = [event.event_type for event in batch]
+        self._ends_wait = "wait_completed" in types
         try:
             result = await self._append(batch)
         except PayloadTooLargeError as error:  # nothing of the batch is recorded
@@ -227,8 +228,8 @@ class Recorder:
             told, self.on_claim = self.on_claim, _nobody
             told()
         self._durable = upto
-        for event in batch:
-            if event.event_type in _STAMPED:
+        if not _STAMPED.isdisjoint(types):
+            for event in batch:
                 self.journal.stamp(event, result.at)
         if result.last_slot == self._confirmed + len(batch) and not result.refused:
             self._confirmed = result.last_slot

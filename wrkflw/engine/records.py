@@ -80,6 +80,11 @@ class Record:
         return (self.status == "completed" and not self.bailed) or self.status == "skipped"
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing that is recorded changes it any more."""
+        return self.ended is not None and self.suspension is None
+
+    @property
     def suspension(self) -> SuspensionRecord | None:
         """The one that its body waits for."""
         return self.suspensions[-1] if self.suspensions and self.suspensions[-1].open else None

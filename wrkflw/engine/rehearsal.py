@@ -51,5 +51,5 @@ async def rehearse(
     return None
 
 
-def _nobody_waits() -> None:
+def _nobody_waits(_run_id: str) -> None:
     pass

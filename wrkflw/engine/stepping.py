@@ -228,8 +228,7 @@ class Stepping:
     async def _execute(self, lane: Lane, plan: Plan, call: StepCall, value: object) -> object:
         """What the body gives, or raises; what it wrote to streams is durable then."""
         body, timeout = cast("Body", plan.body), plan.step.timeout
-        # Outside of blocks and nested workflows, nothing but the end of the run itself can cut it short.
-        task = None if lane.outer is None else asyncio.current_task()
+        task = asyncio.current_task() if lane.timed else None
         if task is not None:
             lane.enter(task)
         try:

@@ -10,712 +10,570 @@ from .statement import Statement
 RUN_BY_ID = Statement(
     'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE runs.run_id = ? AND runs.namespace = ?',
     ('run_id', 'namespace'),
-    {},
 )
 RUN_BY_KEY = Statement(
     'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE runs.namespace = ? AND runs.workflow_name = ? AND runs.idempotency_key = ?',
     ('namespace', 'workflow_name', 'idempotency_key'),
-    {},
 )
 RUNS_BY_ID = Statement(
     'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE runs.namespace = ? AND runs.run_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
     ('namespace', 'run_ids'),
-    {},
 )
 NEWEST_CODEC = Statement(
-    'SELECT events.codec FROM events JOIN runs ON runs.run_no = events.run_no AND events.slot = ? WHERE runs.namespace = ? ORDER BY runs.run_no DESC LIMIT ? OFFSET ?',
-    ('slot_1', 'namespace', 'param_1', 'param_2'),
-    {'slot_1': 1, 'param_1': 1, 'param_2': 0},
+    'SELECT events.codec FROM events JOIN runs ON runs.run_no = events.run_no AND events.slot = 1 WHERE runs.namespace = ? ORDER BY runs.run_no DESC LIMIT 1 OFFSET 0',
+    ('namespace',),
 )
 RUN_KEY_FREE = Statement(
     'UPDATE runs SET idempotency_key=? WHERE runs.run_no = ?',
     ('idempotency_key', 'no'),
-    {},
 )
 RUN_INSERT = Statement(
     'INSERT INTO runs (run_id, namespace, workflow_name, status, created_at, updated_at, last_slot, spec_version, deployment_id, definition_hash, idempotency_key, parent_run_id, replayed_from, started_at, completed_at, paused_at, ended_slot, epoch, owner, wake_at, seen_slot, error_code, cancel_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), ?, nullif(?, 0.5), nullif(?, 0.5), ?, nullif(?, 0.5), nullif(?, 0.5))',
     ('run_id', 'namespace', 'workflow_name', 'status', 'created_at', 'updated_at', 'last_slot', 'spec_version', 'deployment_id', 'definition_hash', 'idempotency_key', 'parent_run_id', 'replayed_from', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason'),
-    {},
 )
 RUN_UPDATE = Statement(
     'UPDATE runs SET status=?, updated_at=?, last_slot=?, started_at=nullif(?, 0.5), completed_at=nullif(?, 0.5), paused_at=nullif(?, 0.5), ended_slot=nullif(?, 0.5), epoch=?, owner=nullif(?, 0.5), wake_at=nullif(?, 0.5), seen_slot=?, error_code=nullif(?, 0.5), cancel_reason=nullif(?, 0.5) WHERE runs.run_no = ?',
     ('status', 'updated_at', 'last_slot', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason', 'no'),
-    {},
 )
 RUN_MOVE = Statement(
     'UPDATE runs SET status=?, updated_at=?, last_slot=?, started_at=nullif(?, 0.5), completed_at=nullif(?, 0.5), paused_at=nullif(?, 0.5), ended_slot=nullif(?, 0.5), epoch=?, owner=nullif(?, 0.5), wake_at=nullif(?, 0.5), seen_slot=?, error_code=nullif(?, 0.5), cancel_reason=nullif(?, 0.5) WHERE runs.run_no = ? AND runs.last_slot = ? AND runs.epoch = ?',
     ('status', 'updated_at', 'last_slot', 'started_at', 'completed_at', 'paused_at', 'ended_slot', 'epoch', 'owner', 'wake_at', 'seen_slot', 'error_code', 'cancel_reason', 'no', 'found_slot', 'found_epoch'),
-    {},
 )
 RUN_ADVANCE = Statement(
     'UPDATE runs SET updated_at=?, last_slot=? WHERE runs.run_no = ? AND runs.last_slot = ? AND runs.epoch = ?',
     ('updated_at', 'last_slot', 'no', 'found_slot', 'found_epoch'),
-    {},
 )
 RUN_DETAIL = Statement(
-    'SELECT CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS anon_1 FROM runs WHERE runs.run_no = ?',
-    ('param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'no'),
-    {'param_1': 'paused', 'status_1': 'running', 'kind_1': 'suspend', 'payloads_1': 0, 'param_2': 'suspended', 'kind_2': 'suspend', 'param_3': 'waiting', 'kind_3': 'signal', 'status_2': 'waiting', 'param_4': 'waiting', 'kind_4': 'child', 'status_3': 'pending', 'param_5': 'waiting', 'kind_5': 'sleep', 'status_4': 'waiting', 'param_6': 'sleeping', 'param_7': 'sleeping'},
+    "SELECT CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN 'paused' WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = 'running')) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = 'suspend' AND hooks.released_slot IS NULL AND hooks.payloads = 0)) THEN 'suspended' WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != 'suspend' AND hooks.released_slot IS NULL)) THEN 'waiting' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = 'signal' AND waits.status = 'waiting' AND waits.matched_slot IS NULL)) THEN 'waiting' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = 'child' AND steps.status = 'pending')) THEN 'waiting' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = 'sleep' AND waits.status = 'waiting')) THEN 'sleeping' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN 'sleeping' ELSE NULL END AS anon_1 FROM runs WHERE runs.run_no = ?",
+    ('now', 'no'),
 )
 RUNS_LIST = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (runs.created_at, runs.run_no) < (?, ?) ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET ?',
-    ('param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'attributes', 'attributes', 'since', 'until', 'detail', 'param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'detail', 'edge_created', 'edge_no', 'row_limit', 'param_8'),
-    {'param_1': 'paused', 'status_1': 'running', 'kind_1': 'suspend', 'payloads_1': 0, 'param_2': 'suspended', 'kind_2': 'suspend', 'param_3': 'waiting', 'kind_3': 'signal', 'status_2': 'waiting', 'param_4': 'waiting', 'kind_4': 'child', 'status_3': 'pending', 'param_5': 'waiting', 'kind_5': 'sleep', 'status_4': 'waiting', 'param_6': 'sleeping', 'param_7': 'sleeping', 'param_8': 0},
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN \'paused\' WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = \'running\')) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = \'suspend\' AND hooks.released_slot IS NULL AND hooks.payloads = 0)) THEN \'suspended\' WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != \'suspend\' AND hooks.released_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'signal\' AND waits.status = \'waiting\' AND waits.matched_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = \'child\' AND steps.status = \'pending\')) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'sleep\' AND waits.status = \'waiting\')) THEN \'sleeping\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN \'sleeping\' ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN \'paused\' WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = \'running\')) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = \'suspend\' AND hooks.released_slot IS NULL AND hooks.payloads = 0)) THEN \'suspended\' WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != \'suspend\' AND hooks.released_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'signal\' AND waits.status = \'waiting\' AND waits.matched_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = \'child\' AND steps.status = \'pending\')) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'sleep\' AND waits.status = \'waiting\')) THEN \'sleeping\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN \'sleeping\' ELSE NULL END = ?) AND (runs.created_at, runs.run_no) < (?, ?) ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET 0',
+    ('now', 'namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'attributes', 'attributes', 'since', 'until', 'detail', 'now', 'detail', 'edge_created', 'edge_no', 'row_limit'),
 )
 RUNS_LIST_PAUSED = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, \'paused\' AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND runs.ended_slot IS NULL AND runs.paused_at IS NOT NULL AND (runs.created_at, runs.run_no) < (?, ?) ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET ?',
-    ('namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'attributes', 'attributes', 'since', 'until', 'edge_created', 'edge_no', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, \'paused\' AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND runs.ended_slot IS NULL AND runs.paused_at IS NOT NULL AND (runs.created_at, runs.run_no) < (?, ?) ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT ? OFFSET 0',
+    ('namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'attributes', 'attributes', 'since', 'until', 'edge_created', 'edge_no', 'row_limit'),
 )
 RUNS_LIST_ASC = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN ? WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = ?)) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = ? AND hooks.released_slot IS NULL AND hooks.payloads = ?)) THEN ? WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != ? AND hooks.released_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ? AND waits.matched_slot IS NULL)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = ? AND steps.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = ? AND waits.status = ?)) THEN ? WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN ? ELSE NULL END = ?) AND (runs.created_at, runs.run_no) > (?, ?) ORDER BY runs.created_at, runs.run_no LIMIT ? OFFSET ?',
-    ('param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'attributes', 'attributes', 'since', 'until', 'detail', 'param_1', 'status_1', 'kind_1', 'payloads_1', 'param_2', 'kind_2', 'param_3', 'kind_3', 'status_2', 'param_4', 'kind_4', 'status_3', 'param_5', 'kind_5', 'status_4', 'param_6', 'now', 'param_7', 'detail', 'edge_created', 'edge_no', 'row_limit', 'param_8'),
-    {'param_1': 'paused', 'status_1': 'running', 'kind_1': 'suspend', 'payloads_1': 0, 'param_2': 'suspended', 'kind_2': 'suspend', 'param_3': 'waiting', 'kind_3': 'signal', 'status_2': 'waiting', 'param_4': 'waiting', 'kind_4': 'child', 'status_3': 'pending', 'param_5': 'waiting', 'kind_5': 'sleep', 'status_4': 'waiting', 'param_6': 'sleeping', 'param_7': 'sleeping', 'param_8': 0},
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason, CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN \'paused\' WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = \'running\')) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = \'suspend\' AND hooks.released_slot IS NULL AND hooks.payloads = 0)) THEN \'suspended\' WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != \'suspend\' AND hooks.released_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'signal\' AND waits.status = \'waiting\' AND waits.matched_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = \'child\' AND steps.status = \'pending\')) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'sleep\' AND waits.status = \'waiting\')) THEN \'sleeping\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN \'sleeping\' ELSE NULL END AS detail FROM runs WHERE runs.namespace = ? AND (? IS NULL OR runs.workflow_name = ?) AND (? IS NULL OR runs.status IN (SELECT statuses.value FROM json_each(?) AS statuses)) AND (? IS NULL OR NOT (EXISTS (SELECT sought."key" FROM json_each(?) AS sought WHERE NOT (EXISTS (SELECT * FROM run_attributes WHERE run_attributes.run_no = runs.run_no AND run_attributes."key" = sought."key" AND run_attributes.value = sought.value))))) AND runs.created_at >= ? AND runs.created_at < ? AND (? IS NULL OR CASE WHEN (runs.ended_slot IS NOT NULL) THEN NULL WHEN (runs.paused_at IS NOT NULL) THEN \'paused\' WHEN (runs.owner IS NOT NULL OR runs.last_slot > runs.seen_slot) THEN NULL WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.status = \'running\')) THEN NULL WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind = \'suspend\' AND hooks.released_slot IS NULL AND hooks.payloads = 0)) THEN \'suspended\' WHEN (EXISTS (SELECT * FROM hooks WHERE hooks.run_no = runs.run_no AND hooks.kind != \'suspend\' AND hooks.released_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'signal\' AND waits.status = \'waiting\' AND waits.matched_slot IS NULL)) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.kind = \'child\' AND steps.status = \'pending\')) THEN \'waiting\' WHEN (EXISTS (SELECT * FROM waits WHERE waits.run_no = runs.run_no AND waits.kind = \'sleep\' AND waits.status = \'waiting\')) THEN \'sleeping\' WHEN (EXISTS (SELECT * FROM steps WHERE steps.run_no = runs.run_no AND steps.retry_after > ?)) THEN \'sleeping\' ELSE NULL END = ?) AND (runs.created_at, runs.run_no) > (?, ?) ORDER BY runs.created_at, runs.run_no LIMIT ? OFFSET 0',
+    ('now', 'namespace', 'workflow_name', 'workflow_name', 'statuses', 'statuses', 'attributes', 'attributes', 'since', 'until', 'detail', 'now', 'detail', 'edge_created', 'edge_no', 'row_limit'),
 )
 RUNS_DUE = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE runs.namespace = ? AND runs.wake_at IS NOT NULL AND runs.owner IS NULL AND runs.paused_at IS NULL AND (? IS NULL OR runs.workflow_name IN (SELECT workflow_names.value FROM json_each(?) AS workflow_names)) AND runs.wake_at <= ? ORDER BY runs.wake_at LIMIT ? OFFSET ?',
-    ('namespace', 'workflow_names', 'workflow_names', 'now', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE runs.namespace = ? AND runs.wake_at IS NOT NULL AND runs.owner IS NULL AND runs.paused_at IS NULL AND (? IS NULL OR runs.workflow_name IN (SELECT workflow_names.value FROM json_each(?) AS workflow_names)) AND runs.wake_at <= ? ORDER BY runs.wake_at LIMIT ? OFFSET 0',
+    ('namespace', 'workflow_names', 'workflow_names', 'now', 'row_limit'),
 )
 NEXT_DUE = Statement(
     'SELECT min(runs.wake_at) AS min_1 FROM runs WHERE runs.namespace = ? AND runs.wake_at IS NOT NULL AND runs.owner IS NULL AND runs.paused_at IS NULL AND (? IS NULL OR runs.workflow_name IN (SELECT workflow_names.value FROM json_each(?) AS workflow_names))',
     ('namespace', 'workflow_names', 'workflow_names'),
-    {},
 )
 OWNERS = Statement(
     'SELECT owners.owner FROM owners UNION SELECT runs.owner FROM runs WHERE runs.owner IS NOT NULL AND runs.namespace = ?',
     ('namespace',),
-    {},
 )
 OWNER_BY_NAME = Statement(
     'SELECT owners.lease_until FROM owners WHERE owners.owner = ?',
     ('owner',),
-    {},
 )
 OWNER_RENEW = Statement(
     'INSERT INTO owners (owner, lease_until) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until',
     ('owner', 'lease_until'),
-    {},
 )
 OWNER_DELETE = Statement(
     'DELETE FROM owners WHERE owners.owner = ?',
     ('owner',),
-    {},
 )
 RUNS_FREE = Statement(
     'UPDATE runs SET owner=?, wake_at=? WHERE runs.owner = ?',
     ('owner', 'now', 'gone'),
-    {},
 )
 RUNS_TAKE_OVER = Statement(
     'UPDATE runs SET owner=?, wake_at=? WHERE runs.owner = ? AND runs.namespace = ?',
     ('owner', 'now', 'gone', 'namespace'),
-    {},
 )
 EVENT_INSERT = Statement(
     'INSERT INTO events (run_no, slot, event_type, subject, correlation_id, data, payload, epoch, resume_id, created_at, codec, payload_ref) VALUES (?, ?, ?, nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), ?, nullif(?, 0.5), nullif(?, 0.5))',
     ('run_no', 'slot', 'event_type', 'subject', 'correlation_id', 'data', 'payload', 'epoch', 'resume_id', 'created_at', 'codec', 'payload_ref'),
-    {},
 )
 EVENTS_AFTER = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET ?',
-    ('run_no', 'after', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET 0',
+    ('run_no', 'after', 'row_limit'),
 )
 EVENTS_BEFORE = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
-    ('run_no', 'after', 'before', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND events.slot > ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET 0',
+    ('run_no', 'after', 'before', 'row_limit'),
 )
 NAMES_AT = Statement(
     'SELECT events.slot, events.correlation_id FROM events WHERE events.run_no = ? AND events.slot IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
     ('run_no', 'slots'),
-    {},
 )
 EVENT_AT = Statement(
     'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.slot = ?',
     ('run_no', 'slot'),
-    {},
 )
 EVENTS_ABOUT = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND (events.subject IN (SELECT anon_1.value FROM json_each(?) AS anon_1) OR events.slot IN (SELECT anon_2.value FROM json_each(?) AS anon_2)) AND events.slot > ? AND events.slot <= ? ORDER BY events.slot LIMIT ? OFFSET ?',
-    ('run_no', 'subjects', 'slots', 'after', 'last', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND (events.subject IN (SELECT anon_1.value FROM json_each(?) AS anon_1) OR events.slot IN (SELECT anon_2.value FROM json_each(?) AS anon_2)) AND events.slot > ? AND events.slot <= ? ORDER BY events.slot LIMIT ? OFFSET 0',
+    ('run_no', 'subjects', 'slots', 'after', 'last', 'row_limit'),
 )
 EVENTS_ABOUT_BEFORE = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND (events.subject IN (SELECT anon_1.value FROM json_each(?) AS anon_1) OR events.slot IN (SELECT anon_2.value FROM json_each(?) AS anon_2)) AND events.slot >= ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
-    ('run_no', 'subjects', 'slots', 'first', 'before', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject FROM events WHERE events.run_no = ? AND (events.subject IN (SELECT anon_1.value FROM json_each(?) AS anon_1) OR events.slot IN (SELECT anon_2.value FROM json_each(?) AS anon_2)) AND events.slot >= ? AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET 0',
+    ('run_no', 'subjects', 'slots', 'first', 'before', 'row_limit'),
 )
 SPANS_OF = Statement(
     'SELECT steps.created_slot, steps.ended_slot FROM steps WHERE steps.run_no = ? AND steps.step_id = ? UNION ALL SELECT hooks.created_slot, hooks.released_slot FROM hooks WHERE hooks.run_no = ? AND hooks.hook_id = ? UNION ALL SELECT waits.created_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.wait_id = ?',
     ('run_no', 'step_id', 'run_no', 'hook_id', 'run_no', 'wait_id'),
-    {},
 )
 EVENT_RESUMED = Statement(
     'SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.resume_id = ?',
     ('run_no', 'resume_id'),
-    {},
 )
 CONFLICT_OF = Statement(
     "SELECT events.slot, events.event_type, coalesce(events.correlation_id, creation.correlation_id) AS coalesce_1, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at FROM events LEFT OUTER JOIN events AS creation ON creation.run_no = events.run_no AND creation.slot = events.subject WHERE events.run_no = ? AND events.event_type = 'hook_conflict' AND events.correlation_id = ?",
     ('run_no', 'correlation_id'),
-    {},
 )
 ATTRIBUTE_CLAIM = Statement(
     "SELECT events.slot FROM events WHERE events.run_no = ? AND events.event_type = 'attr_set' AND events.correlation_id = ?",
     ('run_no', 'correlation_id'),
-    {},
 )
 STEP_BY_ID = Statement(
     'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM steps WHERE steps.run_no = ? AND steps.step_id = ?',
     ('run_no', 'step_id'),
-    {},
 )
 STEP_INSERT = Statement(
     'INSERT INTO steps (run_no, step_id, "key", step_name, status, created_slot, updated_slot, kind, child_run_id, attempt, started_slot, ended_slot, error_slot, hook_id, retry_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, nullif(?, 0.5), ?, nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5), nullif(?, 0.5))',
     ('run_no', 'step_id', 'key', 'step_name', 'status', 'created_slot', 'updated_slot', 'kind', 'child_run_id', 'attempt', 'started_slot', 'ended_slot', 'error_slot', 'hook_id', 'retry_after'),
-    {},
 )
 STEP_UPDATE = Statement(
     'UPDATE steps SET status=?, updated_slot=?, attempt=?, started_slot=nullif(?, 0.5), ended_slot=nullif(?, 0.5), error_slot=nullif(?, 0.5), hook_id=nullif(?, 0.5), retry_after=nullif(?, 0.5) WHERE steps.run_no = ? AND steps.step_id = ?',
     ('status', 'updated_slot', 'attempt', 'started_slot', 'ended_slot', 'error_slot', 'hook_id', 'retry_after', 'no', 'id'),
-    {},
 )
 STEPS_BEFORE = Statement(
-    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM events JOIN steps ON steps.run_no = events.run_no AND steps.step_id = events.correlation_id WHERE events.run_no = ? AND events.event_type = \'step_created\' AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET ?',
-    ('run_no', 'before', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM events JOIN steps ON steps.run_no = events.run_no AND steps.step_id = events.correlation_id WHERE events.run_no = ? AND events.event_type = \'step_created\' AND events.slot < ? ORDER BY events.slot DESC LIMIT ? OFFSET 0',
+    ('run_no', 'before', 'row_limit'),
 )
 STEPS_AFTER = Statement(
-    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM events JOIN steps ON steps.run_no = events.run_no AND steps.step_id = events.correlation_id WHERE events.run_no = ? AND events.event_type = \'step_created\' AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET ?',
-    ('run_no', 'after', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT steps.run_no, steps.step_id, steps."key", steps.step_name, steps.status, steps.created_slot, steps.updated_slot, steps.kind, steps.child_run_id, steps.attempt, steps.started_slot, steps.ended_slot, steps.error_slot, steps.hook_id, steps.retry_after FROM events JOIN steps ON steps.run_no = events.run_no AND steps.step_id = events.correlation_id WHERE events.run_no = ? AND events.event_type = \'step_created\' AND events.slot > ? ORDER BY events.slot LIMIT ? OFFSET 0',
+    ('run_no', 'after', 'row_limit'),
 )
 HOOK_BY_ID = Statement(
     'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system FROM hooks WHERE hooks.run_no = ? AND hooks.hook_id = ?',
     ('run_no', 'hook_id'),
-    {},
 )
 HOOK_BY_TOKEN = Statement(
     'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id FROM hooks JOIN runs ON runs.run_no = hooks.run_no WHERE hooks.namespace = ? AND hooks.token = ? AND hooks.released_slot IS NULL',
     ('namespace', 'token'),
-    {},
 )
 HOOK_WRITE = Statement(
     'INSERT INTO hooks (run_no, hook_id, namespace, token, kind, created_slot, step_id, payloads, released_slot, retention_until, is_system) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_no, hook_id) DO UPDATE SET namespace = excluded.namespace, token = excluded.token, kind = excluded.kind, created_slot = excluded.created_slot, step_id = excluded.step_id, payloads = excluded.payloads, released_slot = excluded.released_slot, retention_until = excluded.retention_until, is_system = excluded.is_system',
     ('run_no', 'hook_id', 'namespace', 'token', 'kind', 'created_slot', 'step_id', 'payloads', 'released_slot', 'retention_until', 'is_system'),
-    {},
 )
 HOOKS_OF_RUN = Statement(
     'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system FROM hooks WHERE hooks.run_no = ? ORDER BY hooks.created_slot',
     ('run_no',),
-    {},
 )
 HOOKS_RELEASE = Statement(
     'UPDATE hooks SET released_slot=? WHERE hooks.run_no = ? AND hooks.released_slot IS NULL AND (hooks.retention_until IS NULL OR hooks.retention_until <= ?)',
     ('slot', 'no', 'now'),
-    {},
 )
 HOOK_VACATE = Statement(
     'UPDATE hooks SET released_slot=? WHERE hooks.run_no = ? AND hooks.hook_id = ?',
     ('slot', 'no', 'id'),
-    {},
 )
 HOOKS_BY_ID = Statement(
-    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND hooks.hook_id = ? LIMIT ? OFFSET ?',
-    ('namespace', 'now', 'hook_id', 'param_1', 'param_2'),
-    {'param_1': 2, 'param_2': 0},
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND hooks.hook_id = ? LIMIT 2 OFFSET 0',
+    ('namespace', 'now', 'hook_id'),
 )
 HOOKS_LIVE = Statement(
-    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) > (?, ?, ?) ORDER BY events.created_at, hooks.run_no, hooks.created_slot LIMIT ? OFFSET ?',
-    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) > (?, ?, ?) ORDER BY events.created_at, hooks.run_no, hooks.created_slot LIMIT ? OFFSET 0',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'row_limit'),
 )
 HOOKS_LIVE_DESC = Statement(
-    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) < (?, ?, ?) ORDER BY events.created_at DESC, hooks.run_no DESC, hooks.created_slot DESC LIMIT ? OFFSET ?',
-    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) < (?, ?, ?) ORDER BY events.created_at DESC, hooks.run_no DESC, hooks.created_slot DESC LIMIT ? OFFSET 0',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'row_limit'),
 )
 HOOKS_LIVE_OF_RUN = Statement(
-    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) > (?, ?, ?) AND hooks.run_no = ? ORDER BY events.created_at, hooks.run_no, hooks.created_slot LIMIT ? OFFSET ?',
-    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'run_no', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) > (?, ?, ?) AND hooks.run_no = ? ORDER BY events.created_at, hooks.run_no, hooks.created_slot LIMIT ? OFFSET 0',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'run_no', 'row_limit'),
 )
 HOOKS_LIVE_OF_RUN_DESC = Statement(
-    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) < (?, ?, ?) AND hooks.run_no = ? ORDER BY events.created_at DESC, hooks.run_no DESC, hooks.created_slot DESC LIMIT ? OFFSET ?',
-    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'run_no', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT hooks.run_no, hooks.hook_id, hooks.namespace, hooks.token, hooks.kind, hooks.created_slot, hooks.step_id, hooks.payloads, hooks.released_slot, hooks.retention_until, hooks.is_system, runs.ended_slot, runs.run_id, events.created_at FROM hooks JOIN runs ON runs.run_no = hooks.run_no JOIN events ON events.run_no = hooks.run_no AND events.slot = hooks.created_slot WHERE hooks.namespace = ? AND hooks.released_slot IS NULL AND (runs.ended_slot IS NULL OR hooks.retention_until > ?) AND (events.created_at, hooks.run_no, hooks.created_slot) < (?, ?, ?) AND hooks.run_no = ? ORDER BY events.created_at DESC, hooks.run_no DESC, hooks.created_slot DESC LIMIT ? OFFSET 0',
+    ('namespace', 'now', 'edge_created', 'edge_no', 'edge_slot', 'run_no', 'row_limit'),
 )
 WAIT_BY_ID = Statement(
     'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.wait_id = ?',
     ('run_no', 'wait_id'),
-    {},
 )
 WAITS_FOR_SIGNAL = Statement(
-    'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.signal_type = ? AND status = \'waiting\' AND matched_slot IS NULL AND signal_type IS NOT NULL ORDER BY waits.created_slot LIMIT ? OFFSET ?',
-    ('run_no', 'signal_type', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? AND waits.signal_type = ? AND status = \'waiting\' AND matched_slot IS NULL AND signal_type IS NOT NULL ORDER BY waits.created_slot LIMIT ? OFFSET 0',
+    ('run_no', 'signal_type', 'row_limit'),
 )
 WAITS_OF_RUN = Statement(
     'SELECT waits.run_no, waits.wait_id, waits.kind, waits.status, waits.created_slot, waits."key", waits.signal_type, waits.resume_at, waits.matched_slot, waits.completed_slot FROM waits WHERE waits.run_no = ? ORDER BY waits.created_slot',
     ('run_no',),
-    {},
 )
 WAIT_WRITE = Statement(
     'INSERT INTO waits (run_no, wait_id, kind, status, created_slot, "key", signal_type, resume_at, matched_slot, completed_slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_no, wait_id) DO UPDATE SET kind = excluded.kind, status = excluded.status, created_slot = excluded.created_slot, "key" = excluded."key", signal_type = excluded.signal_type, resume_at = excluded.resume_at, matched_slot = excluded.matched_slot, completed_slot = excluded.completed_slot',
     ('run_no', 'wait_id', 'kind', 'status', 'created_slot', 'key', 'signal_type', 'resume_at', 'matched_slot', 'completed_slot'),
-    {},
 )
 WAITS_CLOSE = Statement(
-    'UPDATE waits SET status=?, completed_slot=? WHERE waits.run_no = ? AND waits.status = ?',
-    ('status', 'slot', 'no', 'status_1'),
-    {'status': 'completed', 'status_1': 'waiting'},
+    "UPDATE waits SET status='completed', completed_slot=? WHERE waits.run_no = ? AND waits.status = 'waiting'",
+    ('slot', 'no'),
 )
 SIGNALS_OF_TYPE = Statement(
-    'SELECT signals.slot FROM signals WHERE signals.run_no = ? AND signals.signal_type = ? ORDER BY signals.slot LIMIT ? OFFSET ?',
-    ('run_no', 'signal_type', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT signals.slot FROM signals WHERE signals.run_no = ? AND signals.signal_type = ? ORDER BY signals.slot LIMIT ? OFFSET 0',
+    ('run_no', 'signal_type', 'row_limit'),
 )
 SIGNALS_OF_RUN = Statement(
     'SELECT signals.signal_type, signals.slot FROM signals WHERE signals.run_no = ? ORDER BY signals.slot',
     ('run_no',),
-    {},
 )
 SIGNAL_INSERT = Statement(
     'INSERT INTO signals (run_no, signal_type, slot) VALUES (?, ?, ?)',
     ('run_no', 'signal_type', 'slot'),
-    {},
 )
 SIGNAL_DELETE = Statement(
     'DELETE FROM signals WHERE signals.run_no = ? AND signals.signal_type = ? AND signals.slot = ?',
     ('run_no', 'signal_type', 'slot'),
-    {},
 )
 ATTRIBUTES_OF_RUN = Statement(
     'SELECT run_attributes."key", run_attributes.value FROM run_attributes WHERE run_attributes.run_no = ?',
     ('run_no',),
-    {},
 )
 ATTRIBUTES_CLEAR = Statement(
     'DELETE FROM run_attributes WHERE run_attributes.run_no = ?',
     ('run_no',),
-    {},
 )
 ATTRIBUTE_INSERT = Statement(
     'INSERT INTO run_attributes (run_no, "key", namespace, value) VALUES (?, ?, ?, ?)',
     ('run_no', 'key', 'namespace', 'value'),
-    {},
 )
 STREAM_BY_NAME = Statement(
     'SELECT streams.length, streams.done FROM streams WHERE streams.run_no = ? AND streams.stream = ?',
     ('run_no', 'stream'),
-    {},
 )
 STREAM_WRITE = Statement(
     'INSERT INTO streams (run_no, stream, length, done) VALUES (?, ?, ?, ?) ON CONFLICT (run_no, stream) DO UPDATE SET length = excluded.length, done = excluded.done',
     ('run_no', 'stream', 'length', 'done'),
-    {},
 )
 STREAMS_OF_RUN = Statement(
     'SELECT streams.stream FROM streams WHERE streams.run_no = ? ORDER BY streams.stream',
     ('run_no',),
-    {},
 )
 CHUNK_INSERT = Statement(
     'INSERT INTO chunks (run_no, after_slot, number, stream, idx, data, "key", attempt, epoch, created_at, codec) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     ('run_no', 'after_slot', 'number', 'stream', 'idx', 'data', 'key', 'attempt', 'epoch', 'created_at', 'codec'),
-    {},
 )
 CHUNK_LAST = Statement(
-    'SELECT chunks.number FROM chunks WHERE chunks.run_no = ? ORDER BY chunks.after_slot DESC, chunks.number DESC LIMIT ? OFFSET ?',
-    ('run_no', 'param_1', 'param_2'),
-    {'param_1': 1, 'param_2': 0},
+    'SELECT chunks.number FROM chunks WHERE chunks.run_no = ? ORDER BY chunks.after_slot DESC, chunks.number DESC LIMIT 1 OFFSET 0',
+    ('run_no',),
 )
 CHUNK_BY_KEY = Statement(
-    'SELECT chunks.number FROM chunks WHERE chunks.run_no = ? AND chunks."key" = ? AND chunks.after_slot < ? LIMIT ? OFFSET ?',
-    ('run_no', 'key', 'before_slot', 'param_1', 'param_2'),
-    {'param_1': 1, 'param_2': 0},
+    'SELECT chunks.number FROM chunks WHERE chunks.run_no = ? AND chunks."key" = ? AND chunks.after_slot < ? LIMIT 1 OFFSET 0',
+    ('run_no', 'key', 'before_slot'),
 )
 CHUNKS_OF_STREAM = Statement(
-    'SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.stream = ? AND chunks.idx >= ? ORDER BY chunks.idx LIMIT ? OFFSET ?',
-    ('run_no', 'stream', 'start_index', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.stream = ? AND chunks.idx >= ? ORDER BY chunks.idx LIMIT ? OFFSET 0',
+    ('run_no', 'stream', 'start_index', 'row_limit'),
 )
 ITEMS_AFTER = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject, 0, NULL AS anon_1 FROM events WHERE events.run_no = ? AND events.slot > ? UNION ALL SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.after_slot >= ? AND (chunks.after_slot > ? OR chunks.number > ?) ORDER BY 1, 11 LIMIT ? OFFSET ?',
-    ('run_no', 'after', 'run_no', 'after', 'after', 'after_number', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject, 0, NULL AS anon_1 FROM events WHERE events.run_no = ? AND events.slot > ? UNION ALL SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.after_slot >= ? AND (chunks.after_slot > ? OR chunks.number > ?) ORDER BY 1, 11 LIMIT ? OFFSET 0',
+    ('run_no', 'after', 'run_no', 'after', 'after', 'after_number', 'row_limit'),
 )
 EVENTS_DELETE = Statement(
     'DELETE FROM events WHERE events.run_no = ?',
     ('run_no',),
-    {},
 )
 STEPS_DELETE = Statement(
     'DELETE FROM steps WHERE steps.run_no = ?',
     ('run_no',),
-    {},
 )
 HOOKS_DELETE = Statement(
     'DELETE FROM hooks WHERE hooks.run_no = ?',
     ('run_no',),
-    {},
 )
 WAITS_DELETE = Statement(
     'DELETE FROM waits WHERE waits.run_no = ?',
     ('run_no',),
-    {},
 )
 SIGNALS_DELETE = Statement(
     'DELETE FROM signals WHERE signals.run_no = ?',
     ('run_no',),
-    {},
 )
 STREAMS_DELETE = Statement(
     'DELETE FROM streams WHERE streams.run_no = ?',
     ('run_no',),
-    {},
 )
 CHUNKS_DELETE = Statement(
     'DELETE FROM chunks WHERE chunks.run_no = ?',
     ('run_no',),
-    {},
 )
 RUNS_DELETE = Statement(
     'DELETE FROM runs WHERE runs.run_no = ?',
     ('run_no',),
-    {},
 )
 CURSOR_BY_SOURCE = Statement(
     'SELECT cursors.position, cursors.owner FROM cursors WHERE cursors.namespace = ? AND cursors.source = ?',
     ('here', 'source'),
-    {},
 )
 CURSOR_TAKE = Statement(
     'INSERT INTO cursors (namespace, source, position, owner) VALUES (?, ?, ?, ?) ON CONFLICT (namespace, source) DO UPDATE SET owner = excluded.owner',
     ('namespace', 'source', 'position', 'owner'),
-    {},
 )
 CURSOR_ADVANCE = Statement(
     'UPDATE cursors SET position=? WHERE cursors.namespace = ? AND cursors.source = ? AND cursors.owner = ?',
     ('position', 'here', 'of_source', 'mine'),
-    {},
 )
 CURSOR_RELEASE = Statement(
     'UPDATE cursors SET owner=NULL WHERE cursors.namespace = ? AND cursors.source = ? AND cursors.owner = ?',
     ('here', 'of_source', 'mine'),
-    {},
 )
 PAYLOAD_STATE = Statement(
     'SELECT payloads.doomed, payloads.data IS NOT NULL AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ?',
     ('namespace', 'sha256'),
-    {},
 )
 PAYLOAD_WRITE = Statement(
     'INSERT INTO payloads (namespace, sha256, size, last_used_at, doomed, data) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, sha256) DO UPDATE SET last_used_at = excluded.last_used_at, doomed = excluded.doomed, data = excluded.data',
     ('namespace', 'sha256', 'size', 'last_used_at', 'doomed', 'data'),
-    {},
 )
 PAYLOADS_NAMED = Statement(
     'SELECT payloads.sha256, payloads.data FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
     ('namespace', 'names'),
-    {},
 )
 PAYLOADS_RELEASE = Statement(
     'DELETE FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 IN (SELECT anon_1.value FROM json_each(?) AS anon_1) AND payloads.data IS NOT NULL AND NOT (EXISTS (SELECT * FROM events, runs WHERE events.payload_ref = payloads.sha256 AND runs.run_no = events.run_no AND runs.namespace = payloads.namespace))',
     ('namespace', 'names'),
-    {},
 )
 PAYLOADS_OF_RUN = Statement(
     'SELECT DISTINCT events.payload_ref FROM events WHERE events.run_no = ? AND events.payload_ref IS NOT NULL',
     ('run_no',),
-    {},
 )
 PAYLOADS_MARKED = Statement(
-    'SELECT payloads.sha256, payloads.doomed = 1 OR (payloads.data IS NOT NULL OR payloads.last_used_at < ?) AND NOT (EXISTS (SELECT * FROM events, runs WHERE events.payload_ref = payloads.sha256 AND runs.run_no = events.run_no AND runs.namespace = payloads.namespace)) AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 > ? ORDER BY payloads.sha256 LIMIT ? OFFSET ?',
-    ('cutoff', 'namespace', 'after', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT payloads.sha256, payloads.doomed = 1 OR (payloads.data IS NOT NULL OR payloads.last_used_at < ?) AND NOT (EXISTS (SELECT * FROM events, runs WHERE events.payload_ref = payloads.sha256 AND runs.run_no = events.run_no AND runs.namespace = payloads.namespace)) AS anon_1 FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 > ? ORDER BY payloads.sha256 LIMIT ? OFFSET 0',
+    ('cutoff', 'namespace', 'after', 'row_limit'),
 )
 PAYLOAD_DOOM = Statement(
     'UPDATE payloads SET doomed=1 WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NULL AND (payloads.doomed = 1 OR (payloads.data IS NOT NULL OR payloads.last_used_at < ?) AND NOT (EXISTS (SELECT * FROM events, runs WHERE events.payload_ref = payloads.sha256 AND runs.run_no = events.run_no AND runs.namespace = payloads.namespace)))',
     ('namespace', 'sha256', 'cutoff'),
-    {},
 )
 PAYLOAD_STRAY = Statement(
     'INSERT INTO payloads (namespace, sha256, size, last_used_at, doomed, data) VALUES (?, ?, 0, 0, 1, NULL) ON CONFLICT DO NOTHING',
     ('namespace', 'sha256'),
-    {},
 )
 PAYLOAD_GONE = Statement(
     'DELETE FROM payloads WHERE payloads.namespace = ? AND payloads.sha256 = ? AND payloads.data IS NULL AND payloads.doomed = 1',
     ('namespace', 'sha256'),
-    {},
 )
 MESSAGE_INSERT = Statement(
     'INSERT INTO queue_messages (message_id, namespace, queue_name, run_id, body, headers, idempotency_key, scope, epoch, attempt, failures, available_at, lease_owner, last_error, dead_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     ('message_id', 'namespace', 'queue_name', 'run_id', 'body', 'headers', 'idempotency_key', 'scope', 'epoch', 'attempt', 'failures', 'available_at', 'lease_owner', 'last_error', 'dead_at', 'created_at'),
-    {},
 )
 MESSAGE_PENDING = Statement(
     "SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.idempotency_key = ? AND idempotency_key IS NOT NULL AND scope = 'pending' AND lease_owner IS NULL AND dead_at IS NULL",
     ('namespace', 'idempotency_key'),
-    {},
 )
 MESSAGE_INFLIGHT = Statement(
     "SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.idempotency_key = ? AND idempotency_key IS NOT NULL AND scope = 'inflight' AND dead_at IS NULL",
     ('namespace', 'idempotency_key'),
-    {},
 )
 MESSAGE_MERGE = Statement(
     'UPDATE queue_messages SET attempt=max(queue_messages.attempt, ?), failures=max(queue_messages.failures, ?), available_at=min(queue_messages.available_at, ?) WHERE queue_messages.message_id = ?',
     ('attempts', 'failed', 'at', 'id'),
-    {},
 )
 MESSAGES_OPEN = Statement(
     'SELECT (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND coalesce(json_extract(queue_messages.headers, \'$."x-wkf-environment"\'), \'development\') = ?)) OR (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner IS NOT NULL)) AS anon_1',
     ('namespace', 'environment', 'namespace'),
-    {},
 )
 MESSAGES_DUE = Statement(
-    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND coalesce(json_extract(queue_messages.headers, \'$."x-wkf-environment"\'), \'development\') = ? AND queue_messages.available_at <= ? ORDER BY queue_messages.available_at, queue_messages.message_no LIMIT ? OFFSET ?',
-    ('namespace', 'environment', 'now', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND coalesce(json_extract(queue_messages.headers, \'$."x-wkf-environment"\'), \'development\') = ? AND queue_messages.available_at <= ? ORDER BY queue_messages.available_at, queue_messages.message_no LIMIT ? OFFSET 0',
+    ('namespace', 'environment', 'now', 'row_limit'),
 )
 MESSAGE_NEXT = Statement(
     'SELECT min(queue_messages.available_at) AS min_1 FROM queue_messages WHERE queue_messages.namespace = ? AND lease_owner IS NULL AND dead_at IS NULL AND coalesce(json_extract(queue_messages.headers, \'$."x-wkf-environment"\'), \'development\') = ?',
     ('namespace', 'environment'),
-    {},
 )
 MESSAGE_TAKE = Statement(
-    'UPDATE queue_messages SET epoch=(queue_messages.epoch + ?), attempt=(queue_messages.attempt + ?), lease_owner=? WHERE queue_messages.message_id = ?',
-    ('epoch_1', 'attempt_1', 'owner', 'id'),
-    {'epoch_1': 1, 'attempt_1': 1},
+    'UPDATE queue_messages SET epoch=(queue_messages.epoch + 1), attempt=(queue_messages.attempt + 1), lease_owner=? WHERE queue_messages.message_id = ?',
+    ('owner', 'id'),
 )
 MESSAGE_TAKEN = Statement(
     'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.message_id = ? AND queue_messages.lease_owner = ? AND queue_messages.epoch = ?',
     ('id', 'owner', 'held'),
-    {},
 )
 MESSAGE_HOLDERS = Statement(
     'SELECT DISTINCT queue_messages.lease_owner FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner IS NOT NULL',
     ('namespace',),
-    {},
 )
 MESSAGES_HELD = Statement(
     'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.lease_owner = ?',
     ('namespace', 'owner'),
-    {},
 )
 MESSAGE_RETURN = Statement(
     'UPDATE queue_messages SET attempt=?, failures=?, available_at=?, lease_owner=NULL, last_error=?, dead_at=NULL WHERE queue_messages.message_id = ?',
     ('attempts', 'failed', 'at', 'error', 'id'),
-    {},
 )
 MESSAGE_BURY = Statement(
     'UPDATE queue_messages SET failures=?, lease_owner=NULL, last_error=?, dead_at=? WHERE queue_messages.message_id = ?',
     ('failed', 'error', 'now', 'id'),
-    {},
 )
 MESSAGE_DELETE = Statement(
     'DELETE FROM queue_messages WHERE queue_messages.message_id = ?',
     ('id',),
-    {},
 )
 LETTER_BY_ID = Statement(
     'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.dead_at IS NOT NULL AND queue_messages.message_id = ?',
     ('namespace', 'id'),
-    {},
 )
 LETTERS_BEFORE = Statement(
-    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.dead_at IS NOT NULL AND (queue_messages.dead_at, queue_messages.message_no) < (?, ?) ORDER BY queue_messages.dead_at DESC, queue_messages.message_no DESC LIMIT ? OFFSET ?',
-    ('namespace', 'edge_dead', 'edge_no', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT queue_messages.message_no, queue_messages.message_id, queue_messages.namespace, queue_messages.queue_name, queue_messages.run_id, queue_messages.body, queue_messages.headers, queue_messages.idempotency_key, queue_messages.scope, queue_messages.epoch, queue_messages.attempt, queue_messages.failures, queue_messages.available_at, queue_messages.lease_owner, queue_messages.last_error, queue_messages.dead_at, queue_messages.created_at FROM queue_messages WHERE queue_messages.namespace = ? AND queue_messages.dead_at IS NOT NULL AND (queue_messages.dead_at, queue_messages.message_no) < (?, ?) ORDER BY queue_messages.dead_at DESC, queue_messages.message_no DESC LIMIT ? OFFSET 0',
+    ('namespace', 'edge_dead', 'edge_no', 'row_limit'),
 )
 MESSAGES_OF_RUN_END = Statement(
-    'DELETE FROM queue_messages WHERE queue_messages.run_id = ? AND queue_messages.namespace = ? AND queue_messages.scope = ? AND lease_owner IS NULL AND dead_at IS NULL',
-    ('run_id', 'namespace', 'scope_1'),
-    {'scope_1': 'pending'},
+    "DELETE FROM queue_messages WHERE queue_messages.run_id = ? AND queue_messages.namespace = ? AND queue_messages.scope = 'pending' AND lease_owner IS NULL AND dead_at IS NULL",
+    ('run_id', 'namespace'),
 )
 MESSAGES_OF_RUN_DELETE = Statement(
     'DELETE FROM queue_messages WHERE queue_messages.run_id = ? AND queue_messages.namespace = ?',
     ('run_id', 'namespace'),
-    {},
 )
 ANYTHING_OF_RUNS = Statement(
     'SELECT (EXISTS (SELECT queue_messages.message_no FROM queue_messages WHERE queue_messages.run_id IS NOT NULL)) OR (EXISTS (SELECT crashes.run_no FROM crashes)) AS anon_1',
     (),
-    {},
 )
 RUN_WAKE = Statement(
-    'UPDATE runs SET wake_at=min(coalesce(runs.wake_at, ?), ?) WHERE runs.run_id = ? AND runs.namespace = ? AND runs.ended_slot IS NULL AND runs.paused_at IS NULL AND runs.owner IS NULL AND (runs.status != ? OR runs.wake_at IS NULL AND runs.epoch > ?)',
-    ('now', 'now', 'id', 'namespace', 'status_1', 'epoch_1'),
-    {'status_1': 'pending', 'epoch_1': 0},
+    "UPDATE runs SET wake_at=min(coalesce(runs.wake_at, ?), ?) WHERE runs.run_id = ? AND runs.namespace = ? AND runs.ended_slot IS NULL AND runs.paused_at IS NULL AND runs.owner IS NULL AND (runs.status != 'pending' OR runs.wake_at IS NULL AND runs.epoch > 0)",
+    ('now', 'now', 'id', 'namespace'),
 )
 CRASHES_COUNT = Statement(
-    'INSERT INTO crashes (run_no, times) SELECT runs.run_no, 1 FROM runs WHERE runs.owner = ? AND runs.namespace = ? ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + ?)',
-    ('gone', 'namespace', 'times_1'),
-    {'times_1': 1},
+    'INSERT INTO crashes (run_no, times) SELECT runs.run_no, 1 FROM runs WHERE runs.owner = ? AND runs.namespace = ? ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + 1)',
+    ('gone', 'namespace'),
 )
 CRASH_COUNT = Statement(
-    'INSERT INTO crashes (run_no, times) VALUES (?, 1) ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + ?)',
-    ('run_no', 'times_1'),
-    {'times_1': 1},
+    'INSERT INTO crashes (run_no, times) VALUES (?, 1) ON CONFLICT (run_no) DO UPDATE SET times = (crashes.times + 1)',
+    ('run_no',),
 )
 CRASHED_TOO_OFTEN = Statement(
     'SELECT runs.run_id, runs.workflow_name, crashes.times FROM runs JOIN crashes ON crashes.run_no = runs.run_no WHERE runs.owner = ? AND runs.namespace = ? AND crashes.times >= ?',
     ('gone', 'namespace', 'most'),
-    {},
 )
 CRASHES_DELETE = Statement(
     'DELETE FROM crashes WHERE crashes.run_no = ?',
     ('run_no',),
-    {},
 )
 RETAINED_INSERT = Statement(
     'INSERT INTO retained (namespace, due_at, run_no) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
     ('namespace', 'due_at', 'run_no'),
-    {},
 )
 RETAINED_NEXT = Statement(
-    'SELECT retained.due_at FROM retained WHERE retained.namespace = ? ORDER BY retained.due_at LIMIT ? OFFSET ?',
-    ('namespace', 'param_1', 'param_2'),
-    {'param_1': 1, 'param_2': 0},
+    'SELECT retained.due_at FROM retained WHERE retained.namespace = ? ORDER BY retained.due_at LIMIT 1 OFFSET 0',
+    ('namespace',),
 )
 RETAINED_DUE = Statement(
-    'SELECT retained.due_at, retained.run_no, runs.run_id FROM retained LEFT OUTER JOIN runs ON runs.run_no = retained.run_no WHERE retained.namespace = ? AND retained.due_at <= ? ORDER BY retained.due_at LIMIT ? OFFSET ?',
-    ('namespace', 'now', 'param_1', 'param_2'),
-    {'param_1': 1, 'param_2': 0},
+    'SELECT retained.due_at, retained.run_no, runs.run_id FROM retained LEFT OUTER JOIN runs ON runs.run_no = retained.run_no WHERE retained.namespace = ? AND retained.due_at <= ? ORDER BY retained.due_at LIMIT 1 OFFSET 0',
+    ('namespace', 'now'),
 )
 RETAINED_DELETE = Statement(
     'DELETE FROM retained WHERE retained.namespace = ? AND retained.due_at = ? AND retained.run_no = ?',
     ('namespace', 'due_at', 'run_no'),
-    {},
 )
 EXPIRED_AT = Statement(
     'SELECT expired.expired_at FROM expired WHERE expired.run_no = ?',
     ('run_no',),
-    {},
 )
 RUN_EXPIRED_AT = Statement(
     'SELECT runs.status, expired.expired_at FROM runs LEFT OUTER JOIN expired ON expired.run_no = runs.run_no WHERE runs.run_id = ?',
     ('run_id',),
-    {},
 )
 EXPIRED_INSERT = Statement(
     'INSERT INTO expired (run_no, expired_at) VALUES (?, ?) ON CONFLICT DO NOTHING',
     ('run_no', 'expired_at'),
-    {},
 )
 EXPIRED_DELETE = Statement(
     'DELETE FROM expired WHERE expired.run_no = ?',
     ('run_no',),
-    {},
 )
 EVENTS_HELD = Statement(
-    'SELECT events.slot, events.event_type, events.data, events.codec, events.payload_ref, payloads.size FROM events LEFT OUTER JOIN payloads ON payloads.namespace = ? AND payloads.sha256 = events.payload_ref WHERE events.run_no = ? AND events.slot > ? AND (events.payload IS NOT NULL OR events.payload_ref IS NOT NULL OR events.data IS NOT NULL) ORDER BY events.slot LIMIT ? OFFSET ?',
-    ('namespace', 'run_no', 'after', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'SELECT events.slot, events.event_type, events.data, events.codec, events.payload_ref, payloads.size FROM events LEFT OUTER JOIN payloads ON payloads.namespace = ? AND payloads.sha256 = events.payload_ref WHERE events.run_no = ? AND events.slot > ? AND (events.payload IS NOT NULL OR events.payload_ref IS NOT NULL OR events.data IS NOT NULL) ORDER BY events.slot LIMIT ? OFFSET 0',
+    ('namespace', 'run_no', 'after', 'row_limit'),
 )
 EVENT_EMPTY = Statement(
     'UPDATE events SET data=?, payload=NULL, codec=?, payload_ref=NULL WHERE events.run_no = ? AND events.slot = ?',
     ('data', 'codec', 'no', 'place'),
-    {},
 )
 CHUNKS_FORGET = Statement(
-    'DELETE FROM chunks WHERE chunks.run_no = ? AND (chunks.after_slot, chunks.number) IN (SELECT chunks.after_slot, chunks.number FROM chunks WHERE chunks.run_no = ? LIMIT ? OFFSET ?)',
-    ('run_no', 'run_no', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'DELETE FROM chunks WHERE chunks.run_no = ? AND (chunks.after_slot, chunks.number) IN (SELECT chunks.after_slot, chunks.number FROM chunks WHERE chunks.run_no = ? LIMIT ? OFFSET 0)',
+    ('run_no', 'run_no', 'row_limit'),
 )
 SCHEDULE_BY_ID = Statement(
     'SELECT schedules.namespace, schedules.schedule_id, schedules.workflow_name, schedules.timing, schedules.timezone, schedules.catchup, schedules.overlap, schedules.cursor, schedules.paused_at, schedules.last_run_id, schedules.version FROM schedules WHERE schedules.namespace = ? AND schedules.schedule_id = ?',
     ('here', 'id'),
-    {},
 )
 SCHEDULES_AFTER = Statement(
     'SELECT schedules.namespace, schedules.schedule_id, schedules.workflow_name, schedules.timing, schedules.timezone, schedules.catchup, schedules.overlap, schedules.cursor, schedules.paused_at, schedules.last_run_id, schedules.version FROM schedules WHERE schedules.namespace = ? AND schedules.version > ? ORDER BY schedules.schedule_id',
     ('namespace', 'version'),
-    {},
 )
 SCHEDULES_VERSION = Statement(
     'SELECT max(schedules.version) AS max_1 FROM schedules WHERE schedules.namespace = ?',
     ('namespace',),
-    {},
 )
 SCHEDULE_INSERT = Statement(
     'INSERT INTO schedules (namespace, schedule_id, workflow_name, timing, timezone, catchup, overlap, cursor, paused_at, last_run_id, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     ('namespace', 'schedule_id', 'workflow_name', 'timing', 'timezone', 'catchup', 'overlap', 'cursor', 'paused_at', 'last_run_id', 'version'),
-    {},
 )
 SCHEDULE_UPDATE = Statement(
     'UPDATE schedules SET workflow_name=?, timing=?, timezone=?, catchup=?, overlap=?, cursor=?, paused_at=?, version=? WHERE schedules.namespace = ? AND schedules.schedule_id = ?',
     ('workflow_name', 'timing', 'timezone', 'catchup', 'overlap', 'cursor', 'paused_at', 'version', 'here', 'id'),
-    {},
 )
 SCHEDULE_MOVE = Statement(
     'UPDATE schedules SET cursor=?, last_run_id=coalesce(?, schedules.last_run_id) WHERE schedules.namespace = ? AND schedules.schedule_id = ?',
     ('cursor', 'last_run_id', 'here', 'id'),
-    {},
 )
 SCHEDULED_MADE = Statement(
     'SELECT runs.idempotency_key FROM runs WHERE runs.namespace = ? AND runs.idempotency_key IS NOT NULL AND runs.idempotency_key BETWEEN ? AND ?',
     ('namespace', 'first', 'last'),
-    {},
 )
 SCHEDULED_ADOPT = Statement(
     'INSERT OR IGNORE INTO scheduled_runs (namespace, schedule_id, run_no) SELECT runs.namespace, ? AS anon_1, runs.run_no FROM runs WHERE runs.namespace = ? AND runs.idempotency_key IS NOT NULL AND runs.idempotency_key BETWEEN ? AND ? AND runs.ended_slot IS NULL',
     ('id', 'namespace', 'first', 'last'),
-    {},
 )
 SCHEDULED_INSERT = Statement(
     'INSERT INTO scheduled_runs (namespace, schedule_id, run_no) VALUES (?, ?, ?)',
     ('namespace', 'schedule_id', 'run_no'),
-    {},
 )
 SCHEDULED_FORGET = Statement(
     'DELETE FROM scheduled_runs WHERE scheduled_runs.namespace = ? AND scheduled_runs.schedule_id = ? AND NOT (EXISTS (SELECT runs.run_no FROM runs WHERE runs.run_no = scheduled_runs.run_no AND runs.ended_slot IS NULL))',
     ('here', 'id'),
-    {},
 )
 SCHEDULED_OPEN = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.status = ? AND runs.wake_at IS NULL AND runs.epoch = ? AS anon_1 FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND scheduled_runs.schedule_id = ? AND runs.ended_slot IS NULL ORDER BY runs.run_no',
-    ('status_1', 'epoch_1', 'here', 'id'),
-    {'status_1': 'pending', 'epoch_1': 0},
+    "SELECT runs.run_no, runs.run_id, runs.status = 'pending' AND runs.wake_at IS NULL AND runs.epoch = 0 AS anon_1 FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND scheduled_runs.schedule_id = ? AND runs.ended_slot IS NULL ORDER BY runs.run_no",
+    ('here', 'id'),
 )
 SCHEDULES_WAITING = Statement(
-    'SELECT DISTINCT scheduled_runs.schedule_id FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND runs.ended_slot IS NULL AND runs.status = ? AND runs.wake_at IS NULL AND runs.epoch = ?',
-    ('namespace', 'status_1', 'epoch_1'),
-    {'status_1': 'pending', 'epoch_1': 0},
+    "SELECT DISTINCT scheduled_runs.schedule_id FROM scheduled_runs JOIN runs ON runs.run_no = scheduled_runs.run_no WHERE scheduled_runs.namespace = ? AND runs.ended_slot IS NULL AND runs.status = 'pending' AND runs.wake_at IS NULL AND runs.epoch = 0",
+    ('namespace',),
 )
 SCHEDULED_HOLD = Statement(
     'UPDATE runs SET wake_at=NULL WHERE runs.run_no = ?',
     ('no',),
-    {},
 )
 SCHEDULED_BEGIN = Statement(
     'UPDATE runs SET wake_at=? WHERE runs.run_no = ?',
     ('now', 'no'),
-    {},
 )
 MISSED_WRITE = Statement(
     'INSERT INTO missed_instants (namespace, schedule_id, instant, reason) VALUES (?, ?, ?, ?) ON CONFLICT (namespace, schedule_id, instant) DO UPDATE SET reason = excluded.reason',
     ('namespace', 'schedule_id', 'instant', 'reason'),
-    {},
 )
 MISSED_OF = Statement(
     'SELECT missed_instants.instant, missed_instants.reason FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? ORDER BY missed_instants.instant DESC',
     ('here', 'id'),
-    {},
 )
 MISSED_FORGET = Statement(
     'DELETE FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? AND missed_instants.instant = ?',
     ('here', 'id', 'moment'),
-    {},
 )
 MISSED_TRIM = Statement(
-    'DELETE FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? AND (missed_instants.instant NOT IN (SELECT missed_instants.instant FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? ORDER BY missed_instants.instant DESC LIMIT ? OFFSET ?))',
-    ('here', 'id', 'here', 'id', 'row_limit', 'param_1'),
-    {'param_1': 0},
+    'DELETE FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? AND (missed_instants.instant NOT IN (SELECT missed_instants.instant FROM missed_instants WHERE missed_instants.namespace = ? AND missed_instants.schedule_id = ? ORDER BY missed_instants.instant DESC LIMIT ? OFFSET 0))',
+    ('here', 'id', 'here', 'id', 'row_limit'),
 )
 SCHEMA = (
     'CREATE TABLE chunks ( run_no INTEGER NOT NULL, after_slot INTEGER NOT NULL, number INTEGER NOT NULL, stream VARCHAR NOT NULL, idx INTEGER NOT NULL, data BLOB NOT NULL, "key" VARCHAR, attempt INTEGER, epoch INTEGER, created_at INTEGER NOT NULL, codec VARCHAR, PRIMARY KEY (run_no, after_slot, number) ) WITHOUT ROWID',

@@ -75,13 +75,15 @@ def run_values(run: Run, namespace: str) -> dict[str, object]:
 
 def run_moves(run: Run) -> tuple[object, ...]:
     """For RUN_MOVE: what a write may change of a run."""
-    paused, owner = stored(run.paused_at), run.owner
-    started, completed, wake_at = stored(run.started_at), stored(run.completed_at), stored(run.wake_at)
+    started, completed, paused, wake_at = run.started_at, run.completed_at, run.paused_at, run.wake_at
     return (
         run.status, to_microseconds(run.updated_at), run.last_slot,
-        ABSENT if started is None else started, ABSENT if completed is None else completed,
-        ABSENT if paused is None else paused, ABSENT if run.ended_slot is None else run.ended_slot, run.epoch,
-        ABSENT if owner is None else owner, ABSENT if wake_at is None else wake_at, run.seen_slot,
+        ABSENT if started is None else to_microseconds(started),
+        ABSENT if completed is None else to_microseconds(completed),
+        ABSENT if paused is None else to_microseconds(paused),
+        ABSENT if run.ended_slot is None else run.ended_slot, run.epoch,
+        ABSENT if run.owner is None else run.owner,
+        ABSENT if wake_at is None else to_microseconds(wake_at), run.seen_slot,
         ABSENT if run.error_code is None else run.error_code,
         ABSENT if run.cancel_reason is None else run.cancel_reason,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 ABSENT = 0.5
 """Bound for NULL where rows are written by the thousand: the driver takes longer for None than for all else of a row.
@@ -14,14 +14,11 @@ No column holds such a number, whatever its type, so the statement can tell it.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statement:
-    """``fixed`` are the placeholders whose values belong to the statement.  Known by identity: each is made once."""
+    """Known by identity: each is made once."""
 
     text: str
     params: tuple[str, ...]
-    fixed: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def bind(self, values: Mapping[str, object]) -> list[object]:
         """The values in the order of the placeholders.  Raises KeyError naming one that is missing."""
-        if not self.fixed:
-            return [values[name] for name in self.params]
-        return [self.fixed[name] if name in self.fixed else values[name] for name in self.params]
+        return [values[name] for name in self.params]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from sqlalchemy import (
     Table,
-    Text,
     and_,
     case,
     delete,
     exists,
     func,
     insert,
+    literal,
     literal_column,
     null,
     or_,
@@ -44,10 +44,6 @@ runs, events, steps, hooks, waits, signals, attributes, streams, chunks, owners 
         "runs", "events", "steps", "hooks", "waits", "signals", "run_attributes", "streams", "chunks", "owners",
     )
 )  # fmt: skip
-
-
-def _constant(text: str) -> Clause:
-    return literal_column(f"'{text}'", Text)
 
 
 _here = runs.c.namespace == at("namespace")
@@ -94,7 +90,7 @@ _with_detail = select(runs, _detail.label("detail")).where(
     *_listed, or_(at("detail").is_(None), _detail == at("detail"))
 )
 # Those have an index; and their detail is known, which is a long question that every process asks when it starts.
-_paused = select(runs, _constant("paused").label("detail")).where(
+_paused = select(runs, literal("paused").label("detail")).where(
     *_listed, runs.c.ended_slot.is_(None), runs.c.paused_at.is_not(None)
 )
 _due = and_(
