@@ -11,7 +11,7 @@ from wrkflw.clock import later
 from wrkflw.errors import DefinitionChangedError, InvalidValueError, LimitError
 from wrkflw.schemas import Schema
 from wrkflw.world import events as e
-from wrkflw.world.storage import Storage
+from wrkflw.world.storage import Claim, Storage
 
 from . import damage
 from .background import GRACE
@@ -46,13 +46,13 @@ class Drive:
         journal: Journal,
         epoch: int | None,
         on_wait: Callable[[str], None],
-        make_recorder: Callable[[Storage, str, Journal, int | None], Recorder] = Recorder,
+        make_recorder: Callable[[Storage, Claim, Journal, int | None], Recorder] = Recorder,
     ) -> None:
         self.services = services
         self.definition = definition
         self.run_id = journal.run_id
         self.journal = journal
-        self.recorder = make_recorder(services.storage, services.owner, journal, epoch)
+        self.recorder = make_recorder(services.storage, services.claim, journal, epoch)
         self.steps = Stepping(self)
         self.bells: dict[Callable[[], None], None] = {}
         """Who is to be told that somebody else wrote to the run, in this order."""

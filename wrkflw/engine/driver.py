@@ -74,7 +74,7 @@ class Driver:
         room = threading.Condition(lock)
         self.services = Services(
             storage=world.storage,
-            owner=world.owner,
+            claim=Claim(world.owner),
             clock=clock,
             chance=chance,
             executor=self._executor,
@@ -192,7 +192,7 @@ class Driver:
         self, definition: Definition, run_id: str, created: e.RunCreated, record: Sequence[e.NewEvent]
     ) -> None:
         storage = self.services.storage
-        born = await storage.events.create_batch(run_id, [created, *record], claim=Claim(self.services.owner))
+        born = await storage.events.create_batch(run_id, [created, *record], claim=self.services.claim)
         fence, now = RunFence(born.epoch), self._clock.now()
         try:
             if not await storage.runs.release(run_id, fence, seen_slot=born.last_slot, wake_at=now):
@@ -223,7 +223,7 @@ class Driver:
             if run.owner is None and run.wake_at is not None and run.wake_at > self._clock.now():
                 self.taker.expect(run_id, definition, run.wake_at)
                 return False
-            run = await runs.claim(run_id, owner=self.services.owner)
+            run = await runs.claim(run_id, owner=self.services.claim.owner)
         except EntityConflictError:
             return False
         except (RunExpiredError, WorkflowRunNotFoundError):

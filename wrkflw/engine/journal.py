@@ -66,7 +66,8 @@ class Journal:
     """The definition that it was found to fit; what a drive records itself always does."""
     _by_correlation_id: dict[str, Record] = field(default_factory=dict)
     _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(default_factory=dict)
-    _signals: Signals = field(default_factory=Signals)
+    _signals: Signals | None = None
+    """Made with the first wait or event."""
 
     @property
     def ended(self) -> bool:
@@ -115,7 +116,7 @@ class Journal:
         match event:
             case e.RunCreated():
                 self.created_at = at
-            case e.WaitCompleted() if (wait := self._signals.find(event.correlation_id)) is not None:
+            case e.WaitCompleted() if (wait := self._lines().find(event.correlation_id)) is not None:
                 wait.ended_at = wait.ended_before or at
             case e.WaitCreated() if (wait := self.waits.get(event.key or "")) is not None and not wait.open:
                 wait.ended_at = wait.ended_before or at
@@ -137,7 +138,8 @@ class Journal:
         twin._by_correlation_id = {record.correlation_id: record for record in twin.records.values()}
         asked = [(record, one) for record in twin.records.values() for one in record.suspensions]
         twin._hooks = {one.hook_id: (record, one) for record, one in asked}
-        twin._signals = self._signals.copy({wait.wait_id: wait for wait in twin.waits.values()})
+        if self._signals is not None:
+            twin._signals = self._signals.copy({wait.wait_id: wait for wait in twin.waits.values()})
         return twin
 
     def twin_of(self, record: Record | WaitRecord) -> Record | WaitRecord:
@@ -296,22 +298,27 @@ class Journal:
                 wait.ended_before = _moment((event.meta or {}).get("at"))
                 self.waits[key] = wait
                 self._enter(key, id_of(key), wait)
-                if self._signals.open(wait):
+                if self._lines().open(wait):
                     self._over(wait, at)
             case e.WaitCompleted():
-                closed = self._signals.close(event.correlation_id)
+                closed = self._lines().close(event.correlation_id)
                 if closed is None:
                     return
                 if event.cause == "cancelled" and closed.taken is not None:
-                    other = self._signals.give_back(closed)
+                    other = self._lines().give_back(closed)
                     if other is not None:
                         self._over(other, at)
                 closed.cause = event.cause
                 self._over(closed, at)
             case e.SignalReceived():
-                taker = self._signals.arrive(event.signal_type, self.last_slot, event.payload_data or b"null")
+                taker = self._lines().arrive(event.signal_type, self.last_slot, event.payload_data or b"null")
                 if taker is not None:
                     self._over(taker, at)
+
+    def _lines(self) -> Signals:
+        if self._signals is None:
+            self._signals = Signals()
+        return self._signals
 
     def _over(self, wait: WaitRecord, at: datetime | None) -> None:
         wait.ended, wait.ended_at = self.last_slot, wait.ended_before or at

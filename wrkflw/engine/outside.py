@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
-from wrkflw.world.storage import Claim
 
 from .definition import Definition
 from .overflow import ending_if_full
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from .driver import Driver
 
 
-_AT_ONCE = 128
+_AT_ONCE = 64
 """How many runs may be taken up together.  One commit does for them; of a thousand, what each holds while it waits for
 it would cost more, in the caches and with the garbage collector, than a few commits more."""
 
@@ -80,7 +79,7 @@ class Outside:
 
     async def _deliver(self, run_id: str, definition: Definition, event: e.NewEvent, resume_id: str | None) -> None:
         driver, services = self._driver, self._driver.services
-        claim = Claim(services.owner) if driver.takes_more and run_id not in driver.drives else None
+        claim = services.claim if driver.takes_more and run_id not in driver.drives else None
         self._writing[run_id] += 1
         try:
             result = await services.storage.events.create(run_id, event, claim=claim, resume_id=resume_id)

@@ -34,14 +34,14 @@ class Recorder:
     That run is yet to be created, or else it is claimed by what comes from outside, if it stands as the journal has it.
     """
 
-    def __init__(self, storage: Storage, owner: str, journal: Journal, epoch: int | None) -> None:
+    def __init__(self, storage: Storage, claim: Claim, journal: Journal, epoch: int | None) -> None:
         self.journal = journal
         self.branches = 0
         """How many branches of the run are under way side by side; their notes are worth waiting for."""
         self.born_with = 0
         """How many of the first notes claim the run: what a new one is made of, or what comes from outside."""
         self._storage = storage
-        self._owner = owner
+        self._claim = claim
         self._epoch = epoch
         self._pending: list[e.NewEvent] = []
         self._noted = self._durable = 0
@@ -52,7 +52,7 @@ class Recorder:
         """Whether what is being sent ends a wait, which this process has not heard of yet."""
         self._claims = False
         """Whether the commit that claims the run was begun."""
-        self._followers: list[tuple[int, asyncio.Future[None]]] = []
+        self._followers: list[tuple[int, asyncio.Future[None]]] | None = None
         self._broken: BaseException | None = None
         self._full: LimitError | None = None
         """That the log took no more."""
@@ -157,7 +157,7 @@ class Recorder:
         await self._storage.settled()
         if self._epoch is None:
             run = await self._storage.runs.locate(self.journal.run_id)
-            self._epoch = run.epoch if self._claims and run.owner == self._owner else None
+            self._epoch = run.epoch if self._claims and run.owner == self._claim.owner else None
             if self._epoch is None and self._confirmed:
                 raise asyncio.CancelledError
         await self._reload()
@@ -194,8 +194,8 @@ class Recorder:
             raise
         finally:
             self._sending = self._ends_wait = False
-            followers, self._followers = self._followers, []
-            for upto, follower in followers:
+            followers, self._followers = self._followers, None
+            for upto, follower in followers or ():
                 if follower.done():
                     continue
                 in_one_boat = upto <= self._durable or failed is self._full or self.is_ahead
@@ -207,6 +207,8 @@ class Recorder:
     def _joined(self) -> asyncio.Future[None]:
         """Done when the commit that is under way is, to be awaited at once; it raises what who leads it failed of."""
         follower: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._followers is None:
+            self._followers = []
         self._followers.append((self._noted, follower))
         return follower
 
@@ -258,7 +260,7 @@ class Recorder:
         if self._epoch is not None:
             return create_batch(run_id, batch, fence=self.fence)
         self._claims = True
-        return create_batch(run_id, batch, claim=Claim(self._owner), expect_slot=self._confirmed or None)
+        return create_batch(run_id, batch, claim=self._claim, expect_slot=self._confirmed or None)
 
     # --- what others wrote -------------------------------------------------------------------------
 

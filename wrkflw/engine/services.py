@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wrkflw.clock import Clock
 from wrkflw.ids import Randomness
-from wrkflw.world.storage import Storage
+from wrkflw.world.storage import Claim, Storage
 
 from .executor import Executor
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Services:
     storage: Storage
-    owner: str
+    claim: Claim
+    """With which this process takes runs."""
     clock: Clock
     chance: Callable[[str, int], Randomness]
     """What spreads the backoff of a call, by its id, after so many failures."""

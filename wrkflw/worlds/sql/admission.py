@@ -65,13 +65,13 @@ class Admission:
             self._check_codec(connection)
         run = opened.image.run
         if run is None:
-            if request.types.isdisjoint(_CREATE_THE_RUN):
+            if _CREATE_THE_RUN.isdisjoint(request.types):
                 raise WorkflowRunNotFoundError(request.run_id)
             _check_unclaimed(request, opened)
             return
         if isinstance(request.fence, StepFence):
             _check_step_fence(opened, request.fence, request.events)
-        elif request.fence is not None or not request.types.isdisjoint(OWNER_ONLY):
+        elif request.fence is not None or not OWNER_ONLY.isdisjoint(request.types):
             self.check_owner(connection, run, request.fence)
         if request.expect_slot is not None and run.last_slot != request.expect_slot:
             raise PreconditionFailedError(run.run_id, request.expect_slot, run.last_slot)

@@ -36,12 +36,12 @@ class Append:
     """What is queued with the events."""
     epoch: int | None = field(init=False)
     """That of the owner, if it is the owner who writes."""
-    types: frozenset[str] = field(init=False)
+    types: tuple[str, ...] = field(init=False)
     """Those of the events."""
 
     def __post_init__(self) -> None:
         self.epoch = self.fence.epoch if isinstance(self.fence, RunFence) else None
-        self.types = frozenset([event.event_type for event in self.events])
+        self.types = tuple([event.event_type for event in self.events])
 
 
 @dataclass(slots=True)
