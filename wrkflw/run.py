@@ -71,11 +71,11 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
     ``state`` and ``get_step_result`` answer from what this handle saw last: its own calls and ``refresh`` look again.
     """
 
-    def __init__(self, birth: Birth) -> None:
+    def __init__(self, birth: Birth, journal: Journal | None = None) -> None:
         self._birth = birth
         self._runtime = birth.runtime
         self._definition = birth.definition
-        self._journal = Journal(birth.run_id)
+        self._journal = journal or Journal(birth.run_id)
 
     @classmethod
     async def find(cls, runtime: Runtime, workflow: Workflow[Any, Any, Any], run_id: str) -> Run[Any, Any, Any]:
@@ -84,9 +84,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         entity = await runtime.runs.located(run_id)
         if entity.workflow_name != workflow.id:
             raise RunNotFoundError.of_another(run_id, entity.workflow_name)
-        run: Run[Any, Any, Any] = cls(Birth(runtime, definition, run_id, exists=True))
-        run._journal = runtime.driver.journal_of(entity) or await runtime.runs.journal(run_id)
-        return run
+        journal = runtime.driver.journal_of(entity) or await runtime.runs.journal(run_id)
+        return cls(Birth(runtime, definition, run_id, exists=True), journal)
 
     @property
     def run_id(self) -> str:
