@@ -103,4 +103,4 @@ def to_microseconds(moment: datetime) -> int:
 
 def from_microseconds(stored: int) -> datetime:
     """The moment, in UTC, that :func:`to_microseconds` stored."""
-    return _EPOCH + timedelta(microseconds=stored)
+    return _EPOCH + stored * _MICROSECOND

@@ -8,6 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Literal, cast
 
+from wrkflw.garbage import collecting_later
 from wrkflw.world import events as e
 from wrkflw.world.entities import RunStatus
 from wrkflw.world.errors import DamagedPayloadError
@@ -107,8 +108,9 @@ class Journal:
     @classmethod
     def of(cls, run_id: str, log: Iterable[e.StoredEvent]) -> Journal:
         journal = cls(run_id)
-        for stored in log:
-            journal.add_next(stored)
+        with collecting_later():
+            for stored in log:
+                journal.add_next(stored)
         return journal
 
     def stamp(self, event: e.NewEvent, at: datetime) -> None:

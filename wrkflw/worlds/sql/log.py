@@ -6,15 +6,14 @@ thousands of events is read whole whenever somebody goes on with it.
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast, get_args
 
 from pydantic_core import from_json, to_json
 
 from wrkflw.clock import from_microseconds
+from wrkflw.garbage import collecting_later
 from wrkflw.world import events as e
 from wrkflw.world.errors import DamagedPayloadError, WorldError
 from wrkflw.world.nesting import DEEPEST, is_too_deep
@@ -117,7 +116,7 @@ def log_from(
     if elsewhere - {None}:
         slots = json.dumps(list(elsewhere - {None}))
         names.update(connection.all(sql.NAMES_AT, run_no=run_no, slots=slots))
-    with _collecting_later():
+    with collecting_later():
         return [*_events(run_id, found, names, reading)]
 
 
@@ -139,18 +138,6 @@ def _events(
             yield stored_event(run_id, slot, event, epoch, moment)
     except _NOT_WRITTEN_HERE as error:
         raise _damaged(run_id, slot, error) from error
-
-
-@contextmanager
-def _collecting_later() -> Generator[None]:
-    """Nothing of what is made meanwhile is garbage; to look for some would take longer than to make it."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def chunk_from(run_id: str, row: Row, reading: Reading) -> Chunk:
