@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def collecting_later() -> Generator[None]:
-    """Within, which must not last: nothing that is made is garbage, and to look for some would take as long again."""
+    """Put it off, for the whole process, for a moment in which nothing that is made is garbage.
+
+    To look for some among thousands of new objects, again and again, takes as long as to make them.
+    """
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -223,12 +223,14 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """
         patience = None if wait is None else parse_duration(wait)
         check_step("resume()", step, cure=ITSELF)
+        driver = self._runtime.driver
         try:
             with self._started():
                 await self._inbox.answer(self._journal, step, resume_data, at)
         except AlreadyResumedError:
             await self.refresh()
             raise
+        driver.check_open(self.run_id)
         return await self._outcome(patience)
 
     async def send_event(
@@ -250,8 +252,10 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         """
         patience = None if wait is None else parse_duration(wait)
         check_event("send_event()", event)
+        driver = self._runtime.driver
         with self._started():
             await self._inbox.send(self.run_id, event, payload, dedupe_id)
+        driver.check_open(self.run_id)
         return await self._outcome(patience)
 
     async def wake(self, id: str | None = None) -> None:

@@ -101,7 +101,6 @@ class Runtime:
         self._definitions: dict[str, Definition] = {}
         self._runs = Runs(lambda: self.world.storage, self._definitions)
         self._driver: Driver | None = None
-        self._inboxes: dict[Definition, Inbox] = {}
         self._opening = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: int | None = None
@@ -204,11 +203,7 @@ class Runtime:
 
     def inbox_of(self, definition: Definition) -> Inbox:
         """Where runs of this workflow are handed what comes from outside."""
-        driver = self.driver
-        inbox = self._inboxes.get(definition)
-        if inbox is None:
-            inbox = self._inboxes[definition] = Inbox(self._world.storage, driver, definition, self._limits)
-        return inbox
+        return Inbox(self._world.storage, self.driver, definition, self._limits)
 
     def _list_schedules(self) -> None:
         for schedule in (schedule for workflow in self._listed for schedule in workflow.schedules):
@@ -290,7 +285,6 @@ class Runtime:
     async def close(self) -> None:
         """Let go of every run, in good order: others, or the next start, take them up where they are."""
         driver, self._driver = self._driver, None
-        self._inboxes.clear()
         try:
             if driver is not None:
                 await driver.close()

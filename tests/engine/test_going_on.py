@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import AlreadyResumedError, Completed, Event, Run, Runtime, StepNotRunError, SuspendContext, Suspended, step
+from wrkflw import (
+    AlreadyResumedError,
+    Completed,
+    Event,
+    Run,
+    Runtime,
+    StepNotRunError,
+    StoreError,
+    SuspendContext,
+    Suspended,
+    step,
+)
 from wrkflw.engine.journal import Journal
 from wrkflw.world import events as e
 from wrkflw.world.storage import Claim
@@ -277,3 +288,25 @@ async def test_who_is_cancelled_before_it_is_his_turn_has_not_answered(flow: Any
     assert isinstance(ended[-1], asyncio.CancelledError)
     assert "hook_received" not in await types(runs[-1])
     assert (await runs[-1].resume(ask, 5)).unwrap() == 6
+
+
+@pytest.mark.parametrize("drains", [False, True], ids=["closed", "drained and closed"])
+@pytest.mark.parametrize("turns", [1, 3, 8, 20])
+async def test_whoever_answers_as_the_runtime_is_closed_is_told_whether_that_is_recorded(
+    turns: int, flow: Any, database: str, clock: ManualClock, *, drains: bool
+) -> None:
+    ask, asking = flow
+    async with Runtime(database, clock=clock) as runtime:
+        runs = await asyncio.gather(*(asking.create_run() for _ in range(MANY)))
+        await asyncio.gather(*(run.start(1) for run in runs))
+        answering = [asyncio.create_task(run.resume(ask, 2)) for run in runs]
+        await settle(turns)
+        if drains:
+            await runtime.drain("1s")
+    ended = await asyncio.gather(*answering, return_exceptions=True)
+
+    assert {type(end) for end in ended} <= {Completed, StoreError}
+    unrecorded = {run.run_id for run, end in zip(runs, ended, strict=True) if "is being closed" in str(end)}
+    async with Runtime(database, clock=clock, workflows=[asking], worker=False):
+        found = [await asking.get_run(run.run_id) for run in runs]
+        assert {run.run_id for run in found if "hook_received" not in await types(run)} == unrecorded

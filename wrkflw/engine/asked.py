@@ -53,7 +53,7 @@ class Asked:
         """By the id of the timer, for timers of one time and call are equal."""
         self._uses: dict[str, int] = {}
         self._spelled = ("", 0, "")
-        """The name, number and key of the use that was last looked at: most are, and then made."""
+        """A name, the number of a use of it, and its key: ``ended_before`` spells what ``next_use`` needs then."""
         self._count = 0
         self._unwanted: set[str] = set()
         """The keys of the waits that the code has given up: of their ends it is not told."""

@@ -21,6 +21,8 @@ class Background:
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
+        self._to_finish: set[asyncio.Task[Any]] = set()
+        """Those of them that are not to be cut short: what they record is acknowledged, or was not recorded."""
         self._hushed = False
         self._sentinel: asyncio.Task[None] | None = None
 
@@ -45,14 +47,19 @@ class Background:
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it to its end, also when who asked for it stops waiting; what goes wrong is his to hear."""
-        return await asyncio.shield(self._task(work))
+        task = self._task(work)
+        self._to_finish.add(task)
+        task.add_done_callback(self._to_finish.discard)
+        return await asyncio.shield(task)
 
     def hush(self) -> None:
         """What fails from now on is logged no more: it is being ended."""
         self._hushed = True
 
     async def end(self) -> None:
-        """Cancel it all."""
+        """Wait for what is to be finished, but not for ever, and cancel the rest."""
+        if self._to_finish:
+            await asyncio.wait(self._to_finish, timeout=GRACE.total_seconds())
         await ended(self.tasks)
 
     def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

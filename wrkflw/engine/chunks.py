@@ -65,8 +65,8 @@ class Chunks:
         self._writes = False
         """Whether what waits is on its way."""
         self._task: asyncio.Task[None] | None = None
-        self._waiters: tuple[tuple[int, asyncio.Future[None]], ...] = ()
-        self._slowed: tuple[asyncio.Future[None], ...] = ()
+        self._waiters: list[tuple[int, asyncio.Future[None]]] | None = None
+        self._slowed: list[asyncio.Future[None]] | None = None
         """Coroutines that wait for room."""
         self._broken: BaseException | None = None
         self._ended = False
@@ -123,7 +123,8 @@ class Chunks:
         """Wait until the bodies may go on."""
         while self.full:
             waiter: asyncio.Future[None] = self._loop.create_future()
-            self._slowed += (waiter,)
+            self._slowed = self._slowed or []
+            self._slowed.append(waiter)
             await waiter
 
     def _wait_for_room(self, call: StepCall) -> None:
@@ -137,7 +138,8 @@ class Chunks:
         Raises NotWrittenError when the store failed, EntityConflictError when the stream was closed.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters += ((call.written, waiter),)
+        self._waiters = self._waiters or []
+        self._waiters.append((call.written, waiter))
         self._tell()
         await waiter
         if call.not_written is not None:
@@ -181,8 +183,8 @@ class Chunks:
         with self._lock:
             self._weight -= sum(len(chunk.data) + _WEIGHT for _, chunk in batch)
             self._room.notify_all()
-        slowed, self._slowed = self._slowed, ()
-        for waiter in slowed:
+        slowed, self._slowed = self._slowed, None
+        for waiter in slowed or ():
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -229,8 +231,9 @@ class Chunks:
 
     def _tell(self) -> None:
         """Go on with those whose chunks are settled."""
-        waiters, self._waiters = self._waiters, ()
-        for upto, waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        left: list[tuple[int, asyncio.Future[None]]] = []
+        for upto, waiter in waiters or ():
             if waiter.done():
                 continue
             if upto <= self._settled:
@@ -240,7 +243,8 @@ class Chunks:
             elif self._broken is not None:
                 waiter.set_exception(NotWrittenError(self._broken))
             else:
-                self._waiters += ((upto, waiter),)
+                left.append((upto, waiter))
+        self._waiters = left or None
 
 
 def _json(step_id: str, chunk: object) -> str:

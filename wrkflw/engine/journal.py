@@ -130,9 +130,8 @@ class Journal:
                 pass
 
     def copy(self) -> Journal:
-        """Another one that holds the same, for who goes on from here."""
+        """Another one that holds the same, for who goes on from here; what is over changes no more, and is shared."""
         twin = Journal(*_fields(self))
-        # What is over changes no more: of thousands of steps, those that are under way are copied.
         twin.records = {key: record if record.is_over else copy_record(record) for key, record in self.records.items()}
         twin.waits = {key: copy_wait(wait) for key, wait in self.waits.items()}
         twin.scopes = {prefix: scope.copy(twin.twin_of) for prefix, scope in self.scopes.items()}

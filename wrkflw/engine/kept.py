@@ -66,6 +66,9 @@ class KeptJournals:
         self.lend(kept.journal)
         return kept.journal
 
+    def has(self, run_id: str) -> bool:
+        return run_id in self._kept
+
     def keeps(self, journal: Journal) -> bool:
         """Whether this one is kept, so that nobody has gone on from it."""
         kept = self._kept.get(journal.run_id)

@@ -13,7 +13,7 @@ class Lane:
     def __init__(self, outer: Lane | None = None, *, timed: bool = False) -> None:
         self.outer = outer
         self.timed: bool = timed or (outer is not None and outer.timed)
-        """Whether that is so of it, or of one around it: then bodies enter it."""
+        """Whether it, or a lane around it, has a time of its own: then bodies enter it."""
         self.expired = False
         """Whether its time is up: its bodies are not only told, but cancelled."""
         self.bodies: dict[asyncio.Task[object], None] = {}

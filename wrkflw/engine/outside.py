@@ -38,9 +38,10 @@ class Outside:
 
         Raises what the World refuses it with, LimitError when the log is full.
         """
-        # Nobody goes on from a journal that was kept of a run that is paused.
-        goes_on = resume_id is None and event.event_type != "run_resumed"
-        if goes_on:
+        # Nobody goes on from a journal that was kept of a run that is paused; and a program takes the time from what
+        # comes, which only the log knows.
+        goes_on = resume_id is None and event.event_type != "run_resumed" and not definition.has_code
+        if goes_on and await self._may_go_on(run_id):
             await self._room.acquire()
             try:
                 if await self._go_on_with(run_id, definition, event):
@@ -50,6 +51,13 @@ class Outside:
         async with ending_if_full(self._driver.services.storage, run_id):
             await self._driver.background.finish(self._deliver(run_id, definition, event, resume_id))
 
+    async def _may_go_on(self, run_id: str) -> bool:
+        """Whether a journal of the run is kept, and nobody here goes on from it; who is about to is waited for."""
+        driver = self._driver
+        while (drive := driver.drives.get(run_id)) is not None and (decision := drive.decision()) is not None:
+            await decision
+        return drive is None and driver.takes_more and not self.is_writing_to(run_id) and driver.kept.has(run_id)
+
     async def _go_on_with(self, run_id: str, definition: Definition, event: e.NewEvent) -> bool:
         """Go on from the journal that was kept, as if the event stood in the log behind it.
 
@@ -58,14 +66,9 @@ class Outside:
         StoreError when nothing can be recorded.
         """
         driver = self._driver
-        other = driver.drives.get(run_id)
-        while other is not None and (decision := other.decision()) is not None:
-            await decision
-            other = driver.drives.get(run_id)
-        # A program takes the time from what comes, which only the log knows.
-        if other is not None or not driver.takes_more or self.is_writing_to(run_id) or definition.has_code:
-            return False
-        journal = driver.kept.take(run_id)
+        if driver.closing:
+            raise StoreError(f"the runtime is being closed; hand it in to run {run_id!r} with another")
+        journal = driver.kept.take(run_id) if await self._may_go_on(run_id) else None
         if journal is None or journal.paused_by is not None:
             return False
         drive = driver.new_drive(definition, journal)
@@ -91,5 +94,5 @@ class Outside:
             await driver.resume_or_give_up(result.run, definition, result.event)
         elif run_id in driver.drives:
             driver.ring(run_id)
-        else:  # its drive here has landed meanwhile, or somebody else has it
+        elif driver.takes_more:  # its drive here has landed meanwhile, or somebody else has it
             await driver.taker.take(run_id, definition)
