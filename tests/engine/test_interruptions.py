@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Completed, Failed, Limits, Retry, Runtime, StepContext, Workflow, create_workflow, step
+from wrkflw import Completed, Failed, Limits, Retry, RunInfo, Runtime, StepContext, Workflow, create_workflow, step
 
 from .lost import interrupt, kill, leave_run
 
@@ -163,3 +163,46 @@ async def test_only_a_kill_counts_as_an_interruption(
         assert isinstance(result, Failed)
         assert result.error.type == ("OutcomeUnknownError" if at_most_once else "StepInterruptedError")
         assert begun == ([1] if at_most_once else [1, 1])
+
+
+@pytest.mark.parametrize("turns", range(16))
+async def test_a_step_that_ends_as_the_runtime_is_closed_costs_the_one_beside_it_nothing(
+    turns: int, database: str, clock: ManualClock
+) -> None:
+    """Its run is let go at once; those that go on are interrupted when what goes on beside the runs has ended."""
+    closing = asyncio.Event()
+    tries: list[int] = []
+
+    async def clean_up(_: RunInfo) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closing.set()
+            await settle(turns)
+
+    @step
+    async def quick(data: int) -> int:
+        await closing.wait()
+        return data + 1
+
+    @step
+    async def slow(data: int, ctx: StepContext) -> int:
+        tries.append(ctx.attempt)
+        if len(tries) == 1:
+            await asyncio.Event().wait()
+        return data * 2
+
+    nothing = create_workflow(id="nothing", input_schema=int, output_schema=int, on_completed=clean_up)
+    empty = nothing.map(lambda data: data).commit()
+    both = create_workflow(id="both", input_schema=int, output_schema=int).parallel(quick, slow).join(int.__add__)
+    adding, strict = both.commit(), Limits(interruptions=1)
+    async with Runtime(database, clock=clock, workflows=[adding], limits=strict):
+        assert await empty.run(1) == 1
+        run = await (await adding.create_run()).enqueue(20)
+        await settle()
+    async with Runtime(database, clock=clock, workflows=[adding], limits=strict):
+        result = await (await adding.get_run(run.run_id)).result()
+
+    assert isinstance(result, Completed), result
+    assert result.output == 61
+    assert tries == [1, 1]

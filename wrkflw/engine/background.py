@@ -78,8 +78,14 @@ async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
     cancelled = set(tasks)
     for task in cancelled:
         task.cancel()
-    if cancelled:
-        _, stubborn = await asyncio.wait(cancelled, timeout=GRACE.total_seconds())
+    await gone(cancelled)
+
+
+async def gone(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Wait until the tasks, which are about to end, have ended; not for ever."""
+    ending = set(tasks)
+    if ending:
+        _, stubborn = await asyncio.wait(ending, timeout=GRACE.total_seconds())
         for task in stubborn:
             _log.error("%s does not end; it is left behind", task.get_name())
 

@@ -312,13 +312,20 @@ class Branches:
     async def abandon(self) -> None:
         """The block is left: what is under way is cancelled, and has ended when this returns."""
         self._drop_begun()
-        tasks = [task for task in self._running if not task.done()]
+        tasks: list[asyncio.Task[Flow]] = [task for task in self._running if not task.done()]
         if tasks:
             self._lane.abandon()
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        cancelled = False
+        while tasks:  # also when the run is interrupted meanwhile: what still goes on would write after it was let go
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:
+                cancelled = True
+            tasks = [task for task in tasks if not task.done()]
+        if cancelled:
+            raise asyncio.CancelledError
 
     def _drop_begun(self) -> None:
         while self._begun:

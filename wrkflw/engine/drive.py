@@ -80,6 +80,8 @@ class Drive:
         self._task: asyncio.Task[Standing] | None = None
         self.expired = False
         """Whether its time is up."""
+        self._lets_go = False
+        """Whether the run is being let go of, which is not to be cut short."""
 
     # --- what its parts ask ------------------------------------------------------------------------
 
@@ -215,7 +217,12 @@ class Drive:
         if self._task is not None:
             self._task.add_done_callback(lambda _: grace.cancel())
             if self._deciding is None:  # else it would not know whether it has the run
-                self._task.cancel()
+                self.interrupt()
+
+    def interrupt(self) -> None:
+        """Let go of the run, if that is not being done."""
+        if self._task is not None and not self._lets_go:
+            self._task.cancel()
 
     def pause(self, paused: bool) -> None:
         """Somebody is known to have paused the run, or unpaused it; the journal may not say so yet."""
@@ -254,7 +261,8 @@ class Drive:
     async def _run_to_standing(self) -> Standing:
         try:
             return await self._advance_in_time()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # by another, or by what goes on in it and has found that it is to end
+            self._lets_go = True
             return await self._interrupted()
 
     def _advance_in_time(self) -> Coroutine[Any, Any, Standing]:

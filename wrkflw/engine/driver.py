@@ -20,7 +20,7 @@ from wrkflw.world.errors import EntityConflictError, RunExpiredError, WorkflowRu
 from wrkflw.world.schedules import waits_in_line
 from wrkflw.world.storage import Claim, RunFence
 
-from .background import Background, ended
+from .background import Background, gone
 from .chunks import Chunks
 from .damage import pause_if_damaged
 from .definition import Definition
@@ -136,7 +136,9 @@ class Driver:
             for drive in tuple(self.drives.values()):
                 if (decision := drive.decision()) is not None:
                     await decision
-            await ended(self._tasks)
+            for drive in self._tasks.values():
+                drive.interrupt()
+            await gone(self._tasks)
         finally:
             self._executor.close()
             self.waiters.tell_all()
