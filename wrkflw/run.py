@@ -219,7 +219,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         Raises InvalidValueError when the answer does not fit, NotSuspendedError, AmbiguousResumeError when ``at`` is
         needed, AlreadyResumedError when somebody was faster, DefinitionChangedError when the code no longer has the
         step; nothing was changed then.  LimitError when the log is full, of which a run that only waits has failed
-        then.
+        then.  StoreError when nothing could be recorded, or the runtime is closed meanwhile: it says which.
         """
         patience = None if wait is None else parse_duration(wait)
         check_step("resume()", step, cure=ITSELF)
@@ -248,7 +248,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
 
         Raises InvalidValueError when the payload does not fit, UnknownEventError when the workflow waits for no such
         event, RunFinishedError; nothing was recorded then.  LimitError when the log is full, of which a run that only
-        waits has failed then.
+        waits has failed then.  StoreError as :meth:`resume` does.
         """
         patience = None if wait is None else parse_duration(wait)
         check_event("send_event()", event)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +18,12 @@ from wrkflw import (
     Run,
     Runtime,
     StepNotRunError,
+    StepTools,
     StoreError,
     SuspendContext,
     Suspended,
     step,
+    workflow,
 )
 from wrkflw.engine.journal import Journal
 from wrkflw.world import events as e
@@ -310,3 +314,43 @@ async def test_whoever_answers_as_the_runtime_is_closed_is_told_whether_that_is_
     async with Runtime(database, clock=clock, workflows=[asking], worker=False):
         found = [await asking.get_run(run.run_id) for run in runs]
         assert {run.run_id for run in found if "hook_received" not in await types(run)} == unrecorded
+
+
+async def test_what_is_being_recorded_when_the_runtime_is_closed_is_recorded_and_left_to_the_next(
+    database: str, clock: ManualClock
+) -> None:
+    """Nothing begins that would be interrupted at once; and what comes later is refused."""
+    charged: list[int] = []
+
+    @step(at_most_once=True)
+    async def charge(sum: int) -> int:
+        charged.append(sum)
+        return sum
+
+    @workflow(id="sale")
+    async def sale(tools: StepTools, data: int) -> int:
+        return await tools.run(charge, data + await tools.wait_for_event(paid))
+
+    async with Runtime(database, clock=clock, workflows=[sale]) as runtime:
+        driver, definition = runtime.driver, runtime.define(sale)
+        run = await sale.create_run()
+        await run.start(1)
+        with closing(sqlite3.connect(database.removeprefix("sqlite:///"), isolation_level=None)) as tool:
+            tool.execute("BEGIN IMMEDIATE")  # so that the event waits to be recorded
+            sending = asyncio.create_task(run.send_event(paid, 7))
+            await settle()
+            leaving = asyncio.create_task(runtime.close())
+            await settle()
+            with pytest.raises(StoreError, match="is being closed"):
+                await driver.deliver(run.run_id, definition, e.SignalReceived(signal_type="paid", payload_data=b"8"))
+            tool.execute("ROLLBACK")
+            await leaving
+        with pytest.raises(StoreError, match="was closed while"):
+            await sending
+    assert charged == []
+
+    async with Runtime(database, clock=clock, workflows=[sale]):
+        again = await sale.get_run(run.run_id)
+        assert (await again.result()).unwrap() == 8
+        assert (await types(again)).count("signal_received") == 1
+    assert charged == [8]

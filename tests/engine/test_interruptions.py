@@ -206,3 +206,36 @@ async def test_a_step_that_ends_as_the_runtime_is_closed_costs_the_one_beside_it
     assert isinstance(result, Completed), result
     assert result.output == 61
     assert tries == [1, 1]
+
+
+async def test_a_body_that_hears_of_nothing_but_the_second_cancellation_does_not_hold_the_closing(
+    database: str, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    @step
+    async def stubborn(data: int) -> int:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append("first")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            heard.append("second")
+        return data
+
+    @step
+    async def quick(data: int) -> int:
+        return data
+
+    both = create_workflow(id="both", input_schema=int, output_schema=int).parallel(stubborn, quick).join(int.__add__)
+    adding = both.commit()
+    async with Runtime(database, clock=clock, workflows=[adding]):
+        run = await (await adding.create_run()).enqueue(1)
+        await settle()
+        await run.cancel()
+        await settle()
+
+    assert heard == ["first", "second"]
+    assert "does not end" not in caplog.text

@@ -8,6 +8,8 @@ from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from wrkflw.errors import StoreError
+
 GRACE = timedelta(seconds=10)
 """How long what is cancelled may take to end."""
 
@@ -46,11 +48,20 @@ class Background:
         return task
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it to its end, also when who asked for it stops waiting; what goes wrong is his to hear."""
+        """Do it to its end, also when who asked for it stops waiting; what goes wrong is his to hear.
+
+        Raises StoreError when it could not be waited for any longer.
+        """
         task = self._task(work)
         self._to_finish.add(task)
         task.add_done_callback(self._to_finish.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            asking = asyncio.current_task()
+            if task.cancelled() and asking is not None and not asking.cancelling():
+                raise StoreError("the runtime was closed before the database had answered; ask again") from None
+            raise
 
     def hush(self) -> None:
         """What fails from now on is logged no more: it is being ended."""

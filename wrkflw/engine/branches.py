@@ -323,6 +323,8 @@ class Branches:
                 await asyncio.wait(tasks)
             except asyncio.CancelledError:
                 cancelled = True
+                for task in tasks:  # one that has not heard of the first hears of this
+                    task.cancel()
             tasks = [task for task in tasks if not task.done()]
         if cancelled:
             raise asyncio.CancelledError

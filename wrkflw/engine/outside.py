@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
+from wrkflw.world.entities import Run
+from wrkflw.world.errors import FencedError, WorkflowRunNotFoundError
+from wrkflw.world.storage import RunFence
 
 from .definition import Definition
 from .overflow import ending_if_full
@@ -49,7 +53,13 @@ class Outside:
             finally:
                 self._room.release()
         async with ending_if_full(self._driver.services.storage, run_id):
+            self._check_open(run_id)
             await self._driver.background.finish(self._deliver(run_id, definition, event, resume_id))
+
+    def _check_open(self, run_id: str) -> None:
+        """Raises StoreError, and nothing is recorded, once the driver waits for nothing more that is handed in."""
+        if self._driver.closing:
+            raise StoreError(f"the runtime is being closed; hand it in to run {run_id!r} with another")
 
     async def _may_go_on(self, run_id: str) -> bool:
         """Whether a journal of the run is kept, and nobody here goes on from it; who is about to is waited for."""
@@ -66,8 +76,7 @@ class Outside:
         StoreError when nothing can be recorded.
         """
         driver = self._driver
-        if driver.closing:
-            raise StoreError(f"the runtime is being closed; hand it in to run {run_id!r} with another")
+        self._check_open(run_id)
         journal = driver.kept.take(run_id) if await self._may_go_on(run_id) else None
         if journal is None or journal.paused_by is not None:
             return False
@@ -90,9 +99,19 @@ class Outside:
             self._writing[run_id] -= 1
             if not self._writing[run_id]:
                 del self._writing[run_id]
-        if result.claimed:
+        if result.claimed and driver.leaving:
+            await self._leave_to_others(result.run)
+        elif result.claimed:
             await driver.resume_or_give_up(result.run, definition, result.event)
         elif run_id in driver.drives:
             driver.ring(run_id)
         elif driver.takes_more:  # its drive here has landed meanwhile, or somebody else has it
             await driver.taker.take(run_id, definition)
+
+    async def _leave_to_others(self, run: Run) -> None:
+        """This process has claimed the run, and would interrupt at once what it begins."""
+        services, seen = self._driver.services, run.last_slot
+        runs, fence = services.storage.runs, RunFence(run.epoch)
+        with suppress(FencedError, WorkflowRunNotFoundError):  # it is another's, or no more
+            while not await runs.release(run.run_id, fence, seen_slot=seen, wake_at=services.clock.now()):
+                seen = (await runs.locate(run.run_id)).last_slot

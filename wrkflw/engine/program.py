@@ -78,8 +78,10 @@ class Program:
                 return self._outcome(main)
             finally:
                 self._loop.close()
-                await self._branches.abandon()
-                self._branches.dissolve()
+                try:
+                    await self._branches.abandon()
+                finally:
+                    self._branches.dissolve()
 
     async def _run_to_the_end(self, main: asyncio.Task[Any]) -> None:
         try:
