@@ -102,6 +102,8 @@ class Driver:
         """Who wants to hear of every event and chunk of a run."""
         self._unsubscribe = world.subscribe(Hearing(self).hear)
         self.closing = False
+        self.hands_over = False
+        """Whether it is being closed in good order: what is still handed in is refused, and nothing of it recorded."""
         self._draining = False
         self.outside, self.landing = Outside(self), Landing(self)
 
@@ -129,6 +131,7 @@ class Driver:
 
     async def close(self) -> None:
         """Stop taking runs, interrupt those that are being driven, and release them."""
+        self.hands_over = True
         self._stop_hearing()
         try:
             await self.taker.rest()

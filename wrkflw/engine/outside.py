@@ -58,7 +58,7 @@ class Outside:
 
     def _check_open(self, run_id: str) -> None:
         """Raises StoreError, and nothing is recorded, once the driver waits for nothing more that is handed in."""
-        if self._driver.closing:
+        if self._driver.hands_over:
             raise StoreError(f"the runtime is being closed; hand it in to run {run_id!r} with another")
 
     async def _may_go_on(self, run_id: str) -> bool:
