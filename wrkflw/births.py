@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from .creation import check_attributes, creation_of
-from .errors import InvalidValueError, LimitError, RunConflictError, RunExistsError, StoreError
+from .errors import InvalidValueError, LimitError, RunConflictError, RunExistsError, RunNotFoundError, StoreError
 from .ids import RUN_ID, made_another_time
 from .runs import check_word, is_text
 from .world.errors import EntityConflictError, EventLimitError, WorldError
@@ -182,6 +182,21 @@ class Birth:
             before = schema.load(found.input or b"null", "the recorded input")
             if before != schema.load(created.input or b"null", "the input"):
                 raise RunConflictError(self.run_id)
+
+
+class Started:
+    """Within its block: that there is no such run means that it was not started."""
+
+    __slots__ = ("_birth",)
+
+    def __init__(self, birth: Birth) -> None:
+        self._birth = birth
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, RunNotFoundError) and not self._birth.exists:
+            raise RunNotFoundError.not_started(self._birth.run_id) from error
 
 
 def check_run_id(run_id: str | None) -> None:

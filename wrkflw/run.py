@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Never, cast, overload
 
 from typing_extensions import TypeVar
 
-from .births import Birth
+from .births import Birth, Started
 from .clock import later, within
 from .context import ResultAccess, Results
 from .durations import parse_duration
@@ -48,21 +48,6 @@ class _Within(ResultAccess):
 
     def _results(self) -> Results:
         return self._read
-
-
-class _Started:
-    """Within: that there is no such run means that it was not started."""
-
-    __slots__ = ("_birth",)
-
-    def __init__(self, birth: Birth) -> None:
-        self._birth = birth
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, RunNotFoundError) and not self._birth.exists:
-            raise RunNotFoundError.not_started(self._birth.run_id) from error
 
 
 class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
@@ -230,7 +215,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         except AlreadyResumedError:
             await self.refresh()
             raise
-        driver.check_open(self.run_id)
+        driver.check_open(self.run_id)  # else it is recorded, and goes on elsewhere
         return await self._outcome(patience)
 
     async def send_event(
@@ -255,7 +240,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         driver = self._runtime.driver
         with self._started():
             await self._inbox.send(self.run_id, event, payload, dedupe_id)
-        driver.check_open(self.run_id)
+        driver.check_open(self.run_id)  # else it is recorded, and goes on elsewhere
         return await self._outcome(patience)
 
     async def wake(self, id: str | None = None) -> None:
@@ -269,8 +254,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         with self._started():
             await self._inbox.wake(self.run_id, id)
 
-    def _started(self) -> _Started:
-        return _Started(self._birth)
+    def _started(self) -> Started:
+        return Started(self._birth)
 
     @property
     def _inbox(self) -> Inbox:

@@ -17,7 +17,7 @@ from wrkflw.world import events as e
 from .branches import Branches
 from .foreign import line_of_program
 from .keys import of_iteration
-from .operations import WAITS, Operation, Wanted
+from .operations import Operation, Wanted
 from .records import Record
 from .scopes import Scope
 from .values import Flow
@@ -52,8 +52,6 @@ class Asked:
         self._timers: dict[int, Operation] = {}
         """By the id of the timer, for timers of one time and call are equal."""
         self._uses: dict[str, int] = {}
-        self._spelled = ("", 0, "")
-        """A name, the number of a use of it, and its key: ``ended_before`` spells what ``next_use`` needs then."""
         self._count = 0
         self._unwanted: set[str] = set()
         """The keys of the waits that the code has given up: of their ends it is not told."""
@@ -61,8 +59,7 @@ class Asked:
         """Those of which that is yet to be recorded."""
         records = drive.journal.scopes.get(scope.prefix)
         begun = [] if records is None else [one.key for found in records.by_id.values() for one in found]
-        at = len(scope.prefix)
-        self._unasked = dict.fromkeys([key for key in begun if not key.startswith(PATCH, at)])
+        self._unasked = dict.fromkeys(key for key in begun if not self.is_patch(key))
         """What is in the record, and the code has not asked for yet."""
 
     # --- names -------------------------------------------------------------------------------------
@@ -79,8 +76,7 @@ class Asked:
         """The next use of a name: it has its key and number, and is yet to begin."""
         self._count += 1
         use = self._uses[name] = self._uses.get(name, 0) + 1
-        is_wait = wanted.kind in WAITS
-        return Operation(self._key(name, use), self._count, wanted, is_wait, begin, read, future, timer)
+        return Operation(self._key(name, use), self._count, wanted, begin, read, future, timer)
 
     def ended_before(self, name: str) -> Record | None:
         """What is on record for the next use of a name, if that is over."""
@@ -91,11 +87,7 @@ class Asked:
         return record if record is not None and record.ended is not None else None
 
     def _key(self, name: str, use: int) -> str:
-        before, number, key = self._spelled
-        if use != number or name != before:
-            key = self._scope.key_of(name if use == 1 else of_iteration(name, use))
-            self._spelled = name, use, key
-        return key
+        return self._scope.key_of(name if use == 1 else of_iteration(name, use))
 
     def is_patch(self, key: str) -> bool:
         return key.startswith(PATCH, len(self._scope.prefix))

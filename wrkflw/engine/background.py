@@ -24,7 +24,7 @@ class Background:
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self._to_finish: set[asyncio.Task[Any]] = set()
-        """Those of them that are not to be cut short: what they record is acknowledged, or was not recorded."""
+        """Those of them that are not to be cut short: whoever asked is to be told whether it is recorded."""
         self._hushed = False
         self._sentinel: asyncio.Task[None] | None = None
 
@@ -60,7 +60,8 @@ class Background:
         except asyncio.CancelledError:
             asking = asyncio.current_task()
             if task.cancelled() and asking is not None and not asking.cancelling():
-                raise StoreError("the runtime was closed before the database had answered; ask again") from None
+                problem = "the runtime was closed before the database had answered"
+                raise StoreError(f"{problem}; look whether it is in the log of the run") from None
             raise
 
     def hush(self) -> None:

@@ -97,6 +97,7 @@ class Driver:
             else Errands(self, self.background, clock, HOLD)
         )
         self.waiters = Waiters()
+        # Bound once: each use of a method by its name would make another object for each run that is driven.
         self._on_wait, self._on_landed = self.waiters.tell, self._landed
         self.readers = Waiters()
         """Who wants to hear of every event and chunk of a run."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from wrkflw.garbage import collecting_later
 from wrkflw.world import events as e
@@ -18,6 +18,9 @@ from . import failures
 from .keys import id_of, scope_of
 from .records import Record, RecordStatus, ScopeRecords, SuspensionRecord, WaitRecord, copy_record, copy_wait
 from .signals import Signals
+
+if TYPE_CHECKING:
+    from .definition import Definition
 
 _WITH_ERRORS = (e.StepFailed, e.StepRetrying)
 
@@ -63,7 +66,7 @@ class Journal:
     of_instant: bool = False
     """Whether a schedule created it, so that it may have to wait for its turn."""
     updated_at: datetime | None = None
-    fits: object = None
+    fits: Definition | None = None
     """The definition that it was found to fit; what a drive records itself always does."""
     _by_correlation_id: dict[str, Record] = field(default_factory=dict)
     _hooks: dict[str, tuple[Record, SuspensionRecord]] = field(default_factory=dict)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .drive import Drive
 
 Kind: TypeAlias = Literal["step", "workflow", "sleep", "event"]
-WAITS: frozenset[Kind] = frozenset({"sleep", "event"})
-"""What the outside may end."""
 
 
 class Wanted(NamedTuple):
@@ -44,12 +42,6 @@ class Wanted(NamedTuple):
 
     def misfit(self, record: Record | WaitRecord) -> str | None:
         """What was recorded instead, in words; None when it is the same."""
-        if isinstance(record, Record) and (record.kind, record.name, record.input) == (
-            self.kind,
-            self.name,
-            self.input,
-        ):
-            return None
         kind, name = _what_was(record)
         if kind != self.kind or (self.name and name != self.name):
             return Wanted(kind, name).what
@@ -74,14 +66,17 @@ class Operation:
     key: str
     number: int
     wanted: Wanted
-    is_wait: bool
-    """Whether the outside may end it."""
     begin: Callable[[str], Coroutine[Any, Any, Flow]]
     """Advance it as far as it goes; raises LeftError while it waits."""
     read: Callable[[Any], object]
     """What the code is told, from the record.  Raises what it is to be raised there."""
     future: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether the outside may end it."""
+        return self.wanted.kind in ("sleep", "event")
 
 
 class _Called:
@@ -122,10 +117,10 @@ def called(
         given, named = doing.load(data)  # its own, at every try
         return function(*given, **named)
 
-    result, plain = doing.result, schema_of(object)
-    step = cast("AnyStep", _Called(name, retry, timeout, result.form))
+    step = cast("AnyStep", _Called(name, retry, timeout, doing.result.form))
     body = Body(call, 0, doing.is_async is True, None)
-    return Plan(step, body, 0, object, None, plain, result), Settled(None, data, plain)
+    plain = schema_of(object)
+    return Plan(step, body, 0, object, None, plain, doing.result), Settled(None, data, plain)
 
 
 def planned(

@@ -53,10 +53,10 @@ class Outside:
             finally:
                 self._room.release()
         async with ending_if_full(self._driver.services.storage, run_id):
-            self._check_open(run_id)
+            self._refuse_late(run_id)
             await self._driver.background.finish(self._deliver(run_id, definition, event, resume_id))
 
-    def _check_open(self, run_id: str) -> None:
+    def _refuse_late(self, run_id: str) -> None:
         """Raises StoreError, and nothing is recorded, once the driver waits for nothing more that is handed in."""
         if self._driver.hands_over:
             raise StoreError(f"the runtime is being closed; hand it in to run {run_id!r} with another")
@@ -76,7 +76,7 @@ class Outside:
         StoreError when nothing can be recorded.
         """
         driver = self._driver
-        self._check_open(run_id)
+        self._refuse_late(run_id)
         journal = driver.kept.take(run_id) if await self._may_go_on(run_id) else None
         if journal is None or journal.paused_by is not None:
             return False
