@@ -324,6 +324,24 @@ def test_a_deploy_that_would_break_a_run_is_told_beforehand(shell: Shell) -> Non
     assert [(one["run_id"], one["verdict"], one["key"]) for one in breaks.json] == [("r1", "breaks", "fetch")]
 
 
+def test_code_that_may_come_out_otherwise_is_told_with_its_line(shell: Shell) -> None:
+    """No database is needed: this is for a pipeline that has the code alone."""
+    lines = ["import time", "from wrkflw import StepTools, workflow", "@workflow"]
+    lines += ["async def wait(step: StepTools, seconds: int) -> float:", "    return time.time() + seconds"]
+    (shell.folder / "flows.py").write_text("\n".join(lines), encoding="utf-8")
+
+    bad, data = shell("lint", "flows.py"), shell("lint", "flows.py:wait", "--json")
+    said = "calls 'time.time()', which tells another time when the code runs again"
+    assert (bad.code, bad.err) == (1, "1 found in 1 workflow\n")
+    assert bad.out == f"flows.py:5: workflow 'wait' {said}; use 'step.now()'\n"
+    assert (data.code, [(one["line"], one["what"]) for one in data.json]) == (1, [(5, said)])
+
+    lines[-1] += "  # wrkflw: deterministic"
+    (shell.folder / "good.py").write_text("\n".join(lines), encoding="utf-8")
+    good = shell("lint", "good.py")
+    assert (good.code, good.out, good.err) == (0, "", "nothing found in 1 workflow\n")
+
+
 ENCRYPTED = """
 from wrkflw import create_workflow, step
 from wrkflw.codecs import AesGcm
@@ -436,7 +454,7 @@ def test_a_graph_is_drawn_as_text_as_a_picture_and_as_data(shell: Shell) -> None
 def test_help_says_what_there_is(shell: Shell) -> None:
     ended = shell("--help")
 
-    commands = ["init", "run", "dev", "serve", "worker", "graph", "check", "doctor"]
+    commands = ["init", "run", "dev", "serve", "worker", "graph", "check", "lint", "doctor"]
     groups = ["runs", "schedules", "hooks", "dead-letters", "email", "db", "tokens"]
     listed = [line.split()[0] for line in ended.out.split("Commands:\n")[1].splitlines() if line.strip()]
     assert listed == commands + groups

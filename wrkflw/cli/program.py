@@ -17,6 +17,7 @@ from . import (
     graph,
     hooks,
     init,
+    lint,
     run,
     runs,
     schedules,
@@ -66,6 +67,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "worker": serve.worker,
     "graph": graph.graph,
     "check": check.check,
+    "lint": lint.lint,
     "doctor": doctor.doctor,
 }
 for _name, _does in _COMMANDS.items():
