@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from tests.clocks import ManualClock, settle
 from wrkflw import (
@@ -21,6 +21,7 @@ from wrkflw import (
     StepNotRunError,
     StepTools,
     Waiting,
+    check_runs,
     create_step,
     create_workflow,
     step,
@@ -292,6 +293,44 @@ async def test_a_run_whose_values_the_code_can_no_longer_read_is_paused_and_goes
     assert paused.by == "engine"
     assert "age: field required; deploy the old code, or give what is new a default" in (paused.reason or "")
     assert result.unwrap() == 3
+
+
+class Citizen(BaseModel):
+    full_name: str
+    age: int
+
+    @property
+    def name(self) -> str:
+        return self.full_name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_person(cls, recorded: Any) -> Any:
+        return {"full_name": recorded["name"], "age": 0} if "name" in recorded else recorded
+
+
+async def test_a_model_that_knows_its_older_form_reads_what_was_recorded_in_it(
+    database: str, clock: ManualClock
+) -> None:
+    old, new = greeting(Person), greeting(Citizen)
+    async with Runtime(database, clock=clock):
+        assert isinstance(await (await old.create_run(run_id="r-17")).start(1), Waiting)
+    clock.turn("1h")
+
+    async with Runtime(database, clock=clock, workflows=[new]) as runtime:
+        assert [one.verdict for one in await check_runs(runtime)] == ["fits"]
+        run = await new.get_run("r-17")
+        assert (await run.result()).unwrap() == 3
+    assert run.get_step_result(new.graph.steps["find"]) == Citizen(full_name="Ada", age=0)
+
+
+async def test_a_function_that_was_renamed_goes_on_under_the_id_that_it_had(clock: ManualClock, database: str) -> None:
+    @step(id="charge")
+    async def take_payment(data: int) -> int:
+        return data * 3
+
+    await park(database, clock, fetch, charge)
+    assert (await go_on(database, clock, campaign(fetch, take_payment))).unwrap() == 6
 
 
 # --- blocks, waits, nested workflows ---------------------------------------------------------------
