@@ -123,6 +123,20 @@ def test_a_run_is_followed_to_its_end(shell: Shell) -> None:
     assert len(rest.splitlines()) == 1
 
 
+def test_waits_are_followed_by_their_names(shell: Shell) -> None:
+    for name, given in (("napping", '"Ada"'), ("deciding", "name=Ada")):
+        shell.run(name, "--input", given, "--id", name)
+    shell("runs", "send", "deciding", "approval", "approved=true", *CODE)
+    shell("runs", "wake", "napping", "nap", *CODE)
+
+    def waits_of(run: str) -> list[str]:
+        lines = shell("runs", "tail", run).out.splitlines()
+        return [line.split(maxsplit=1)[1] for line in lines if "wait" in line or "signal" in line]
+
+    assert waits_of("napping") == ["wait_created nap", "wait_completed nap"]
+    assert waits_of("deciding") == ["wait_created wait-1 (approval)", "signal_received approval"]
+
+
 def test_a_suspended_run_is_answered(shell: Shell) -> None:
     shell.run("asking", "name=Ada", "--id", "r1")
 

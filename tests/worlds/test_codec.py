@@ -252,7 +252,7 @@ async def test_a_codec_may_come_later_but_does_not_go_again(tmp_path: Path, cloc
         (
             None,
             "slot 1 of run 'r-1' was written by codec 'aes-256-gcm', and none was given; open the world with that "
-            "codec=",
+            "codec=, or name it for the command line in [tool.wrkflw] of pyproject.toml",
         ),
         (
             AesGcm(keys={"2026-02": NEW}, current="2026-02"),

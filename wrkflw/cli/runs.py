@@ -14,6 +14,7 @@ from .parameters import AsJson, Database, RunId
 if TYPE_CHECKING:
     from wrkflw.engine.journal import Journal
     from wrkflw.results import StepError
+    from wrkflw.world.events import NewEvent
 
 Moment: TypeAlias = Annotated[
     datetime | None,
@@ -209,6 +210,7 @@ async def _tail(run_id: str, after: str | None, db: str | None, *, once: bool, a
     from .opening import opened
     from .screen import clean, json_text, show
 
+    waits: dict[str, str] = {}
     async with opened(db) as runtime:
         async for item in stream_of(runtime, run_id, Place.of(after), "parked" if once else "finished"):
             if as_json:
@@ -218,5 +220,21 @@ async def _tail(run_id: str, after: str | None, db: str | None, *, once: bool, a
             elif item.event is None:
                 show(clean(f"{item.key} begins again"))
             else:
-                at = item.event.created_at.strftime("%H:%M:%S")
-                show(clean(f"{at} {item.event.event_type}{f' {item.key}' if item.key else ''}"))
+                at, key = item.event.created_at.strftime("%H:%M:%S"), item.key or _of_a_wait(item.event.event, waits)
+                show(clean(f"{at} {item.event.event_type}{f' {key}' if key else ''}"))
+
+
+def _of_a_wait(event: NewEvent, keys: dict[str, str]) -> str | None:
+    """The key of a wait, of which only its first event tells: it is kept in ``keys``; or the name of what came."""
+    from wrkflw.world.events import SignalReceived, WaitCompleted, WaitCreated
+
+    match event:
+        case WaitCreated(correlation_id=wait_id, key=str(key), signal_type=name):
+            keys[wait_id] = key if name is None else f"{key} ({name})"
+            return keys[wait_id]
+        case WaitCompleted(correlation_id=wait_id):
+            return keys.pop(wait_id, None)
+        case SignalReceived(signal_type=name):
+            return name
+        case _:
+            return None

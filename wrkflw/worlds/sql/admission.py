@@ -32,6 +32,7 @@ from .images import Opened
 from .log import event_from
 from .payloads import LargePayloads
 from .request import Append
+from .sealing import OPEN_WITH_IT
 
 MAX_RETENTION = timedelta(days=30)
 _LENGTHS = (("deployment_id", 128), ("definition_hash", 256), ("idempotency_key", 1024))
@@ -82,7 +83,7 @@ class Admission:
         if newest is not None and newest[0] is not None:
             raise StoreRefusedError(
                 f"what is here was written by codec {newest[0]!r}, and none was given, so no event is recorded; "
-                "open the world with that codec="
+                f"{OPEN_WITH_IT}"
             )
         self._may_write = True
 

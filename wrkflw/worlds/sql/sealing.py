@@ -18,6 +18,8 @@ Part: TypeAlias = tuple[str, str]
 """A run and a part of it in words, for who is told that it cannot be read."""
 LargeOf: TypeAlias = Callable[[str, Part], bytes]
 """The large payload of a hash as it is stored, for the part of a run that refers to it."""
+OPEN_WITH_IT = "open the world with that codec=, or name it for the command line in [tool.wrkflw] of pyproject.toml"
+"""What to do without a codec that is needed."""
 
 
 class Sealed(NamedTuple):
@@ -76,10 +78,7 @@ class Sealing:
         run_id, what = part
         if self.codec is None or self.codec.id != codec_id:
             given = "none was given" if self.codec is None else f"{self.codec.id!r} was given"
-            raise StoreError(
-                f"{what} of run {run_id!r} was written by codec {codec_id!r}, and {given}; open the world with that "
-                "codec="
-            )
+            raise StoreError(f"{what} of run {run_id!r} was written by codec {codec_id!r}, and {given}; {OPEN_WITH_IT}")
         try:
             return self.codec.decode(stored, place)
         except LookupError as error:
