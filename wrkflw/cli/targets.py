@@ -116,7 +116,7 @@ def _named(module: ModuleType) -> Mapping[str, AnyWorkflow]:
 
 
 def _is_workflow(value: object) -> TypeGuard[AnyWorkflow]:
-    return isinstance(value, Workflow)
+    return issubclass(type(value), Workflow)  # a lazy object of a framework minds being asked for its class
 
 
 def _import(target: str) -> ModuleType:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
-from wrkflw.functions import functions_of
+from wrkflw.functions import PlainFunction, functions_of
 from wrkflw.graph import Code, Graph, graph_of
-from wrkflw.signatures import plain_function
 from wrkflw.workflows import Workflow
 
 from .reader import Reader
-from .sources import Sources, is_vouched_for, path_of
-
-_TRUSTED = frozenset({"pydantic", *sys.stdlib_module_names})
-"""Packages whose functions are maps as they are: ``Order.model_validate``, ``json.loads``."""
+from .rules import IN_A_CHAIN, rule_of
+from .sources import Sources, functions_in, is_of, package_of, path_of
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that code between steps does, and that may come out otherwise when it runs again.
 
-    ``path`` and ``line`` (from 1) are where; ``what`` goes on from "workflow 'x'"; ``cure`` is what to do.
+    ``path`` and ``line`` (from 1) are where, or empty and 0 of a function that no file of the project has; ``what``
+    goes on from "workflow 'x'"; ``cure`` is what to do.
     ``str()`` is all of it in a line, as editors and terminals jump to it.
     """
 
@@ -38,27 +34,43 @@ class Finding:
     cure: str
 
     def __str__(self) -> str:
-        return f"{_shown(self.path)}:{self.line}: workflow {self.workflow_id!r} {self.what}; {self.cure}"
+        where = f"{_shown(self.path)}:{self.line}: " if self.path else ""
+        return f"{where}workflow {self.workflow_id!r} {self.what}; {self.cure}"
 
 
 def lint(*workflows: Workflow[Any, Any, Any]) -> list[Finding]:
     """Read the code of workflows that runs between their steps, and tell what may come out otherwise next time.
 
     That code is the function of a ``@workflow``, or the maps, joins and conditions of a chain, with the workflows
-    nested in it and the functions of the same package that it calls; bodies of steps may do what they like.  Told are
-    calls that ask for the time, chance, the process or the world outside, steps called without ``step.run``, calls of
-    ``step`` that nobody awaits, loops over sets, and globals that are changed.  Reading finds what is called by name;
-    what is found out only when it runs pauses the run instead.
+    nested in it, and the functions that it calls by name, of the same project; bodies of steps may do what they like.
+    Told are calls of what a table lists: the time, chance, the process, the world outside; steps that are called other
+    than by ``step.run``; calls of ``step`` that stand alone without ``await``; steps in the order of a set; a
+    ``global`` that is changed.  Of what is called as a method, or by a variable, little can be known.
 
-    A line that is as it should be says so at its end: ``# wrkflw: deterministic``.  Nothing is called or recorded.
+    A line that is as it should be says so at its end: ``# wrkflw: deterministic``.  Nothing of the code is run.
 
     Returns:
         The findings, by file and line; of code that several workflows share, once.
+
+    Raises:
+        TypeError: one of them is no workflow.
     """
     linter = _Linter()
     for workflow in workflows:
-        linter.add(workflow.graph)
+        graph = graph_of(workflow)
+        if graph is None:
+            raise TypeError(f"{workflow!r} is no workflow; pass what .commit() or @workflow gives")
+        linter.add(graph)
     return sorted(linter.findings(), key=lambda one: (one.path, one.line))
+
+
+class _Role(NamedTuple):
+    """What a function is for a workflow."""
+
+    in_program: bool
+    is_program: bool = False
+    must_be_read: bool = False
+    """Whether it is to be told when there is no text of it; what is made by machines has none."""
 
 
 class _Linter:
@@ -66,9 +78,10 @@ class _Linter:
 
     def __init__(self) -> None:
         self._sources = Sources()
-        self._waiting: deque[tuple[str, FunctionType, bool]] = deque()
+        self._waiting: deque[tuple[Graph, FunctionType, _Role]] = deque()
         self._graphs: set[Graph] = set()
         self._functions: set[FunctionType] = set()
+        self._found: list[Finding] = []
 
     def add(self, graph: Graph) -> None:
         if graph in self._graphs:
@@ -76,50 +89,64 @@ class _Linter:
         self._graphs.add(graph)
         for node in graph.nodes:
             if isinstance(node, Code):
-                self._add(graph.workflow_id, _as_function(node.written), in_program=True)
+                self._add(graph, node.written, _Role(in_program=True, is_program=True, must_be_read=True))
         for plain in functions_of(graph):
-            self._add(graph.workflow_id, _as_function(plain.function), in_program=False)
+            self._add_plain(graph, plain)
         for step in graph.steps.values():
             if (nested := graph_of(step)) is not None:
                 self.add(nested)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> list[Finding]:
         while self._waiting:
-            workflow_id, function, in_program = self._waiting.popleft()
-            path, tree = path_of(function), self._sources.tree_of(function)
-            if tree is None:
-                what = f"has a function {function.__qualname__!r} whose source is not there to be read"
-                yield Finding(workflow_id, path, function.__code__.co_firstlineno, what, "define it in a file")
-                continue
-            reader = Reader(function, tree, in_program=in_program)
-            for line, what, cure in reader.remarks:
-                if not is_vouched_for(path, line):
-                    yield Finding(workflow_id, path, line, what, cure)
+            self._read(*self._waiting.popleft())
+        return self._found
+
+    def _add_plain(self, graph: Graph, plain: PlainFunction) -> None:
+        rule = rule_of(plain.function, plain.values or 1)
+        if rule is not None:
+            named = getattr(plain.function, "__qualname__", type(plain.function).__name__)
+            what = f"has {named!r} as its {plain.name}, which {rule.why}"
+            self._found.append(Finding(graph.workflow_id, "", 0, what, IN_A_CHAIN))
+        else:
+            must_be_read = not isinstance(plain.function, type)
+            self._add(graph, plain.function, _Role(in_program=False, must_be_read=must_be_read))
+
+    def _add(self, graph: Graph, called: object, role: _Role) -> None:
+        for function in functions_in(called):
+            if function not in self._functions and is_of(function, _homes_of(graph)):
+                self._functions.add(function)
+                self._waiting.append((graph, function, role))
+
+    def _read(self, graph: Graph, function: FunctionType, role: _Role) -> None:
+        path = path_of(function)
+        reader = self._reader_of(function, role)
+        if reader is not None:
+            self._found += [Finding(graph.workflow_id, path, *remark) for remark in reader.remarks]
             for called in reader.calls:
-                own = called if isinstance(called, FunctionType) else None
-                if own is not None and _package_of(own) == _package_of(function):
-                    self._add(workflow_id, _as_function(own), in_program=in_program)
+                self._add(graph, called, _Role(role.in_program))
             for nested in reader.nested:
                 self.add(nested)
+        elif role.must_be_read:
+            what = f"has a function {function.__qualname__!r} whose source cannot be read"
+            line = function.__code__.co_firstlineno
+            self._found.append(Finding(graph.workflow_id, path, line, what, "define it in a file"))
 
-    def _add(self, workflow_id: str, function: FunctionType | None, *, in_program: bool) -> None:
-        if function is not None and function not in self._functions:
-            self._functions.add(function)
-            self._waiting.append((workflow_id, function, in_program))
-
-
-def _as_function(function: object) -> FunctionType | None:
-    """It, if it is written in Python, and not by those who know what they do."""
-    if not callable(function) or isinstance(function, type):
+    def _reader_of(self, function: FunctionType, role: _Role) -> Reader | None:
+        try:
+            tree = self._sources.tree_of(function)
+            if tree is not None:
+                return Reader(function, tree, in_program=role.in_program, is_program=role.is_program)
+        except RecursionError:  # hundreds of branches within each other, or of terms in a sum
+            pass
         return None
-    plain: object = inspect.unwrap(plain_function(function))
-    if inspect.ismethod(plain):
-        plain = plain.__func__
-    return plain if isinstance(plain, FunctionType) and _package_of(plain) not in _TRUSTED else None
 
 
-def _package_of(function: FunctionType) -> str:
-    return function.__module__.partition(".")[0]
+@cache
+def _homes_of(graph: Graph) -> frozenset[str]:
+    """The packages that the workflow is written in: those of its functions, and of the bodies of its steps."""
+    written: list[object] = [node.written for node in graph.nodes if isinstance(node, Code)]
+    written += [step.body.function for step in graph.steps.values() if graph_of(step) is None]
+    return frozenset(package_of(function) for one in written for function in functions_in(one))
 
 
 def _shown(path: str) -> str:

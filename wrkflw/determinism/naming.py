@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib
-import inspect
+import importlib.util
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
-from .rules import MethodOf
+from .rules import Elsewhere, MethodOf
 
 UNKNOWN = object()
 """What only the running code has."""
@@ -25,14 +24,14 @@ class Names:
     def __init__(self, function: FunctionType, tree: ast.AST) -> None:
         code = function.__code__
         self._own = {*code.co_varnames, *code.co_cellvars}
-        self._imported = dict(_imports_in(tree))
+        self._imported = dict(_imports_in(tree, function.__globals__))
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        self._around = {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
-        self._globals = function.__globals__
+        around = {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
+        self._outer: tuple[Mapping[str, object], ...] = (around, function.__globals__, vars(builtins))
 
     @contextmanager
     def within(self, names: Iterable[str]) -> Generator[None]:
-        """Inside of a lambda or a comprehension, which has names of its own."""
+        """Inside of a function or a comprehension, which has names of its own."""
         before, self._own = self._own, self._own | set(names)
         try:
             yield
@@ -41,13 +40,19 @@ class Names:
 
     def of(self, expression: ast.expr) -> object:
         """What an expression stands for; :data:`UNKNOWN` where only a run of the code could tell."""
+        try:
+            return self._of(expression)
+        except Exception:  # noqa: BLE001  # a module, or an object, that fails when it is asked for a part of it
+            return UNKNOWN
+
+    def _of(self, expression: ast.expr) -> object:
         match expression:
             case ast.Name(id=name):
                 return self._named(name)
             case ast.Attribute(value=value, attr=name):
-                return _part_of(self.of(value), name)
+                return _part_of(self._of(value), name)
             case ast.Call(func=called):
-                kind = self.of(called)
+                kind = self._of(called)
                 # Of what Random() makes nothing is to be said: it has a seed, or that it has none is said already.
                 is_kind = isinstance(kind, type) and not issubclass(kind, Random)
                 return MethodOf(cast("type[object]", kind), "") if is_kind else UNKNOWN
@@ -59,22 +64,33 @@ class Names:
             return self._imported[name]
         if name in self._own:
             return UNKNOWN
-        for names in (self._around, self._globals, vars(builtins)):
-            if name in names:
-                return names[name]
-        return UNKNOWN
+        return next((names[name] for names in self._outer if name in names), UNKNOWN)
+
+
+def names_set_in(tree: ast.AST) -> Iterator[str]:
+    """The names that a function, or a comprehension, has for itself."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case (
+                ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name))
+            ):  # fmt: skip
+                yield name
+            case _:
+                pass
 
 
 def _part_of(whole: object, name: str) -> object:
     if whole is UNKNOWN:
         return UNKNOWN
+    if isinstance(whole, Elsewhere):
+        return whole
     if isinstance(whole, MethodOf):  # of an instance, when it has no name yet
         return MethodOf(whole.kind, name) if not whole.name else UNKNOWN
     if isinstance(whole, ModuleType | type):
-        try:
-            return getattr(cast("object", whole), name, UNKNOWN)
-        except Exception:  # noqa: BLE001  # a module that loads its parts when they are asked for may fail to
-            return UNKNOWN
+        return getattr(cast("object", whole), name, UNKNOWN)
     return MethodOf(type(whole), name)
 
 
@@ -85,21 +101,25 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-def _imports_in(tree: ast.AST) -> Iterator[tuple[str, object]]:
-    """What a function imports for itself, as far as it is imported already or belongs to Python."""
+def _imports_in(tree: ast.AST, around: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """What a function imports for itself; nothing is imported for that."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
                 yield alias.asname or top, _module(alias.name if alias.asname else top)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
-            module = _module(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            module = _module(_resolved(node, around))
             for alias in node.names:
-                part = UNKNOWN if module is UNKNOWN else inspect.getattr_static(module, alias.name, UNKNOWN)
-                yield alias.asname or alias.name, part
+                is_there = isinstance(module, ModuleType)
+                yield alias.asname or alias.name, vars(module).get(alias.name, UNKNOWN) if is_there else module
 
 
-def _module(name: str) -> object:
-    if name in sys.modules:
-        return sys.modules[name]
-    return importlib.import_module(name) if name.partition(".")[0] in sys.stdlib_module_names else UNKNOWN
+def _resolved(node: ast.ImportFrom, around: Mapping[str, object]) -> str:
+    package = around.get("__package__")
+    name = "." * node.level + (node.module or "")
+    return importlib.util.resolve_name(name, package if isinstance(package, str) else None) if node.level else name
+
+
+def _module(name: str) -> ModuleType | Elsewhere:
+    return sys.modules.get(name) or Elsewhere(name)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator
 from types import FunctionType
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
+from wrkflw.decorators import step as step_decorator
 from wrkflw.graph import AnyStep, Graph, graph_of
+from wrkflw.imperative import workflow as workflow_decorator
 from wrkflw.steps import Step
 
-from .naming import Names
-from .rules import ENVIRONMENT, Rule, rule_of
-from .sources import Written
+from .naming import UNKNOWN, Names, names_set_in
+from .rules import ENVIRONMENT, IN_A_CHAIN, Rule, rule_of
+from .sources import Written, is_vouched_for, path_of
+from .tools import Tools
 
 _AWAITED = frozenset({"do", "run", "sleep", "sleep_until", "wait_for_event"})
+_KEEP_ORDER = frozenset({"list", "tuple", "enumerate", "iter", "reversed"})
+_Comprehension: TypeAlias = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 class Remark(NamedTuple):
@@ -29,15 +33,17 @@ class Reader(ast.NodeVisitor):
     """``remarks`` is what it found, ``calls`` what the function calls that nothing is to be said of; ``nested`` are the
     workflows that it runs as steps.
 
-    ``in_program``: it belongs to a ``@workflow``, which has tools for what it misses; else to a chain.
+    ``in_program``: it belongs to a ``@workflow``, which has tools for what it misses (``is_program``: and is its
+    function); else to a chain.
     """
 
-    def __init__(self, function: FunctionType, tree: Written, *, in_program: bool) -> None:
+    def __init__(self, function: FunctionType, tree: Written, *, in_program: bool, is_program: bool) -> None:
+        self._path = path_of(function)
         self._names = Names(function, tree)
         self._in_program = in_program
-        self._tools = frozenset(_tools_of(tree, function))
-        self._bodies = frozenset(self._handed_to_tools(tree))
+        self._tools = Tools(tree, self._names, is_program=is_program)
         self._sets = _sets_in(tree)
+        self._set = frozenset(names_set_in(tree))
         self.remarks: list[Remark] = []
         self.calls: list[object] = []
         self.nested: list[Graph] = []
@@ -51,11 +57,11 @@ class Reader(ast.NodeVisitor):
         rule = rule_of(called, len(node.args) + len(node.keywords))
         if rule is not None:
             self._remark_by(rule, node, f"calls '{ast.unparse(node.func)}()'")
-        else:
+        elif called is not UNKNOWN and not self._is_vouched_for(node):
             self.calls.append(called)
         self.visit(node.func)
         parts = [*node.args, *node.keywords]
-        if self._is_tool(node.func):
+        if self._tools.has(node.func):
             self.nested += filter(None, map(self._nested, node.args))
             parts = [part for part in parts if not isinstance(part, ast.Lambda)]  # the body of a step
         for part in parts:
@@ -75,33 +81,62 @@ class Reader(ast.NodeVisitor):
     def _is_environment(self, node: ast.expr) -> bool:
         is_it = self._names.of(node) is os.environ
         if is_it:
-            self._remark_by(ENVIRONMENT, node, f"reads '{ast.unparse(node)}'")
+            self._remark_by(ENVIRONMENT, node, f"uses '{ast.unparse(node)}'")
         return is_it
 
     def visit_Expr(self, node: ast.Expr) -> None:
         match node.value:
-            case ast.Call(func=ast.Attribute(attr=name) as called) if name in _AWAITED and self._is_tool(called):
+            case ast.Call(func=ast.Attribute(attr=name) as called) if name in _AWAITED and self._tools.has(called):
                 written = ast.unparse(called)
                 self._remark(node, f"calls '{written}()' and does not wait for it", f"write 'await {written}(...)'")
             case _:
                 pass
         self.generic_visit(node)
 
-    # --- what is gone through ----------------------------------------------------------------------
+    def visit_Global(self, node: ast.Global) -> None:
+        if names := ", ".join(name for name in node.names if name in self._set):
+            what = f"changes 'global {names}', which other runs share and a run that is taken up again does not find"
+            self._remark(node, what, "keep it in a local variable, or in a database by a step")
+
+    # --- the order of steps ------------------------------------------------------------------------
 
     def visit_For(self, node: ast.For) -> None:
-        self._look_at_order(node.iter)
+        self._look_at_order(node.iter, *node.body)
         self.generic_visit(node)
 
-    def _look_at_order(self, of: ast.expr) -> None:
-        if _is_set(of) or (isinstance(of, ast.Name) and of.id in self._sets):
-            what = f"goes through the set '{ast.unparse(of)}', whose order is another one in another process"
-            self._remark(of, what, f"write 'sorted({ast.unparse(of)})'")
+    def visit_ListComp(self, node: ast.ListComp) -> None:
+        self._read_comprehension(node)
 
-    def visit_Global(self, node: ast.Global) -> None:
-        names = ", ".join(node.names)
-        what = f"changes 'global {names}', which other runs share and a run that is taken up again does not find"
-        self._remark(node, what, "keep it in a local variable, or in a database by a step")
+    def visit_SetComp(self, node: ast.SetComp) -> None:
+        self._read_comprehension(node)
+
+    def visit_DictComp(self, node: ast.DictComp) -> None:
+        self._read_comprehension(node)
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> None:
+        self._read_comprehension(node)
+
+    def _read_comprehension(self, node: _Comprehension) -> None:
+        for part in node.generators:
+            self._look_at_order(part.iter, node)
+        with self._names.within(names_set_in(node)):
+            self.generic_visit(node)
+
+    def _look_at_order(self, iterated: ast.expr, *body: ast.AST) -> None:
+        while isinstance(iterated, ast.Call) and isinstance(iterated.func, ast.Name) and iterated.args:
+            if iterated.func.id not in _KEEP_ORDER:
+                break
+            iterated = iterated.args[0]
+        if self._is_set(iterated) and self._tools.are_called_in(*body):
+            written = ast.unparse(iterated)
+            of = f"of '{written}', a set, which" if isinstance(iterated, ast.Name) else "of a set, which"
+            what = f"calls steps in the order {of} may be another one in another process"
+            self._remark(iterated, what, f"write 'sorted({written})'" if len(written) < 40 else "sort it")
+
+    def _is_set(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Name) and node.id in self._sets:
+            return True
+        return _is_set(node) or isinstance(self._names.of(node), set | frozenset)
 
     # --- functions within the function -------------------------------------------------------------
 
@@ -112,106 +147,62 @@ class Reader(ast.NodeVisitor):
         self._read_inner(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._read_inner(node)
+        with self._names.within(names_set_in(node)):
+            self.visit(node.body)
 
-    def _read_inner(self, node: Written) -> None:
-        """Unless it is the body of a step: it is handed to one, or decorated, which makes one."""
-        if isinstance(node, ast.Lambda):
-            body: list[ast.AST] = [node.body]
-        elif node.decorator_list or node.name in self._bodies:
+    def visit_Assign(self, node: ast.Assign) -> None:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()) if self._tools.take_as_body(name):
+                pass
+            case _:
+                self.generic_visit(node)
+
+    def _read_inner(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        """Unless it is the body of a step."""
+        if self._tools.take_as_body(node.name) or any(map(self._makes_a_step, node.decorator_list)):
             return
-        else:
-            body = [*node.body]
-        with self._names.within(_names_set_in(node)):
-            for part in body:
+        with self._names.within(names_set_in(node)):
+            for part in node.body:
                 self.visit(part)
 
-    def visit_ListComp(self, node: ast.ListComp) -> None:
-        self._read_comprehension(node)
-
-    def visit_DictComp(self, node: ast.DictComp) -> None:
-        self._read_comprehension(node)
-
-    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> None:
-        self._read_comprehension(node)
-
-    def visit_SetComp(self, node: ast.SetComp) -> None:
-        self._read_comprehension(node)
-
-    def _read_comprehension(self, node: ast.ListComp | ast.DictComp | ast.GeneratorExp | ast.SetComp) -> None:
-        # What goes through the others mostly does not mind: a sum, an any, a set.
-        if isinstance(node, ast.ListComp | ast.DictComp) or self._calls_tools(node):
-            for part in node.generators:
-                self._look_at_order(part.iter)
-        with self._names.within(_names_set_in(node)):
-            self.generic_visit(node)
+    def _makes_a_step(self, decorator: ast.expr) -> bool:
+        made_by = self._names.of(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        return any(made_by is one for one in (step_decorator, workflow_decorator, UNKNOWN))
 
     # -----------------------------------------------------------------------------------------------
 
     def _remark_by(self, rule: Rule, node: ast.expr, what: str) -> None:
-        self._remark(node, f"{what}, which {rule.why}", rule.cure if self._in_program else "let a step do it")
+        self._remark(node, f"{what}, which {rule.why}", rule.cure if self._in_program else IN_A_CHAIN)
 
     def _remark(self, node: ast.expr | ast.stmt, what: str, cure: str) -> None:
-        self.remarks.append(Remark(node.lineno, what, cure))
+        if not self._is_vouched_for(node):
+            self.remarks.append(Remark(node.lineno, what, cure))
 
-    def _is_tool(self, called: ast.expr) -> bool:
-        """Whether it is a method of ``step``, or of what ``step.options()`` gives."""
-        match called:
-            case ast.Attribute(value=ast.Name(id=name)):
-                return name in self._tools
-            case ast.Attribute(value=ast.Call(func=options)):
-                return self._is_tool(options)
-            case _:
-                return False
-
-    def _calls_tools(self, tree: ast.AST) -> bool:
-        return any(isinstance(node, ast.Call) and self._is_tool(node.func) for node in ast.walk(tree))
-
-    def _handed_to_tools(self, tree: ast.AST) -> Iterator[str]:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and self._is_tool(node.func):
-                yield from (one.id for one in node.args if isinstance(one, ast.Name))
-
-
-def _tools_of(tree: Written, function: FunctionType) -> Iterator[str]:
-    """The parameters that are the tools, and what is made of them by ``options``."""
-    for name, form in function.__annotations__.items():
-        said = form if isinstance(form, str) else getattr(form, "__name__", "")
-        if said.strip("'\"").rpartition(".")[2] == "StepTools":
-            yield name
-    for node in ast.walk(tree):
-        match node:
-            case ast.Assign(
-                targets=[ast.Name(id=name)], value=ast.Call(func=ast.Attribute(value=ast.Name(), attr="options"))
-            ):
-                yield name
-            case _:
-                pass
-
-
-def _names_set_in(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg):
-            yield node.arg
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
+    def _is_vouched_for(self, node: ast.expr | ast.stmt) -> bool:
+        return is_vouched_for(self._path, node.lineno, node.end_lineno or node.lineno)
 
 
 def _sets_in(tree: ast.AST) -> frozenset[str]:
-    """The variables that are only ever given sets."""
+    """The variables that are only ever given sets, and the parameters that are said to be some."""
     given: dict[str, list[bool]] = {}
     for node in ast.walk(tree):
         match node:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)], value=value)
-                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
-            ):
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 given.setdefault(name, []).append(_is_set(value))
-            case ast.For(target=ast.Name(id=name)) | ast.comprehension(target=ast.Name(id=name)) | ast.arg(arg=name):
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=form):
+                given.setdefault(name, []).append(_says_set(form))
+            case ast.arg(arg=name, annotation=form):
+                given.setdefault(name, []).append(form is not None and _says_set(form))
+            case ast.For(target=ast.Name(id=name)) | ast.comprehension(target=ast.Name(id=name)):
                 given.setdefault(name, []).append(False)
             case _:
                 pass
     return frozenset(name for name, sets in given.items() if all(sets))
+
+
+def _says_set(form: ast.expr) -> bool:
+    written = ast.unparse(form).strip("'\"").partition("[")[0]
+    return written.rpartition(".")[2] in {"set", "frozenset", "Set", "AbstractSet", "MutableSet"}
 
 
 def _is_set(node: ast.expr) -> bool:
