@@ -10,8 +10,6 @@ from wrkflw.imperative import StepTools
 from .naming import Names
 from .sources import Written
 
-_MADE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
 
 class Tools:
     """Of a function, and of those within it.
