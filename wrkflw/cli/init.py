@@ -53,6 +53,7 @@ TESTS = '''\
 
 from flows import Answer, Greeting, Person, ask, hello, visit
 from wrkflw import Suspended
+from wrkflw.determinism import lint
 from wrkflw.testing import TestRuntime
 
 
@@ -75,6 +76,10 @@ async def test_who_is_asked_may_take_their_time() -> None:
         result = await run.resume(ask, Answer(is_well=True))
 
         assert result.unwrap() == Greeting(text="Hello, Ada! Good to hear.")
+
+
+def test_between_steps_nothing_comes_out_otherwise_the_next_time() -> None:
+    assert lint(hello, visit) == []
 '''
 
 PROJECT = """\
