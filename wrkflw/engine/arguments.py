@@ -149,6 +149,11 @@ class Doing:
         bound = inspect.BoundArguments(self._reading.signature, cast("Any", arguments))
         return bound.args, bound.kwargs
 
+    def call(self, data: bytes) -> object:
+        """Call the function with the arguments that :meth:`store` wrote: its own, at every try."""
+        args, kwargs = self.load(data)
+        return self._function(*args, **kwargs)
+
     def _store(self, parameter: str, shown: str, value: object) -> tuple[bytes, object]:
         what = self._argument(shown)
         schema = self._reading.schemas.get(parameter)

@@ -18,7 +18,7 @@ from .branches import Branches
 from .foreign import line_of_program
 from .keys import of_iteration
 from .operations import Operation, Wanted
-from .records import Record
+from .records import Record, WaitRecord
 from .scopes import Scope
 from .values import Flow
 
@@ -70,13 +70,12 @@ class Asked:
         wanted: Wanted,
         begin: Callable[[str], Coroutine[Any, Any, Flow]],
         read: Callable[[Any], object],
-        future: asyncio.Future[Any],
         timer: asyncio.TimerHandle | None,
     ) -> Operation:
         """The next use of a name: it has its key and number, and is yet to begin."""
         self._count += 1
         use = self._uses[name] = self._uses.get(name, 0) + 1
-        return Operation(self._key(name, use), self._count, wanted, begin, read, future, timer)
+        return Operation(self._key(name, use), self._count, wanted, begin, read, timer)
 
     def ended_before(self, name: str) -> Record | None:
         """What is on record for the next use of a name, if that is over."""
@@ -94,13 +93,19 @@ class Asked:
 
     # --- from its beginning to its end -------------------------------------------------------------
 
+    def misfit(self, operation: Operation, record: Record | WaitRecord | None) -> NondeterminismError | None:
+        """It is asked for.  Gives what is wrong if the record holds something else there."""
+        self._unasked.pop(operation.key, None)
+        if record is not None and (was := operation.wanted.misfit(record)) is not None:
+            return self._another(operation.key, was, operation.wanted.what)
+        return None
+
     def begin(self, operation: Operation) -> NondeterminismError | None:
-        """Somebody waits for it.  Gives what is wrong if the record holds something else there: it does not begin."""
+        """Somebody waits for it.  Gives what is wrong if the record does not fit: then it does not begin."""
         key, journal = operation.key, self._drive.journal
         record = journal.waits.get(key) or journal.records.get(key)
-        self._unasked.pop(key, None)
-        if record is not None and (was := operation.wanted.misfit(record)) is not None:
-            return self._another(key, was, operation.wanted.what)
+        if (misfit := self.misfit(operation, record)) is not None:
+            return misfit
         self.by_key[key] = self.by_number[operation.number] = operation
         if operation.timer is not None:
             self._timers[id(operation.timer)] = operation

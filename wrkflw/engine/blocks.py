@@ -108,7 +108,7 @@ async def _together(
     """The outputs of all members; those in the record are not begun again."""
     drive = interpreter.drive
     branches = Branches(drive, inside.lane, begin)
-    for how in _decisions(interpreter, inside, steps, keys):
+    for how in _decisions(interpreter, inside, keys):
         branches.decide(how)
     todo: list[int] = []
     for number, (step, key) in enumerate(zip(steps, keys, strict=True)):
@@ -138,19 +138,17 @@ async def _together(
     return [branches.outcomes[number] for number in range(len(keys))]
 
 
-def _decisions(
-    interpreter: Interpreter, inside: Scope, steps: Sequence[AnyStep], keys: Sequence[str]
-) -> Iterator[StepEndedError | BailedError]:
+def _decisions(interpreter: Interpreter, inside: Scope, keys: Sequence[str]) -> Iterator[StepEndedError | BailedError]:
     """How members ended, by the record, that decide the block; first recorded, first."""
     records = interpreter.drive.journal.records
-    ended = [(record, step) for key, step in zip(keys, steps, strict=True) if (record := records.get(key)) is not None]
-    for record, step in sorted(ended, key=lambda member: member[0].ended or 0):
+    ended = [record for key in keys if (record := records.get(key)) is not None]
+    for record in sorted(ended, key=lambda record: record.ended or 0):
         if record.status == "failed":
             error = failures.load(record.error)
             assert error is not None
             yield StepEndedError(error)
         elif record.bailed:
-            yield BailedError(interpreter.drive.steps.bailed(inside, step, record))
+            yield BailedError(interpreter.drive.steps.bailed(inside, record))
 
 
 def _reading(interpreter: Interpreter, inside: Scope, step: AnyStep, record: Record) -> Any:

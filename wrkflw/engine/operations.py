@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 from wrkflw.bodies import Body
@@ -32,8 +33,9 @@ class Wanted(NamedTuple):
     kind: Kind
     name: str = ""
     """The id of the step or workflow, or the name of the event."""
-    plan: Plan | None = None
     input: bytes | None = None
+    schema: Schema | None = None
+    """What the input is read by, where it takes one."""
     has_timeout: bool = True
 
     @property
@@ -53,8 +55,7 @@ class Wanted(NamedTuple):
             return None
         if "overridden" in (record.meta or {}):
             return None  # it was taken over by a fork that gave what comes before it another value
-        schema = None if self.plan is None else self.plan.input
-        if schema is not None and _same(schema, record.input, self.input):
+        if self.schema is not None and _same(self.schema, record.input, self.input):
             return None  # written differently by other code, but equal
         return f"{self.what} with another input"
 
@@ -70,13 +71,18 @@ class Operation:
     """Advance it as far as it goes; raises LeftError while it waits."""
     read: Callable[[Any], object]
     """What the code is told, from the record.  Raises what it is to be raised there."""
-    future: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None = None
+    future: asyncio.Future[Any] | None = None
+    """What the code waits for, once it does."""
 
     @property
     def is_wait(self) -> bool:
         """Whether the outside may end it."""
         return self.wanted.kind in ("sleep", "event")
+
+
+PLAIN = schema_of(object)
+"""What arguments are stored by together: each by its own before."""
 
 
 class _Called:
@@ -93,34 +99,25 @@ class _Called:
         self.stored_output_schema = gives
 
 
-def called(
-    drive: Drive,
-    name: str,
-    function: Callable[..., object],
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    retry: Retry | None,
-    timeout: timedelta | None,
-    before: Record | None,
-) -> tuple[Plan, Flow]:
-    """How ``step.do`` is executed, and with what.  ``before`` is what is on record for it, if it is over.
+def written(
+    doing: Doing, args: tuple[object, ...], kwargs: Mapping[str, object], limit: int, before: Record | None
+) -> bytes:
+    """The arguments of ``step.do``, as they are recorded.  ``before`` is what is on record for it, if it is over.
 
     Raises TypeError when the function cannot be called so, InvalidValueError or LimitError when an argument cannot be
     stored.
     """
-    doing = Doing(name, function)
     data = before.input if before is not None else None
     if data is None or not doing.is_written_as(data, args, kwargs):
-        data, _, _ = doing.store(args, kwargs, drive.services.limits.value_bytes)
+        data, _, _ = doing.store(args, kwargs, limit)
+    return data
 
-    def call() -> object:
-        given, named = doing.load(data)  # its own, at every try
-        return function(*given, **named)
 
+def called(name: str, doing: Doing, data: bytes, retry: Retry | None, timeout: timedelta | None) -> tuple[Plan, Flow]:
+    """How ``step.do`` is executed, and with what."""
     step = cast("AnyStep", _Called(name, retry, timeout, doing.result.form))
-    body = Body(call, 0, doing.is_async is True, None)
-    plain = schema_of(object)
-    return Plan(step, body, 0, object, None, plain, doing.result), Settled(None, data, plain)
+    body = Body(partial(doing.call, data), 0, doing.is_async is True, None)
+    return Plan(step, body, 0, object, None, PLAIN, doing.result), Settled(None, data, PLAIN)
 
 
 def planned(

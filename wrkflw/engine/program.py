@@ -208,21 +208,22 @@ class Program:
         """Tell of its end.  Whether there was somebody to tell."""
         journal, key = self.drive.journal, operation.key
         record = journal.waits.get(key) or journal.records[key]
-        if isinstance(record, Record) and record.bailed and operation.wanted.plan is not None:
-            raise BailedError(self.drive.steps.bailed(self.scope, operation.wanted.plan.step, record))
+        if isinstance(record, Record) and record.bailed:
+            raise BailedError(self.drive.steps.bailed(self.scope, record))
         self.now = max(self.now, record.ended_at or self.now)
         self._last_key = key
         self.asked.close(operation)
         if operation.timer is not None:
             self._loop.fire(operation.timer)
             return True
-        if operation.future.done():  # the code has given up waiting for it
+        future = operation.future
+        if future is None or future.done():  # the code has given up waiting for it
             return False
         try:
-            operation.future.set_result(operation.read(record))
+            future.set_result(operation.read(record))
         except (StepFailedError, WaitTimeoutError) as error:
             # The frames of here hold the future, which would hold them: none of it would go before the collector comes.
-            operation.future.set_exception(error.with_traceback(None))
+            future.set_exception(error.with_traceback(None))
         return True
 
     def _tell_at_once(self, operation: Operation) -> None:
@@ -249,7 +250,7 @@ class Program:
     ) -> Operation:
         """The next use of a name.  It begins when somebody waits for it.  Raises FatalError inside a step."""
         self.check_inside(f"step {name!r}", "steps cannot call steps, await it in the workflow itself")
-        return self.asked.next_use(name, wanted, begin, read, self._loop.create_future(), timer)
+        return self.asked.next_use(name, wanted, begin, read, timer)
 
     def check_inside(self, what: str, cure: str) -> None:
         """Raises FatalError when it is not the code that asks, but a body, or somebody who kept its tools."""
@@ -261,8 +262,17 @@ class Program:
         """Begin an operation, or take it from the record, and wait for it."""
         if self.is_over:
             return await self._loop.create_future()
+        # What is long since over takes no turn of the loop; and if it was well, nothing else either.
+        is_next, record = self._is_next(operation), self.drive.journal.records.get(operation.key)
+        if is_next and record is not None and record.succeeded:
+            try:
+                return self._past(operation, record)
+            except Exception as error:  # noqa: BLE001  # it is raised when the code has come to rest, and not inside it
+                self._problem = error
+            return await self._loop.create_future()
+        operation.future = self._loop.create_future()
         self._begin(operation)
-        if self._is_next(operation):  # what is long since over takes no turn of the loop
+        if is_next and self._problem is None:
             self._tell_at_once(operation)
         try:
             return await operation.future
@@ -271,6 +281,15 @@ class Program:
             raise
         finally:
             del operation  # which an error that it brings would hold, and it the error
+
+    def _past(self, operation: Operation, record: Record) -> object:
+        """What the code is told of a step for which nothing need begin.  Raises NondeterminismError."""
+        if (misfit := self.asked.misfit(operation, record)) is not None:
+            raise misfit
+        self._told += 1
+        self.now = max(self.now, record.ended_at or self.now)
+        self._last_key = operation.key
+        return operation.read(record)
 
     def _is_next(self, operation: Operation) -> bool:
         """Whether the code, were it to wait for this, would be told of its end next, and nothing moved before."""

@@ -113,7 +113,7 @@ class Stepping:
         self._recorder.note(e.StepCreated(correlation_id=name, step_name=step.id, key=key, meta=about))
         self._recorder.note(e.StepCompleted(correlation_id=name, meta={"skipped": True}))
 
-    def bailed(self, scope: Scope, step: AnyStep, record: Record) -> Flow:
+    def bailed(self, scope: Scope, record: Record) -> Flow:
         """The output with which a step ended its workflow."""
         if record.output is None:
             return NOTHING
@@ -142,7 +142,7 @@ class Stepping:
 
     def _recorded_output(self, scope: Scope, plan: Plan, record: Record) -> Flow:
         if record.bailed:
-            raise BailedError(self.bailed(scope, plan.step, record))
+            raise BailedError(self.bailed(scope, record))
         if record.output is None:
             return NOTHING
         value = self._drive.load(plan.output, record.output, record.key, "output of step")

@@ -13,13 +13,14 @@ from wrkflw.errors import StepFailedError, WaitTimeoutError
 from wrkflw.graph import MISSING, AnyEvent, AnyStep
 from wrkflw.ids import correlation_id
 from wrkflw.retries import Retry
-from wrkflw.schemas import schema_of
+from wrkflw.schemas import Schema, schema_of
 from wrkflw.world import events as e
 
 from . import failures
+from .arguments import Doing
 from .asked import PATCH
 from .definition import Plan
-from .operations import Kind, Operation, Wanted, called, planned
+from .operations import PLAIN, Operation, Wanted, called, planned, written
 from .program import Program
 from .records import Record, WaitRecord
 from .values import Flow, Settled
@@ -67,32 +68,36 @@ class Tools:
         timeout: timedelta | None,
         /,
     ) -> Coroutine[Any, Any, object]:
-        before = self._program.asked.ended_before(name)
-        return self._step("do", name, *called(self._drive, name, function, args, kwargs, retry, timeout, before))
+        doing, limit = Doing(name, function), self._drive.services.limits.value_bytes
+        data = written(doing, args, kwargs, limit, self._program.asked.ended_before(name))
+        plan = partial(called, name, doing, data, retry, timeout)  # of what is long since over nobody asks for it
+        return self._step("do", name, Wanted("step", name, data, PLAIN), plan, doing.result)
 
     def run(
         self, step: AnyStep, data: object, name: str, retry: Retry | None, timeout: timedelta | None, /
     ) -> Coroutine[Any, Any, object]:
-        definition = self._program.scope.definition
-        return self._step("run", name, *planned(self._drive, definition, step, data, retry, timeout))
+        plan, flow = planned(self._drive, self._program.scope.definition, step, data, retry, timeout)
+        wanted = Wanted("workflow" if plan.body is None else "step", plan.step.id, flow.data, plan.input)
+        return self._step("run", name, wanted, lambda: (plan, flow), plan.output)
 
-    def _step(self, verb: str, name: str, plan: Plan, flow: Flow) -> Coroutine[Any, Any, object]:
-        program = self._program
+    def _step(
+        self, verb: str, name: str, wanted: Wanted, plan: Callable[[], tuple[Plan, Flow]], output: Schema
+    ) -> Coroutine[Any, Any, object]:
+        begin, read = partial(self._begin, plan), partial(self._read, output)
+        return self._result(verb, self._program.ask(name, wanted, begin, read))
 
-        def begin(key: str) -> Coroutine[Any, Any, Flow]:
-            return program.interpreter.call_planned(program.scope, plan, key, flow)
+    def _begin(self, plan: Callable[[], tuple[Plan, Flow]], key: str) -> Coroutine[Any, Any, Flow]:
+        how, flow = plan()
+        return self._program.interpreter.call_planned(self._program.scope, how, key, flow)
 
-        def read(record: Record) -> object:
-            if not record.succeeded:
-                error = failures.load(record.error)
-                assert error is not None
-                raise StepFailedError(error)
-            if record.output is None:
-                return None
-            return self._drive.load(plan.output, record.output, record.key, "output of step")
-
-        kind: Kind = "workflow" if plan.body is None else "step"
-        return self._result(verb, program.ask(name, Wanted(kind, plan.step.id, plan, flow.data), begin, read))
+    def _read(self, output: Schema, record: Record) -> object:
+        if not record.succeeded:
+            error = failures.load(record.error)
+            assert error is not None
+            raise StepFailedError(error)
+        if record.output is None:
+            return None
+        return self._drive.load(output, record.output, record.key, "output of step")
 
     def sleep_for(self, name: str, duration: timedelta, /) -> Coroutine[Any, Any, None]:
         return self._sleep("sleep", name, lambda: after(self._drive, duration))
