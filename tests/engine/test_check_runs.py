@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -369,6 +370,62 @@ async def test_of_a_program_it_tells_what_its_code_would_ask_for(database: str, 
         verdicts = [(await check_runs(runtime, [one]))[0].verdict for one in (written, rewritten, written_otherwise)]
 
     assert verdicts == ["fits", "breaks", "breaks"]
+
+
+@workflow
+async def busy(step: StepTools, data: int) -> int:
+    return await step.run(fetch, await step.run(waits_for_the_gate, await step.run(charge, data)))
+
+
+gate: list[asyncio.Event] = []
+
+
+@step
+async def waits_for_the_gate(data: int) -> int:
+    made.append("gate")
+    await gate[0].wait()
+    return data
+
+
+async def pending(runtime: Runtime, clock: ManualClock) -> None:
+    await (await busy.create_run(run_id="r-1")).enqueue(1, delay="1h")
+
+
+async def retrying(runtime: Runtime, clock: ManualClock) -> None:
+    await (await busy.create_run(run_id="r-1")).start(1, wait="0s")
+
+
+async def running(runtime: Runtime, clock: ManualClock) -> None:
+    """Its body is at work, here."""
+    await retrying(runtime, clock)
+    clock.turn("1h")
+    await settle()
+
+
+async def paused(runtime: Runtime, clock: ManualClock) -> None:
+    await retrying(runtime, clock)
+    await runtime.runs.pause("r-1")
+    clock.turn("1h")
+
+
+@pytest.mark.parametrize("stand", [pending, retrying, running, paused], ids=lambda stand: stand.__name__)
+async def test_of_a_program_it_does_nothing_however_its_run_stands(
+    stand: Callable[[Runtime, ManualClock], Awaitable[None]], database: str, clock: ManualClock
+) -> None:
+    """A step that comes next is not begun, and one that is at work is not begun again."""
+    gate[:] = [asyncio.Event()]
+    made.clear()
+    async with Runtime(database, clock=clock, workflows=[busy]) as runtime:
+        await stand(runtime, clock)
+        begun, log = [*made], await runtime.runs.log("r-1")
+        async with Runtime(database, clock=clock, worker=False) as beside:
+            checks = await check_runs(beside, [busy])
+        checks += await check_runs(runtime)
+        await settle()
+
+        assert [check.verdict for check in checks] == ["fits", "fits"]
+        assert (await runtime.runs.log("r-1"), made) == (log, begun)
+        gate[0].set()
 
 
 async def test_the_runtime_must_be_open(database: str) -> None:

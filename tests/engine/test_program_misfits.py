@@ -665,3 +665,27 @@ async def test_a_run_that_only_waits_is_no_misfit(runtime: Runtime) -> None:
         return await step.wait_for_event(go)
 
     assert isinstance(await (await flow_of(waiting).create_run()).start(1), Waiting)
+
+
+async def test_a_run_goes_on_by_itself_with_mended_code_whose_next_step_is_new(
+    clock: ManualClock, database: str
+) -> None:
+    """That it fits is found by going through it, which must not begin that step."""
+
+    async def outside(step: StepTools) -> object:
+        await step.sleep("nap", "1m")
+        return await asyncio.to_thread(plus, 1)
+
+    async def mended(step: StepTools) -> object:
+        await step.sleep("nap", "1m")
+        return await step.do("plus", plus, 1)
+
+    await park(database, clock, outside)
+    async with Runtime(database, clock=clock, workflows=[flow_of(outside)]) as runtime:
+        await settle()
+        assert (await runtime.runs.get(RUN)).waiting_for == "paused"
+    flow = flow_of(mended)
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        await settle()
+        result = await (await flow.get_run(RUN)).result()
+    assert result.unwrap() == 2

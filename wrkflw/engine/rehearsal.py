@@ -21,11 +21,10 @@ from .standing import BailedError, LeftError, Parked, StepEndedError
 
 
 class _SilentRecorder(Recorder):
-    """Writes nothing: where something would be written, the run goes no further."""
+    """Writes nothing: where something would be written, the run goes no further.  Nothing is durable before that."""
 
-    async def commit(self) -> None:
-        if not self.clean:
-            raise LeftError(Parked())
+    async def _lead(self) -> None:
+        raise LeftError(Parked())
 
     async def catch_up(self) -> None:
         """Nobody writes to a copy."""
