@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack, cas
 from wrkflw.errors import ForeignAwaitError
 
 from .foreign import Watched, begins_in_no_order, running_frames, told
+from .undying import end
 
 if TYPE_CHECKING:
     from asyncio import BaseEventLoop as _EventLoop  # has in the stubs what the abstract one leaves open; see _OUTSIDE
@@ -36,8 +37,6 @@ RUNAWAY: Final = 1_000_000
 _LAST_ROUNDS: Final = 5  # how often a task is cancelled at close()
 _LAST_CALLS: Final = 10_000  # and how many calls it has in each
 _FROM_OUTSIDE: Final = (asyncio.wrap_future.__code__,)
-
-_undying: list[object] = []  # coroutines that refuse to end would complain when they are freed
 
 _log = logging.getLogger("wrkflw")
 
@@ -135,14 +134,31 @@ class ProgramLoop(_EventLoop):
         if self._generators:
             _ = self.create_task(self.shutdown_asyncgens())
             self._turn(_LAST_CALLS)
+        self._end_all()
         self._closed = True
         self._ready.clear()
-        for coroutine, task in list(self._alive.items()):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue] -- it is, and we know
-            _end(coroutine, task)
         self._alive.clear()
         stopped_at = self._now()
         self._now, self._arm, self._disarm = lambda: stopped_at, _nobody, _nobody  # the owner is held no longer
+
+    def _end_all(self) -> None:
+        """Close what does not end when it is cancelled.
+
+        It sees this loop run, and its own task: what catches everything is to come to rest in what it awaits next, not
+        to be refused it, again and again.
+        """
+        outer = asyncio._get_running_loop()
+        self._turning = True
+        asyncio._set_running_loop(self)
+        try:
+            for _ in range(_LAST_ROUNDS):  # its last words may begin tasks
+                alive, self._alive = self._alive, {}
+                for coroutine, task in alive.items():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue] -- it is, and we know
+                    end(coroutine, task, self)
+        finally:
+            asyncio._set_running_loop(outer)
+            self._turning = False
 
     def _turn(self, budget: int) -> bool:
         """Whether it came to rest within so many calls."""
@@ -357,17 +373,6 @@ def _nobody(*_: object) -> None: ...
 def _is_limit(callback: object) -> bool:
     """Whether a timer that calls it bounds a wait; the others are sleeps, and calls of the user's."""
     return callback is _ENDS_WAIT or isinstance(getattr(callback, "__self__", None), asyncio.Timeout)
-
-
-def _end(coroutine: Watched, task: object) -> None:
-    """Close a coroutine that does not end when it is cancelled; hold on to one that does not end at all."""
-    for _ in range(_LAST_ROUNDS):
-        try:
-            coroutine.close()
-        except BaseException:  # noqa: BLE001  # "coroutine ignored GeneratorExit", or an error of its last words
-            continue
-        return
-    _undying.append((coroutine, task))
 
 
 def _outside(name: str) -> Callable[..., Any]:
