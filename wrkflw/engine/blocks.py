@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Coroutine, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -118,7 +119,7 @@ async def _together(
         elif record.succeeded:
             branches.outcomes[number] = Later(_reading(interpreter, inside, step, record))
         elif record.status not in ("failed", "cancelled") and not record.bailed:
-            waits = _still_waits(drive.services.clock.now(), step, record)
+            waits = _still_waits(drive.due(), step, record)
             if waits is None:
                 todo.append(number)
             else:
@@ -155,12 +156,12 @@ def _reading(interpreter: Interpreter, inside: Scope, step: AnyStep, record: Rec
     return lambda: interpreter.output_of(inside, step, record)
 
 
-def _still_waits(now: Any, step: AnyStep, record: Record) -> Parked | None:
+def _still_waits(due: datetime, step: AnyStep, record: Record) -> Parked | None:
     """What a member waits for, where that can be seen without beginning it."""
     suspension = record.suspension
     if step.kind == "workflow" or record.status != "waiting" or suspension is None:
         return None
-    if suspension.until is not None and suspension.until <= now:
+    if suspension.until is not None and suspension.until <= due:
         return None
     return Parked(suspension.until, frozenset({suspension.hook_id}))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wrkflw.clock import Timer
@@ -252,12 +253,12 @@ class Branches:
         self._seen = len(self._stirred)
         numbers = {self._waits_for[name] for name in stirred if name in self._waits_for} | self._due
         self._unclaimed.update(name for name in stirred if name not in self._waits_for)
-        now = self._drive.services.clock.now()
+        due = self._drive.due()
         for number in self._timed:
             standing = self._parked[number]
-            if standing.paused or (standing.until is not None and standing.until <= now):
+            if standing.paused or (standing.until is not None and standing.until <= due):
                 numbers.add(number)
-        for number in sorted(numbers):
+        for _, number in sorted((min(self._parked[number].until or due, due), number) for number in numbers):
             self.forget(number)
             self._start(number)
         return bool(numbers)
@@ -275,6 +276,8 @@ class Branches:
             self._stir = None
             if timer is not None:
                 timer.cancel()
+                if self._drive.backlog is not None:
+                    self._drive.backlog.awaited.pop(self, None)
 
     async def _secure(self) -> bool:
         """What has ended, or begins, is durable before others, which may take long, go on.  False: the log is full."""
@@ -295,7 +298,21 @@ class Branches:
         due: datetime | None = None
         if not self.decided and self._drive.journal.paused_by is None:
             due = Parked.together(self._parked[number] for number in self._timed).until
-        return None if due is None else self._drive.services.clock.call_at(due, self._set_stir)
+        if due is None:
+            return None
+        if self._drive.backlog is not None:
+            self._drive.backlog.awaited[self] = due
+        return self._drive.services.clock.call_at(due, partial(self._reach, due))
+
+    def _reach(self, moment: datetime) -> None:
+        if self._stir is None:
+            return
+        backlog = self._drive.backlog
+        if backlog is not None and backlog.comes_before(moment):
+            asyncio.get_running_loop().call_soon(self._reach, moment)  # they have been rung for, and are about to
+            return
+        self._drive.reach(moment)
+        self._set_stir()
 
     def _ring(self) -> None:
         self._news = True

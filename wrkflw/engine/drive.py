@@ -15,6 +15,7 @@ from wrkflw.world.storage import Claim, Storage
 
 from . import damage
 from .background import GRACE
+from .backlog import Backlog
 from .definition import Definition
 from .execution import Execution
 from .holding import Holding
@@ -61,6 +62,9 @@ class Drive:
         self._paused = False
         self._overslept: tuple[Callable[[], None], ...] = ()
         """What fell due in a pause."""
+        self.backlog: Backlog | None = None
+        self._looks_again = False
+        """Whether the run was unpaused, and may have one."""
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
         self.begun: dict[str, None] = {}
@@ -98,6 +102,23 @@ class Drive:
     def is_unwanted(self, key: str) -> bool:
         """Whether nobody waits for the step any more, or for the workflow around it."""
         return any(key == each or key.startswith(f"{each}/") for each in self.unwanted)
+
+    def due(self) -> datetime:
+        """What was to happen before this is due: before now, but for what is overdue, which happens in order."""
+        if self._looks_again and self.journal.paused_by is None:
+            self._look_back()
+        return self.services.clock.now() if self.backlog is None else self.backlog.reached
+
+    def reach(self, moment: datetime) -> bool:
+        """Nothing moves any more before that moment.  Whether it was overdue."""
+        overdue = self.backlog is not None
+        if self.backlog is not None and not self.backlog.reach(moment):
+            self.backlog = None
+        return overdue
+
+    def _look_back(self) -> None:
+        self._looks_again = False
+        self.backlog = Backlog.of(self.journal, self.services.clock.now())
 
     def go_on(self, lane: Lane | None = None, *, again: bool = False) -> None:
         """Something is about to begin.  Raises LeftError when nothing may: it is paused, its block or all drain.
@@ -228,6 +249,7 @@ class Drive:
         """Somebody is known to have paused the run, or unpaused it; the journal may not say so yet."""
         self._paused = paused
         if not paused:
+            self._looks_again = True
             overslept, self._overslept = self._overslept, ()
             for call in overslept:
                 call()
@@ -299,6 +321,7 @@ class Drive:
 
     async def _go_as_far_as_possible(self) -> Standing:
         self.recorder.is_ahead = False
+        self._look_back()
         try:
             await self.execution.run()
             await self.recorder.commit()

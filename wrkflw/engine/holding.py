@@ -34,7 +34,8 @@ class Holding:
         until = standing.until if journal.paused_by is None else None
         if until is None or services.draining() or until - services.clock.now() > services.hold:
             return False
-        await self._wait(until)
+        if not self._drive.reach(until):
+            await self._wait(until)
         return True
 
     async def settle(self) -> None:

@@ -165,7 +165,7 @@ class Stepping:
 
     def _take_up(self, scope: Scope, record: Record, plan: Plan) -> None:
         """Go on with a call that has begun.  Raises LeftError while it waits for its next try, or for an answer."""
-        now, again = self._services.clock.now(), record.interrupted
+        due, again = self._drive.due(), record.interrupted
         if record.status == "running":
             interruptions = record.interruptions + 1
             if plan.step.at_most_once:
@@ -173,11 +173,11 @@ class Stepping:
             if interruptions >= self._services.limits.interruptions:
                 self._fail(record, StepInterruptedError(record.key, interruptions))
         elif (suspension := record.suspension) is not None:
-            if suspension.until is None or suspension.until > now:
+            if suspension.until is None or suspension.until > due:
                 raise LeftError(Parked(suspension.until, frozenset({suspension.hook_id})))
             self._drive.go_on(scope.lane)
             self._recorder.note(e.HookDisposed(correlation_id=suspension.hook_id))
-        elif record.retry_after is not None and record.retry_after > now:
+        elif record.retry_after is not None and record.retry_after > due:
             raise LeftError(Parked(record.retry_after))
         self._drive.go_on(scope.lane, again=again)
         self._recorder.note(e.StepStarted(correlation_id=record.correlation_id))

@@ -1,0 +1,50 @@
+"""What fell due while nobody went on with a run, because it was paused or its process dead: in order of its time.
+
+As if somebody had: what is due first goes as far as it goes before the time of the next has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from .journal import Journal
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Several things that are overdue."""
+
+    reached: datetime
+    """By this it is judged what is due, in place of now."""
+    last: datetime
+    awaited: dict[object, datetime] = field(default_factory=dict[object, datetime])
+    """Who, of those that go on side by side, waits for which of the moments."""
+
+    @classmethod
+    def of(cls, journal: Journal, now: datetime) -> Backlog | None:
+        """None when not even two are, which need no order."""
+        overdue = {moment for moment in _open_until(journal) if moment <= now}
+        return cls(min(overdue), max(overdue)) if len(overdue) > 1 else None
+
+    def reach(self, moment: datetime) -> bool:
+        """Nothing moves any more before that.  Whether more is to come."""
+        self.reached = max(self.reached, moment)
+        return self.reached < self.last
+
+    def comes_before(self, moment: datetime) -> bool:
+        """Whether somebody is to go on first."""
+        return any(each < moment for each in self.awaited.values())
+
+
+def _open_until(journal: Journal) -> Iterator[datetime]:
+    for wait in journal.waits.values():
+        if wait.ended is None and wait.resume_at is not None:
+            yield wait.resume_at
+    for record in journal.records.values():
+        if record.ended is None:
+            if (asked := record.suspension) is not None and asked.until is not None:
+                yield asked.until
+            elif record.status == "retrying" and record.retry_after is not None:
+                yield record.retry_after
