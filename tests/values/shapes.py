@@ -143,6 +143,9 @@ class Entity(BaseModel):
 class Tally:
     """Equal by one of its fields, which is the one that is written."""
 
+    # Else that of a model around it holds, and pydantic refuses ``extra="allow"`` beside ``init=False``.
+    __pydantic_config__ = ConfigDict()
+
     one: int
     seen: int = dataclass_field(default=0, compare=False, init=False)
 
