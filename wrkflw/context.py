@@ -134,13 +134,13 @@ class ResultAccess:
         """The output of ``step``, typed; ``default`` where it has not run.
 
         Raises:
-            StepNotRunError: it has no result at this point, and there is no default.
+            StepNotRunError: it has no result at this point, and there is no default; or it ran once per item.
             UnknownStepError: the workflow has no such step.
         """
         try:
             return cast("T", self._results().result_of(step))
-        except StepNotRunError:
-            if isinstance(default, _Missing):
+        except StepNotRunError as error:
+            if isinstance(default, _Missing) or error.has_many:
                 raise
             return default
 

@@ -153,6 +153,14 @@ async def gathers_a_set(step: StepTools, number: int) -> None:
     await asyncio.gather(*(step.run(load, name) for name in names))
 
 
+async def catches_everything(step: StepTools, number: int) -> int:
+    try:
+        await step.run(load, "ada")
+    except BaseException:  # noqa: BLE001
+        return 0
+    return number
+
+
 async def counts(step: StepTools, number: int) -> int:
     global counted  # noqa: PLW0603
     counted += 1
@@ -318,6 +326,11 @@ FOUND: list[tuple[Code, str]] = [
         "write 'sorted(names)'",
     ),
     (
+        catches_everything,
+        "catches BaseException and goes on, also when it is left by CancelledError because its run parks; "
+        "catch Exception, or raise it again",
+    ),
+    (
         counts,
         "changes 'global counted', which other runs share and a run that is taken up again does not find; "
         "keep it in a local variable, or in a database by a step",
@@ -424,6 +437,15 @@ def asked_for_the_log() -> float:
     return time.time()
 
 
+async def raises_it_again(step: StepTools, number: int) -> int:
+    try:
+        await step.run(load, "ada")
+    except BaseException:
+        print("left")
+        raise
+    return number
+
+
 async def sorts_a_set(step: StepTools, number: int) -> int:
     names = {"ada", "bob"}
     for name in sorted(names):
@@ -448,7 +470,7 @@ async def is_vouched_for(step: StepTools, number: int) -> int:
 LET_BE: list[Code] = [
     asks_its_tools, hands_it_to_a_step, defines_a_step, reckons_with_times_that_are_given, throws_a_die_of_its_own,
     has_variables_of_these_names, raises_what_others_raise, imports_what_is_not_there, names_things_of_its_own,
-    is_told_that_a_helper_is_right, sorts_a_set, waits, is_vouched_for,
+    raises_it_again, is_told_that_a_helper_is_right, sorts_a_set, waits, is_vouched_for,
 ]  # fmt: skip
 
 

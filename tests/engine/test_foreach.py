@@ -188,13 +188,14 @@ async def test_the_limit_can_be_raised_and_lowered(clock: ManualClock, desk: Des
         assert (await (await flow.create_run()).start([1, 2, 3])).status == "failed"
 
 
-async def test_one_result_of_many_is_not_given(runtime: Runtime, desk: Desk) -> None:
+@pytest.mark.parametrize("options", [{}, {"default": 0}], ids=["", "nor a default"])
+async def test_one_result_of_many_is_not_given(runtime: Runtime, desk: Desk, options: dict[str, Any]) -> None:
     send = desk.quick("send")
 
     @step
     async def after(data: list[int], ctx: StepContext) -> list[int]:
         assert ctx.get_step_results(send) == data
-        return [ctx.get_step_result(send)]
+        return [ctx.get_step_result(send, **options)]
 
     result = await (await chain("flow", list[int], list[int]).foreach(send).then(after).commit().create_run()).start(
         [1]

@@ -13,6 +13,7 @@ from tests.clocks import ManualClock, settle
 from wrkflw import (
     Cancelled,
     Completed,
+    Event,
     Failed,
     Limits,
     Paused,
@@ -266,6 +267,19 @@ async def test_its_retries_are_its_own(runtime: Runtime, clock: ManualClock) -> 
     assert isinstance(await (await outer.create_run()).start(1), Failed)
 
     assert calls == ["inner/fail"] * 3 + ["bare/fail"]
+
+
+@pytest.mark.parametrize("hold", ["sleep", "event"])
+async def test_past_its_time_it_tells_where_it_waits(hold: str, runtime: Runtime, clock: ManualClock) -> None:
+    inner = chain("inner", timeout="1h")
+    inner = inner.sleep("9h", id="hold") if hold == "sleep" else inner.wait_for_event(Event("go", int), id="hold")
+    run = await chain().then(inner.commit()).commit().create_run(run_id="r-17")
+    await run.start(1, wait="0s")
+    clock.turn("1h")
+    result = await run.result()
+
+    assert isinstance(result, Failed)
+    assert result.error.message == "run 'r-17' passed its 1h, waiting at 'inner/hold'; raise timeout="
 
 
 async def test_past_its_time_it_fails_and_what_runs_in_it_is_cancelled(runtime: Runtime, clock: ManualClock) -> None:

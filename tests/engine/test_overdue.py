@@ -73,7 +73,7 @@ def side_by_side(make: Callable[[str, int], Any], order: str) -> Any:
 
 def nested(make: Callable[[str, int], Any], order: str) -> Any:
     """The first and the last of them in a block of their own: what lies between comes between all the same."""
-    first, *middle, last = order
+    first, *middle, last = list(order)
     inner = chain("inner").parallel_all([make(id, HOURS[id]) for id in (first, last)]).map(len)
     outer = [inner.commit(), *(make(id, HOURS[id]) for id in middle)]
     return chain(gives=list[int]).parallel_all(outer).commit()
@@ -84,7 +84,8 @@ def in_a_program(make: Callable[[str, int], Any], order: str) -> Any:
 
     @workflow(id="flow")
     async def flow(step: StepTools, data: int) -> list[int]:
-        return await asyncio.gather(*(step.run(each, data) for each in steps))
+        results: list[int] = await asyncio.gather(*(step.run(each, data) for each in steps))
+        return results
 
     return flow
 

@@ -188,6 +188,19 @@ async def test_a_group_of_errors_without_a_suspension_is_what_it_is(runtime: Run
     assert swallowed.error.type == "SuspendSwallowedError"
 
 
+async def test_who_swallows_a_suspension_does_not_end_the_workflow_instead(runtime: Runtime) -> None:
+    @step
+    async def swallow(data: int, ctx: SuspendContext[int, str]) -> int:
+        with suppress(BaseException):
+            ctx.suspend("q")
+        ctx.bail(4)
+
+    result = await (await chain().then(swallow).commit().create_run()).start(1)
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "SuspendSwallowedError"
+
+
 @pytest.mark.parametrize("answer", [False, 0, None, "", []], ids=repr)
 async def test_every_value_is_an_answer(runtime: Runtime, answer: Any) -> None:
     @step

@@ -268,6 +268,10 @@ def step_error(key: str = "charge", attempts: int = 3, kind: type[Exception] = T
             "step 'approve' of run 'r-17' is not suspended: the run is already cancelled; fork it instead",
         ),
         (
+            NotSuspendedError.of_another("r-17", "approve", "ask", ["ask", "approve"]),
+            "'ask' of run 'r-17' is no call of step 'approve'; open: 'ask', 'approve'",
+        ),
+        (
             AmbiguousResumeError("review", ["review[2]", "review[5]"]),
             "step 'review' waits at 'review[2]' and 'review[5]'; pass at=",
         ),

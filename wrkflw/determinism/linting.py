@@ -44,8 +44,9 @@ def lint(*workflows: Workflow[Any, Any, Any]) -> list[Finding]:
     That code is the function of a ``@workflow``, or the maps, joins and conditions of a chain, with the workflows
     nested in it, and the functions that it calls by name, of the same project; bodies of steps may do what they like.
     Told are calls of what a table lists: the time, chance, the process, the world outside; steps that are called other
-    than by ``step.run``; calls of ``step`` that stand alone without ``await``; steps in the order of a set; a
-    ``global`` that is changed.  Of what is called as a method, or by a variable, little can be known.
+    than by ``step.run``; calls of ``step`` that stand alone without ``await``; steps in the order of a set; an
+    ``except`` that takes everything; a ``global`` that is changed.  Of what is called as a method, or by a variable,
+    little can be known.
 
     A line that is as it should be says so at its end: ``# wrkflw: deterministic``.  Nothing of the code is run.
 

@@ -98,6 +98,14 @@ class Reader(ast.NodeVisitor):
             what = f"changes 'global {names}', which other runs share and a run that is taken up again does not find"
             self._remark(node, what, "keep it in a local variable, or in a database by a step")
 
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        caught = "all" if node.type is None else ast.unparse(node.type)
+        catches_all = node.type is None or self._names.of(node.type) is BaseException
+        if catches_all and self._in_program and not any(isinstance(part, ast.Raise) for part in ast.walk(node)):
+            what = f"catches {caught} and goes on, also when it is left by CancelledError because its run parks"
+            self._remark(node, what, "catch Exception, or raise it again")
+        self.generic_visit(node)
+
     # --- the order of steps ------------------------------------------------------------------------
 
     def visit_For(self, node: ast.For) -> None:
@@ -174,12 +182,13 @@ class Reader(ast.NodeVisitor):
     def _remark_by(self, rule: Rule, node: ast.expr, what: str) -> None:
         self._remark(node, f"{what}, which {rule.why}", rule.cure if self._in_program else IN_A_CHAIN)
 
-    def _remark(self, node: ast.expr | ast.stmt, what: str, cure: str) -> None:
+    def _remark(self, node: ast.expr | ast.stmt | ast.ExceptHandler, what: str, cure: str) -> None:
         if not self._is_vouched_for(node):
             self.remarks.append(Remark(node.lineno, what, cure))
 
-    def _is_vouched_for(self, node: ast.expr | ast.stmt) -> bool:
-        return is_vouched_for(self._path, node.lineno, node.end_lineno or node.lineno)
+    def _is_vouched_for(self, node: ast.expr | ast.stmt | ast.ExceptHandler) -> bool:
+        last = node.lineno if isinstance(node, ast.ExceptHandler) else node.end_lineno or node.lineno
+        return is_vouched_for(self._path, node.lineno, last)
 
 
 def _sets_in(tree: ast.AST) -> frozenset[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from wrkflw.errors import DefinitionChangedError, InvalidValueError, NondeterminismError, RunTimeoutError, StoreError
@@ -88,12 +87,8 @@ class Execution:
         """Its time is up, which is told of the step at ``waiting_at``, or of the first that is open."""
         drive = self._drive
         assert drive.definition.timeout is not None
-        if waiting_at is None:
-            open_ones = ("running", "retrying", "waiting")
-            calls = (record.key for record in drive.journal.records.values() if record.status in open_ones)
-            waits = (wait.key for wait in drive.journal.waits.values() if wait.open)
-            waiting_at = next(chain(calls, waits), None)
-        self._fail(RunTimeoutError(drive.run_id, drive.definition.timeout, waiting_at), "DEADLINE_EXCEEDED")
+        at = waiting_at or next(drive.journal.open_keys(), None)
+        self._fail(RunTimeoutError(drive.run_id, drive.definition.timeout, at), "DEADLINE_EXCEEDED")
 
     def _complete(self, flow: Flow, meta: e.Meta | None = None) -> None:
         drive = self._drive

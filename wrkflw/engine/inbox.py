@@ -173,6 +173,8 @@ def _open(journal: Journal, step: AnyStep, at: str | None) -> tuple[Record, Susp
         last = answered[-1].suspensions[-1].answered_at if answered else None
         if last is not None:
             raise AlreadyResumedError(journal.run_id, answered[-1].key, last)
+        if at is not None and (other := journal.records.get(at)) is not None and other.name != step.id:
+            raise NotSuspendedError.of_another(journal.run_id, step.id, at, _open_keys(journal))
         raise NotSuspendedError(journal.run_id, at or step.id, _open_keys(journal))
     if len(open_ones) > 1:
         raise AmbiguousResumeError(step.id, [record.key for record, _ in open_ones])

@@ -91,6 +91,15 @@ class Journal:
         scope = self.scopes.get(prefix)
         return [] if scope is None else scope.by_id.get(id, [])
 
+    def open_keys(self, prefix: str = "") -> Iterator[str]:
+        """What has begun under a prefix and is not over: calls first, then sleeps and waits."""
+        for record in self.records.values():
+            if record.status in ("running", "retrying", "waiting") and record.key.startswith(prefix):
+                yield record.key
+        for wait in self.waits.values():
+            if wait.open and wait.key.startswith(prefix):
+                yield wait.key
+
     def interrupted(self, prefix: str) -> set[str]:
         """The keys of what was begun in one scope and is, or holds, a call that was cut off."""
         return {record.key for record in self._calls_in(prefix) if self._is_cut_off(record)}

@@ -150,15 +150,7 @@ def _no_later_than(standing: Parked, deadline: datetime) -> Parked:
 
 def _out_of_time(interpreter: Interpreter, record: Record, timeout: timedelta) -> StepEndedError:
     drive = interpreter.drive
-    inside = f"{record.key}/"
-    waits_at = next(
-        (
-            other.key
-            for other in drive.journal.records.values()
-            if other.key.startswith(inside) and other.status in ("running", "retrying", "waiting")
-        ),
-        None,
-    )
+    waits_at = next(drive.journal.open_keys(f"{record.key}/"), None)
     close(drive, [record.key], themselves=False)
     error = RunTimeoutError(drive.run_id, timeout, waits_at)
     return StepEndedError(failures.failure_of(error, key=record.key, step_id=record.name, attempts=1))

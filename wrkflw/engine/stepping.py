@@ -209,6 +209,8 @@ class Stepping:
             call.suspended = None  # its traceback leads to the call: neither would go before the collector comes
             await self._suspend(key, suspend)
         except Bail as bail:
+            if call.suspended:
+                self._fail(self._record(key), SuspendSwallowedError(plan.step.id))
             self._bail(scope, key, call, bail)
         except DefinitionChangedError:  # it asked for a result that the code can no longer read
             raise

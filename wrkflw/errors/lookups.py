@@ -33,7 +33,9 @@ class StepNotRunError(WrkflwError, LookupError):
     @classmethod
     def once_per_item(cls, step_id: str) -> Self:
         """The step of a foreach has many results."""
-        return cls._saying(step_id, f"step {step_id!r} ran once per item; use get_step_results()")
+        error = cls._saying(step_id, f"step {step_id!r} ran once per item; use get_step_results()")
+        error.has_many = True
+        return error
 
     @classmethod
     def skipped(cls, step_id: str, *, guarded: bool = False) -> Self:
@@ -70,6 +72,8 @@ class StepNotRunError(WrkflwError, LookupError):
         Exception.__init__(self, sentence)
         self.step_id = step_id
         self.finished = tuple(finished)
+        self.has_many = False
+        """Whether it did run, and has not one result but many: no default stands for these."""
 
 
 class UnknownStepError(WrkflwError, LookupError):

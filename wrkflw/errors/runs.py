@@ -67,6 +67,14 @@ class NotSuspendedError(WrkflwError):
         return error
 
     @classmethod
+    def of_another(cls, run_id: str, step_id: str, key: str, open: Iterable[str]) -> Self:
+        """``key`` is a call of another step."""
+        error = cls(run_id, step_id, open)
+        cure = f"open: {names(error.open) or 'nothing'}"
+        Exception.__init__(error, f"{key!r} of run {run_id!r} is no call of step {step_id!r}; {cure}")
+        return error
+
+    @classmethod
     def moved_on(cls, run_id: str, key: str, open: Iterable[str]) -> Self:
         """The suspension that was to be answered is over, and another may be open."""
         error = cls.__new__(cls)
