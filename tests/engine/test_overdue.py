@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.clocks import ManualClock, settle
+from tests.clocks import START, ManualClock, settle
 from wrkflw import (
     Event,
     Retry,
@@ -20,6 +21,9 @@ from wrkflw import (
     create_step,
     workflow,
 )
+from wrkflw.engine.backlog import Backlog
+from wrkflw.engine.journal import Journal
+from wrkflw.world import events as e
 
 from .desk import chain
 
@@ -169,3 +173,22 @@ async def test_who_comes_first_decides_who_gets_what_comes_later(database: str, 
         await settle()
         clock.turn("2d")
         assert (await run.result()).unwrap() == [-1, 7]
+
+
+def test_what_is_nobodys_is_looked_at_once() -> None:
+    """Else a run would come back to it for ever: what waits for a later moment would never be due."""
+    journal = Journal("r-1")
+    for hours in (1, 2, 4):
+        until = START + timedelta(hours=hours)
+        journal.add(e.WaitCreated(correlation_id=f"wait_{hours}", key=f"nap-{hours}", resume_at=until), START)
+    now = START + timedelta(hours=5)
+
+    first = Backlog.of(journal, now, None)
+    assert first is not None
+    assert first.reached == START + timedelta(hours=1)
+    assert first.reach(START + timedelta(hours=2))
+    second = Backlog.of(journal, now, first.reached)
+    assert second is not None
+    assert second.reached == START + timedelta(hours=2)
+    assert not second.reach(START + timedelta(hours=4))
+    assert Backlog.of(journal, now, second.reached) is None

@@ -23,9 +23,14 @@ class Backlog:
     """Who, of those that go on side by side, waits for which of the moments."""
 
     @classmethod
-    def of(cls, journal: Journal, now: datetime) -> Backlog | None:
-        """None when not even two are, which need no order."""
-        overdue = {moment for moment in _open_until(journal) if moment <= now}
+    def of(cls, journal: Journal, now: datetime, reached: datetime | None) -> Backlog | None:
+        """None when not even two are, which need no order.
+
+        ``reached`` is how far an earlier look has led: what was due by then was told, and may be nobody's.
+        """
+        overdue = {moment for moment in _open_until(journal) if moment <= now and (not reached or moment > reached)}
+        if reached is not None:
+            overdue.add(reached)
         return cls(min(overdue), max(overdue)) if len(overdue) > 1 else None
 
     def reach(self, moment: datetime) -> bool:

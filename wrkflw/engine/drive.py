@@ -63,6 +63,8 @@ class Drive:
         self._overslept: tuple[Callable[[], None], ...] = ()
         """What fell due in a pause."""
         self.backlog: Backlog | None = None
+        self._reached: datetime | None = None
+        """How far it has led."""
         self._looks_again = False
         """Whether the run was unpaused, and may have one."""
         self.stopping = False
@@ -111,14 +113,17 @@ class Drive:
 
     def reach(self, moment: datetime) -> bool:
         """Nothing moves any more before that moment.  Whether it was overdue."""
-        overdue = self.backlog is not None
-        if self.backlog is not None and not self.backlog.reach(moment):
+        backlog = self.backlog
+        if backlog is None:
+            return False
+        if not backlog.reach(moment):
             self.backlog = None
-        return overdue
+        self._reached = backlog.reached
+        return True
 
     def _look_back(self) -> None:
         self._looks_again = False
-        self.backlog = Backlog.of(self.journal, self.services.clock.now())
+        self.backlog = Backlog.of(self.journal, self.services.clock.now(), self._reached)
 
     def go_on(self, lane: Lane | None = None, *, again: bool = False) -> None:
         """Something is about to begin.  Raises LeftError when nothing may: it is paused, its block or all drain.
