@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -82,6 +81,7 @@ class _Linter:
         self._waiting: deque[tuple[Graph, FunctionType, _Role]] = deque()
         self._graphs: set[Graph] = set()
         self._functions: set[FunctionType] = set()
+        self._homes: dict[Graph, frozenset[str]] = {}
         self._found: list[Finding] = []
 
     def add(self, graph: Graph) -> None:
@@ -113,8 +113,10 @@ class _Linter:
             self._add(graph, plain.function, _Role(in_program=False, must_be_read=must_be_read))
 
     def _add(self, graph: Graph, called: object, role: _Role) -> None:
+        if graph not in self._homes:
+            self._homes[graph] = _homes_of(graph)
         for function in functions_in(called):
-            if function not in self._functions and is_of(function, _homes_of(graph)):
+            if function not in self._functions and is_of(function, self._homes[graph]):
                 self._functions.add(function)
                 self._waiting.append((graph, function, role))
 
@@ -142,7 +144,6 @@ class _Linter:
         return None
 
 
-@cache
 def _homes_of(graph: Graph) -> frozenset[str]:
     """The packages that the workflow is written in: those of its functions, and of the bodies of its steps."""
     written: list[object] = [node.written for node in graph.nodes if isinstance(node, Code)]
