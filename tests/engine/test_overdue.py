@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -192,3 +192,47 @@ def test_what_is_nobodys_is_looked_at_once() -> None:
     assert second.reached == START + timedelta(hours=2)
     assert not second.reach(START + timedelta(hours=4))
     assert Backlog.of(journal, now, second.reached) is None
+
+
+def test_of_thousands_of_moments_neighbours_are_taken_together() -> None:
+    """Each that is told apart costs a look at all that waits."""
+    journal = Journal("r-1")
+    moments = [START + timedelta(seconds=number) for number in range(5000)]
+    for moment in moments:
+        name = f"{moment:%H%M%S}"
+        journal.add(e.WaitCreated(correlation_id=f"wait_{name}", key=f"nap-{name}", resume_at=moment), START)
+
+    backlog = Backlog.of(journal, moments[-1], None)
+    assert backlog is not None
+    looks, waiting = 0, [moment for moment in moments if moment > backlog.reached]
+    while waiting:
+        looks += 1
+        backlog.reach(waiting[0])
+        assert backlog.reached >= waiting[0], "whoever is first goes on"
+        waiting = [moment for moment in waiting if moment > backlog.reached]
+    assert 32 < looks < 100
+
+
+async def test_items_that_are_overdue_go_on_in_few_passes(database: str, clock: ManualClock) -> None:
+    passes: list[int] = []
+
+    def tells_that_it_passes(data: int) -> list[int]:
+        passes.append(data)
+        return [*range(data)]
+
+    def moment(data: int) -> datetime:
+        return START + timedelta(hours=1, seconds=data)
+
+    nap = chain("nap").sleep_until(moment).wait_for_event(NEVER, timeout="90d", default=0).commit()
+    flow = chain(gives=list[int]).map(tells_that_it_passes).foreach(nap, concurrency=300).commit()
+    async with Runtime(database, clock=clock):
+        run = await flow.create_run()
+        await run.start(300, wait="0s")
+        await run.pause()
+        clock.turn("30d")
+        passes.clear()
+        await run.unpause()
+        await settle()
+        ended = [stored async for stored in run.events() if stored.event.event_type == "wait_completed"]
+    assert len(ended) == 300
+    assert len(passes) < 10

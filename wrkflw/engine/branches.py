@@ -163,7 +163,7 @@ class Branches:
         if not self._running:
             if self.decided or not (self._parked or todo):
                 return False
-            if not self._wake():
+            if not self._wake() and not self._reach_next():
                 raise LeftError(Parked.together(self._parked.values()))
             return True
         await self._something()
@@ -302,17 +302,25 @@ class Branches:
             return None
         if self._drive.backlog is not None:
             self._drive.backlog.awaited[self] = due
-        return self._drive.services.clock.call_at(due, partial(self._reach, due))
+        return self._drive.services.clock.call_at(due, partial(self._reach, due, self._stir))
 
-    def _reach(self, moment: datetime) -> None:
-        if self._stir is None:
+    def _reach(self, moment: datetime, stir: asyncio.Future[None] | None) -> None:
+        if self._stir is not stir:  # it stirred for another reason
             return
         backlog = self._drive.backlog
-        if backlog is not None and backlog.comes_before(moment):
-            asyncio.get_running_loop().call_soon(self._reach, moment)  # they have been rung for, and are about to
+        if backlog is not None and backlog.comes_before(moment):  # they have been rung for, and are about to go on
+            self._drive.services.clock.call_at(moment, partial(self._reach, moment, stir))
             return
         self._drive.reach(moment)
         self._set_stir()
+
+    def _reach_next(self) -> bool:
+        """Nothing goes on here, and no other block is entered: then the next that is overdue is due."""
+        drive = self._drive
+        if drive.backlog is None or len(drive.bells) > 1 or drive.journal.paused_by is not None:
+            return False
+        due = Parked.together(self._parked[number] for number in self._timed).until
+        return due is not None and drive.reach(due)
 
     def _ring(self) -> None:
         self._news = True

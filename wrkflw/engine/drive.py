@@ -252,9 +252,9 @@ class Drive:
 
     def pause(self, paused: bool) -> None:
         """Somebody is known to have paused the run, or unpaused it; the journal may not say so yet."""
+        self._looks_again = self._looks_again or (self._paused and not paused)
         self._paused = paused
         if not paused:
-            self._looks_again = True
             overslept, self._overslept = self._overslept, ()
             for call in overslept:
                 call()
