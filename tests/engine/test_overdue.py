@@ -175,42 +175,48 @@ async def test_who_comes_first_decides_who_gets_what_comes_later(database: str, 
         assert (await run.result()).unwrap() == [-1, 7]
 
 
+def waiting_until(*moments: datetime) -> Journal:
+    journal = Journal("r-1")
+    for moment in moments:
+        name = f"{moment:%H%M%S}"
+        journal.add(e.WaitCreated(correlation_id=f"wait_{name}", key=f"nap-{name}", resume_at=moment), START)
+    return journal
+
+
 def test_what_is_nobodys_is_looked_at_once() -> None:
     """Else a run would come back to it for ever: what waits for a later moment would never be due."""
-    journal = Journal("r-1")
-    for hours in (1, 2, 4):
-        until = START + timedelta(hours=hours)
-        journal.add(e.WaitCreated(correlation_id=f"wait_{hours}", key=f"nap-{hours}", resume_at=until), START)
-    now = START + timedelta(hours=5)
+    first, second, third = (START + timedelta(hours=hours) for hours in (1, 2, 4))
+    clock = ManualClock()
+    backlog = Backlog(clock, waiting_until(first, second, third))
+    clock.turn("5h")
 
-    first = Backlog.of(journal, now, None)
-    assert first is not None
-    assert first.reached == START + timedelta(hours=1)
-    assert first.reach(START + timedelta(hours=2))
-    second = Backlog.of(journal, now, first.reached)
-    assert second is not None
-    assert second.reached == START + timedelta(hours=2)
-    assert not second.reach(START + timedelta(hours=4))
-    assert Backlog.of(journal, now, second.reached) is None
+    backlog.look()
+    assert backlog.due() == first
+    assert backlog.reach(second)
+    backlog.look()
+    assert (backlog.due(), backlog.is_open) == (second, True)
+    assert backlog.reach(third)
+    backlog.look()
+    assert (backlog.due(), backlog.is_open) == (clock.now(), False)
+    assert not backlog.reach(third)
 
 
 def test_of_thousands_of_moments_neighbours_are_taken_together() -> None:
     """Each that is told apart costs a look at all that waits."""
-    journal = Journal("r-1")
     moments = [START + timedelta(seconds=number) for number in range(5000)]
-    for moment in moments:
-        name = f"{moment:%H%M%S}"
-        journal.add(e.WaitCreated(correlation_id=f"wait_{name}", key=f"nap-{name}", resume_at=moment), START)
+    clock = ManualClock()
+    backlog = Backlog(clock, waiting_until(*moments))
+    clock.turn("2h")
 
-    backlog = Backlog.of(journal, moments[-1], None)
-    assert backlog is not None
-    looks, waiting = 0, [moment for moment in moments if moment > backlog.reached]
+    backlog.look()
+    looks, waiting = 0, [moment for moment in moments if moment > backlog.due()]
     while waiting:
         looks += 1
-        backlog.reach(waiting[0])
-        assert backlog.reached >= waiting[0], "whoever is first goes on"
-        waiting = [moment for moment in waiting if moment > backlog.reached]
+        assert backlog.reach(waiting[0])
+        assert backlog.due() >= waiting[0], "whoever is first goes on"
+        waiting = [moment for moment in waiting if moment > backlog.due()]
     assert 32 < looks < 100
+    assert not backlog.is_open
 
 
 async def test_items_that_are_overdue_go_on_in_few_passes(database: str, clock: ManualClock) -> None:

@@ -119,7 +119,7 @@ async def _together(
         elif record.succeeded:
             branches.outcomes[number] = Later(_reading(interpreter, inside, step, record))
         elif record.status not in ("failed", "cancelled") and not record.bailed:
-            waits = _still_waits(drive.due(), step, record)
+            waits = _still_waits(drive.backlog.due(), step, record)
             if waits is None:
                 todo.append(number)
             else:

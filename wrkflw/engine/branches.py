@@ -253,7 +253,7 @@ class Branches:
         self._seen = len(self._stirred)
         numbers = {self._waits_for[name] for name in stirred if name in self._waits_for} | self._due
         self._unclaimed.update(name for name in stirred if name not in self._waits_for)
-        due = self._drive.due()
+        due = self._drive.backlog.due()
         for number in self._timed:
             standing = self._parked[number]
             if standing.paused or (standing.until is not None and standing.until <= due):
@@ -276,8 +276,7 @@ class Branches:
             self._stir = None
             if timer is not None:
                 timer.cancel()
-                if self._drive.backlog is not None:
-                    self._drive.backlog.awaited.pop(self, None)
+                self._drive.backlog.forget(self)
 
     async def _secure(self) -> bool:
         """What has ended, or begins, is durable before others, which may take long, go on.  False: the log is full."""
@@ -300,27 +299,25 @@ class Branches:
             due = Parked.together(self._parked[number] for number in self._timed).until
         if due is None:
             return None
-        if self._drive.backlog is not None:
-            self._drive.backlog.awaited[self] = due
+        self._drive.backlog.expect(self, due)
         return self._drive.services.clock.call_at(due, partial(self._reach, due, self._stir))
 
     def _reach(self, moment: datetime, stir: asyncio.Future[None] | None) -> None:
         if self._stir is not stir:  # it stirred for another reason
             return
-        backlog = self._drive.backlog
-        if backlog is not None and backlog.comes_before(moment):  # they have been rung for, and are about to go on
+        if self._drive.backlog.comes_before(moment):  # they have been rung for, and are about to go on
             self._drive.services.clock.call_at(moment, partial(self._reach, moment, stir))
             return
-        self._drive.reach(moment)
+        self._drive.backlog.reach(moment)
         self._set_stir()
 
     def _reach_next(self) -> bool:
         """Nothing goes on here, and no other block is entered: then the next that is overdue is due."""
         drive = self._drive
-        if drive.backlog is None or len(drive.bells) > 1 or drive.journal.paused_by is not None:
+        if not drive.backlog.is_open or len(drive.bells) > 1 or drive.journal.paused_by is not None:
             return False
         due = Parked.together(self._parked[number] for number in self._timed).until
-        return due is not None and drive.reach(due)
+        return due is not None and drive.backlog.reach(due)
 
     def _ring(self) -> None:
         self._news = True

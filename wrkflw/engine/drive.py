@@ -62,11 +62,7 @@ class Drive:
         self._paused = False
         self._overslept: tuple[Callable[[], None], ...] = ()
         """What fell due in a pause."""
-        self.backlog: Backlog | None = None
-        self._reached: datetime | None = None
-        """How far it has led."""
-        self._looks_again = False
-        """Whether the run was unpaused, and may have one."""
+        self.backlog = Backlog(services.clock, journal)
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
         self.begun: dict[str, None] = {}
@@ -104,26 +100,6 @@ class Drive:
     def is_unwanted(self, key: str) -> bool:
         """Whether nobody waits for the step any more, or for the workflow around it."""
         return any(key == each or key.startswith(f"{each}/") for each in self.unwanted)
-
-    def due(self) -> datetime:
-        """What was to happen before this is due: before now, but for what is overdue, which happens in order."""
-        if self._looks_again and self.journal.paused_by is None:
-            self._look_back()
-        return self.services.clock.now() if self.backlog is None else self.backlog.reached
-
-    def reach(self, moment: datetime) -> bool:
-        """Nothing moves any more before that moment.  Whether it was overdue."""
-        backlog = self.backlog
-        if backlog is None:
-            return False
-        if not backlog.reach(moment):
-            self.backlog = None
-        self._reached = backlog.reached
-        return True
-
-    def _look_back(self) -> None:
-        self._looks_again = False
-        self.backlog = Backlog.of(self.journal, self.services.clock.now(), self._reached)
 
     def go_on(self, lane: Lane | None = None, *, again: bool = False) -> None:
         """Something is about to begin.  Raises LeftError when nothing may: it is paused, its block or all drain.
@@ -252,7 +228,8 @@ class Drive:
 
     def pause(self, paused: bool) -> None:
         """Somebody is known to have paused the run, or unpaused it; the journal may not say so yet."""
-        self._looks_again = self._looks_again or (self._paused and not paused)
+        if self._paused and not paused:
+            self.backlog.look_again()
         self._paused = paused
         if not paused:
             overslept, self._overslept = self._overslept, ()
@@ -326,7 +303,7 @@ class Drive:
 
     async def _go_as_far_as_possible(self) -> Standing:
         self.recorder.is_ahead = False
-        self._look_back()
+        self.backlog.look()
         try:
             await self.execution.run()
             await self.recorder.commit()

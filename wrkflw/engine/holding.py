@@ -34,7 +34,7 @@ class Holding:
         until = standing.until if journal.paused_by is None else None
         if until is None or services.draining() or until - services.clock.now() > services.hold:
             return False
-        if not self._drive.reach(until):
+        if not self._drive.backlog.reach(until):
             await self._wait(until)
         return True
 

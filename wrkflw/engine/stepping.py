@@ -165,7 +165,7 @@ class Stepping:
 
     def _take_up(self, scope: Scope, record: Record, plan: Plan) -> None:
         """Go on with a call that has begun.  Raises LeftError while it waits for its next try, or for an answer."""
-        due, again = self._drive.due(), record.interrupted
+        due, again = self._drive.backlog.due(), record.interrupted
         if record.status == "running":
             interruptions = record.interruptions + 1
             if plan.step.at_most_once:

@@ -41,7 +41,7 @@ def sleep_on(drive: Drive, key: str) -> None:
     wait = drive.journal.waits[key]
     if not wait.open:
         return
-    if wait.resume_at is None or wait.resume_at > drive.due():
+    if wait.resume_at is None or wait.resume_at > drive.backlog.due():
         raise LeftError(Parked(wait.resume_at, frozenset({wait.wait_id})))
     drive.go_on()
     drive.recorder.note(e.WaitCompleted(correlation_id=wait.wait_id, cause="elapsed"))
@@ -69,7 +69,7 @@ def begin_wait(drive: Drive, key: str, event: AnyEvent, timeout: timedelta | Non
 async def wait_on(drive: Drive, key: str, event: AnyEvent, timeout: timedelta | None, default: object) -> Flow:
     """Go on if the event has come, or its time is up.  Raises LeftError if neither."""
     wait = drive.journal.waits[key]
-    if wait.open and wait.resume_at is not None and wait.resume_at <= drive.due():
+    if wait.open and wait.resume_at is not None and wait.resume_at <= drive.backlog.due():
         drive.go_on()
         drive.recorder.note(e.WaitCompleted(correlation_id=wait.wait_id, cause="timeout"))
         await drive.recorder.commit()  # the log decides whether the event came first
