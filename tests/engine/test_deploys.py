@@ -275,13 +275,19 @@ def greeting(person: type[BaseModel]) -> Any:
     return chain.then(found).then(greeted).commit()
 
 
+async def park_greeting(database: str, clock: ManualClock) -> Any:
+    """A run r-17 that has recorded a Person, and waits for the second try of greet.  Gives its workflow."""
+    flow = greeting(Person)
+    async with Runtime(database, clock=clock):
+        assert isinstance(await (await flow.create_run(run_id="r-17")).start(1), Waiting)
+    clock.turn("1h")
+    return flow
+
+
 async def test_a_run_whose_values_the_code_can_no_longer_read_is_paused_and_goes_on_when_it_can(
     database: str, clock: ManualClock
 ) -> None:
-    old, new = greeting(Person), greeting(Adult)
-    async with Runtime(database, clock=clock):
-        assert isinstance(await (await old.create_run(run_id="r-17")).start(1), Waiting)
-    clock.turn("1h")
+    old, new = await park_greeting(database, clock), greeting(Adult)
 
     async with Runtime(database, clock=clock, workflows=[new]):
         paused = await (await new.get_run("r-17")).result()
@@ -312,10 +318,8 @@ class Citizen(BaseModel):
 async def test_a_model_that_knows_its_older_form_reads_what_was_recorded_in_it(
     database: str, clock: ManualClock
 ) -> None:
-    old, new = greeting(Person), greeting(Citizen)
-    async with Runtime(database, clock=clock):
-        assert isinstance(await (await old.create_run(run_id="r-17")).start(1), Waiting)
-    clock.turn("1h")
+    await park_greeting(database, clock)
+    new = greeting(Citizen)
 
     async with Runtime(database, clock=clock, workflows=[new]) as runtime:
         assert [one.verdict for one in await check_runs(runtime)] == ["fits"]

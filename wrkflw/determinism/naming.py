@@ -67,8 +67,8 @@ class Names:
         return next((names[name] for names in self._outer if name in names), UNKNOWN)
 
 
-def names_set_in(tree: ast.AST) -> Iterator[str]:
-    """The names that a function, or a comprehension, has for itself."""
+def names_bound_in(tree: ast.AST) -> Iterator[str]:
+    """The names that a function, or a comprehension, binds."""
     for node in ast.walk(tree):
         match node:
             case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):

@@ -12,7 +12,7 @@ from wrkflw.graph import AnyStep, Graph, graph_of
 from wrkflw.imperative import workflow as workflow_decorator
 from wrkflw.steps import Step
 
-from .naming import UNKNOWN, Names, names_set_in
+from .naming import UNKNOWN, Names, names_bound_in
 from .rules import ENVIRONMENT, IN_A_CHAIN, Rule, rule_of
 from .sources import Written, is_vouched_for, path_of
 from .tools import Tools
@@ -43,7 +43,7 @@ class Reader(ast.NodeVisitor):
         self._in_program = in_program
         self._tools = Tools(tree, self._names, is_program=is_program)
         self._sets = _sets_in(tree)
-        self._set = frozenset(names_set_in(tree))
+        self._bound = frozenset(names_bound_in(tree))
         self.remarks: list[Remark] = []
         self.calls: list[object] = []
         self.nested: list[Graph] = []
@@ -94,7 +94,7 @@ class Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Global(self, node: ast.Global) -> None:
-        if names := ", ".join(name for name in node.names if name in self._set):
+        if names := ", ".join(name for name in node.names if name in self._bound):
             what = f"changes 'global {names}', which other runs share and a run that is taken up again does not find"
             self._remark(node, what, "keep it in a local variable, or in a database by a step")
 
@@ -127,7 +127,7 @@ class Reader(ast.NodeVisitor):
     def _read_comprehension(self, node: _Comprehension) -> None:
         for part in node.generators:
             self._look_at_order(part.iter, node)
-        with self._names.within(names_set_in(node)):
+        with self._names.within(names_bound_in(node)):
             self.generic_visit(node)
 
     def _look_at_order(self, iterated: ast.expr, *body: ast.AST) -> None:
@@ -155,21 +155,21 @@ class Reader(ast.NodeVisitor):
         self._read_inner(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        with self._names.within(names_set_in(node)):
+        with self._names.within(names_bound_in(node)):
             self.visit(node.body)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()) if self._tools.take_as_body(name):
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()) if self._tools.is_body(name):
                 pass
             case _:
                 self.generic_visit(node)
 
     def _read_inner(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         """Unless it is the body of a step."""
-        if self._tools.take_as_body(node.name) or any(map(self._makes_a_step, node.decorator_list)):
+        if self._tools.is_body(node.name) or any(map(self._makes_a_step, node.decorator_list)):
             return
-        with self._names.within(names_set_in(node)):
+        with self._names.within(names_bound_in(node)):
             for part in node.body:
                 self.visit(part)
 

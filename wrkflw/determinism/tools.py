@@ -36,7 +36,7 @@ class Tools:
     def are_called_in(self, *trees: ast.AST) -> bool:
         return any(isinstance(node, ast.Call) and self.has(node.func) for tree in trees for node in ast.walk(tree))
 
-    def take_as_body(self, name: str) -> bool:
+    def is_body(self, name: str) -> bool:
         """Whether what has that name is only ever handed to a step."""
         return name in self._bodies
 

@@ -82,7 +82,7 @@ class Operation:
 
 
 PLAIN = schema_of(object)
-"""What arguments are stored by together: each by its own before."""
+"""How the arguments of ``step.do`` are stored: each is written by a schema of its own, and this hands on the whole."""
 
 
 class _Called:

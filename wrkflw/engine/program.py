@@ -24,7 +24,7 @@ from .branches import Branches
 from .foreign import line_of_waiting
 from .operations import Operation, Wanted
 from .program_loop import ProgramLoop
-from .records import Record
+from .records import Record, WaitRecord
 from .scopes import Scope
 from .standing import BailedError, LeftError, Parked, StepEndedError
 from .values import NOTHING, Flow, Settled
@@ -210,8 +210,7 @@ class Program:
         record = journal.waits.get(key) or journal.records[key]
         if isinstance(record, Record) and record.bailed:
             raise BailedError(self.drive.steps.bailed(self.scope, record))
-        self.now = max(self.now, record.ended_at or self.now)
-        self._last_key = key
+        self._note_told(record)
         self.asked.close(operation)
         if operation.timer is not None:
             self._loop.fire(operation.timer)
@@ -287,9 +286,12 @@ class Program:
         if (misfit := self.asked.misfit(operation, record)) is not None:
             raise misfit
         self._told += 1
-        self.now = max(self.now, record.ended_at or self.now)
-        self._last_key = operation.key
+        self._note_told(record)
         return operation.read(record)
+
+    def _note_told(self, record: Record | WaitRecord) -> None:
+        self.now = max(self.now, record.ended_at or self.now)
+        self._last_key = record.key
 
     def _is_next(self, operation: Operation) -> bool:
         """Whether the code, were it to wait for this, would be told of its end next, and nothing moved before."""

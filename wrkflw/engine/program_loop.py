@@ -134,7 +134,8 @@ class ProgramLoop(_EventLoop):
         if self._generators:
             _ = self.create_task(self.shutdown_asyncgens())
             self._turn(_LAST_CALLS)
-        self._end_all()
+        if self._alive:
+            self._end_all()
         self._closed = True
         self._ready.clear()
         self._alive.clear()
