@@ -15,7 +15,7 @@ from .chains import Draft, check_step
 from .checks import check
 from .context import MapContext
 from .durations import parse_duration
-from .events import Event, check_event
+from .events import Event, check_event, patience_of
 from .graph import Graph
 from .names import check_id
 from .steps import Step
@@ -148,7 +148,7 @@ class WorkflowBuilder(Blocks[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT
         ``default`` flows on when ``timeout`` has passed; without one the run fails then.
 
         Raises:
-            TypeError: ``event`` is no Event.
+            TypeError: ``event`` is no Event, or there is a default and no timeout.
             ValueError: ``timeout`` is not a duration.
         """
         return self._with(self._wait(event, None, timeout, default, id))
@@ -166,7 +166,7 @@ class WorkflowBuilder(Blocks[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT
         """Park until the event arrives; ``fn(previous output, payload)``, a map, is the next step's input.
 
         Raises:
-            TypeError: ``event`` is no Event.
+            TypeError: ``event`` is no Event, or there is a default and no timeout.
             ValueError: ``timeout`` is not a duration.
         """
         return self._with(self._wait(event, fn, timeout, default, id))
@@ -185,7 +185,7 @@ class WorkflowBuilder(Blocks[InT, OutT, PrevT, StateT], Generic[InT, OutT, PrevT
         id: str | None,
     ) -> graph.WaitForEvent:
         check_event("a wait", event)
-        limit = None if timeout is None else parse_duration(timeout)
+        limit = patience_of(timeout, has_default=default is not graph.MISSING)
         return graph.WaitForEvent(self._id(id, "wait", graph.WaitForEvent), event, limit, default, function)
 
     if not TYPE_CHECKING:  # a checker must go on reporting names that do not exist

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Generic
 
 from typing_extensions import TypeForm, TypeVar
 
+from .durations import parse_duration
 from .names import check_id, describe
 
 EventT = TypeVar("EventT")  # invariant: send_event(event, payload) must check payload against exactly this type
@@ -32,3 +34,15 @@ def check_event(what: str, value: object) -> None:  # of any object: not all cal
     """Raises TypeError, which says that ``what`` takes an Event, when ``value`` is none."""
     if not isinstance(value, Event):
         raise TypeError(f"{what} takes an Event, got {value!r}; make one with Event(name, schema)")
+
+
+def patience_of(timeout: timedelta | str | None, *, has_default: bool) -> timedelta | None:
+    """How long a wait lasts; None for as long as it takes.
+
+    Raises TypeError for a default that would never flow on, ValueError when ``timeout`` is not a duration.
+    """
+    if timeout is not None:
+        return parse_duration(timeout)
+    if has_default:
+        raise TypeError("default= flows on when timeout= has passed, and there is none; give both, or neither")
+    return None

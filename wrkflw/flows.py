@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from types import NoneType
 from typing import Any, Literal, TypeAlias, assert_never, cast, get_args, get_origin
 
 from .errors import DefinitionError
@@ -158,15 +159,13 @@ def _misfit_of_parameters(function: Callable[..., object], values: int, giver: s
 
 
 def _missing_fields(node: Into, place: _Place) -> Problems:
-    given, asked = fields_of(place.flows), fields_of(node.schema)
-    if given is None or asked is None:
-        return
-    for name, field in asked.items():
-        if field.required and name not in given:
-            yield DefinitionError(
-                f"into({describe(node.schema)}) {place.after}: {describe(place.flows)} has no field {name!r}; "
-                "use .map()"
-            )
+    required = [name for name, field in (fields_of(node.schema) or {}).items() if field.required]
+    for member in members_of(place.flows):
+        given = {} if member is None or member is NoneType else fields_of(member)
+        for name in required:
+            if given is not None and name not in given:
+                what = f"into({describe(node.schema)}) {place.after}: {describe(member)} has no field {name!r}"
+                yield DefinitionError(f"{what}; use .map()")
 
 
 def _misfits_of_branch(node: Branch, place: _Place) -> Problems:

@@ -17,7 +17,7 @@ from .bodies import UNDECLARED, Declaration, names_of_caller
 from .checks import check
 from .durations import parse_duration
 from .errors import DefinitionError, InvalidValueError
-from .events import Event, check_event
+from .events import Event, check_event, patience_of
 from .graph import MISSING, Code, Graph
 from .names import check_id, describe, id_of_function
 from .retries import Retry
@@ -166,12 +166,12 @@ class StepTools:
         ``default=None`` takes an event that may be None: ``Event("paid", Payment | None)``.
 
         Raises:
-            TypeError: ``event`` is no Event.
+            TypeError: ``event`` is no Event, or there is a default and no timeout.
             ValueError: ``timeout`` is not a duration.
             WaitTimeoutError: the time is up, and there is no default.
         """
         check_event("a wait", event)
-        patience = None if timeout is None else parse_duration(timeout)
+        patience = patience_of(timeout, has_default=default is not MISSING)
         return cast("Coroutine[object, object, PayloadT]", self._program.wait(event, patience, default))
 
     def now(self) -> datetime:

@@ -223,6 +223,15 @@ def test_into_needs_every_required_field() -> None:
     assert problems(builder) == ["into(Outgoing) after 'write-letter': Letter has no field 'to'; use .map()"]
 
 
+def test_into_needs_them_of_each_type_that_may_flow_in() -> None:
+    problem = "into(Outgoing) at the start: {} has no field {!r}; use .map()"
+
+    assert problems(chain(Letter | User | None, Outgoing).into(Outgoing)) == [
+        problem.format("Letter", "to"),
+        *(problem.format(member, name) for member in ("User", "None") for name in ("subject", "body", "to")),
+    ]
+
+
 def test_into_may_come_first() -> None:
     assert problems(chain().into(Receipt)) == ["into(Receipt) at the start: UserId has no field 'number'; use .map()"]
 

@@ -192,9 +192,21 @@ def test_waits_are_numbered_together() -> None:
 
 
 def test_none_is_a_default() -> None:
-    node = only_node(builder(Word | None).wait_for_event(Event("either", Word | None), default=None).commit())
+    either = Event("either", Word | None)
+    node = only_node(builder(Word | None).wait_for_event(either, timeout="7d", default=None).commit())
 
     assert node.default is None
+
+
+@pytest.mark.parametrize("default", [Word(text="later"), None])
+def test_a_default_that_would_never_flow_on_is_refused(default: Word | None) -> None:
+    either = Event("either", Word | None)
+    refusal = r"^default= flows on when timeout= has passed, and there is none; give both, or neither$"
+
+    with pytest.raises(TypeError, match=refusal):
+        builder(Word).wait_for_event(either, default=default)
+    with pytest.raises(TypeError, match=refusal):
+        builder(Word).join_event(either, lambda before, word: word or before, default=default)
 
 
 def test_nodes_of_a_kind_are_numbered_in_order() -> None:

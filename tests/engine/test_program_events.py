@@ -10,7 +10,17 @@ import pytest
 from pydantic import BaseModel
 
 from tests.clocks import START, ManualClock, settle
-from wrkflw import Event, InvalidValueError, RunFinishedError, Runtime, StepTools, Waiting, WaitTimeoutError, workflow
+from wrkflw import (
+    Event,
+    Failed,
+    InvalidValueError,
+    RunFinishedError,
+    Runtime,
+    StepTools,
+    Waiting,
+    WaitTimeoutError,
+    workflow,
+)
 
 from .lost import kill
 from .retelling import RUN, Sending, retell
@@ -145,6 +155,19 @@ async def test_a_wait_that_timed_out_eats_nothing() -> None:
         1,
         (START + timedelta(minutes=5)).isoformat(),
     ]
+
+
+async def test_a_default_that_would_never_be_given_is_refused(runtime: Runtime) -> None:
+    @workflow(id="flow")
+    async def flow(step: StepTools, data: int) -> int:
+        return await step.wait_for_event(go, default=1)
+
+    result = await (await flow.create_run()).start(1)
+
+    assert isinstance(result, Failed)
+    assert result.error.message == (
+        "default= flows on when timeout= has passed, and there is none; give both, or neither"
+    )
 
 
 @pytest.mark.parametrize("default", [0, None, 5])
