@@ -232,7 +232,8 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         taken once.  Durable when this returns.
 
         Raises InvalidValueError when the payload does not fit, UnknownEventError when the workflow waits for no such
-        event, RunFinishedError; nothing was recorded then.  LimitError when the log is full, of which a run that only
+        event, RunFinishedError, EntityConflictError when the ``dedupe_id`` came with another event or payload before;
+        nothing was recorded then.  LimitError when the log is full, of which a run that only
         waits has failed then.  StoreError as :meth:`resume` does.
         """
         patience = None if wait is None else parse_duration(wait)

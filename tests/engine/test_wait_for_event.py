@@ -25,6 +25,7 @@ from wrkflw import (
     Waiting,
     step,
 )
+from wrkflw.world.errors import EntityConflictError
 
 from .desk import Desk, assert_nothing_moves, chain, recorded, types
 from .lost import kill
@@ -184,6 +185,18 @@ async def test_sent_twice_under_one_id_it_counts_once(runtime: Runtime) -> None:
         assert isinstance(await run.send_event(number, payload, dedupe_id=f"d-{payload}"), Waiting)
 
     assert (await run.send_event(number, 3, dedupe_id="d-3")).unwrap() == [1, 2, 3]
+
+
+async def test_an_id_that_came_with_another_payload_is_refused_and_nothing_recorded(runtime: Runtime) -> None:
+    run = await three().create_run(run_id="r-17")
+    await run.start(0)
+    await run.send_event(number, 1, dedupe_id="d")
+    before = await types(run)
+
+    refusal = r"^id 'd' came to run 'r-17' with something else before; take another for what is new$"
+    with pytest.raises(EntityConflictError, match=refusal):
+        await run.send_event(number, 2, dedupe_id="d")
+    assert await types(run) == before
 
 
 async def test_a_dedupe_id_counts_over_restarts(clock: ManualClock, database: str) -> None:

@@ -283,7 +283,8 @@ async def test_a_resume_id_used_for_something_else_is_a_conflict(other: e.NewEve
     run_id = await new_run(world, hook(), hook("hook_2", "other"))
     await world.storage.events.create(run_id, received(), resume_id="mail-1")
 
-    with pytest.raises(EntityConflictError, match=f"resume id 'mail-1' of {run_id} was used for something else"):
+    refusal = f"^id 'mail-1' came to run '{run_id}' with something else before; take another for what is new$"
+    with pytest.raises(EntityConflictError, match=refusal):
         await world.storage.events.create(run_id, other, resume_id="mail-1")
 
 
@@ -300,7 +301,7 @@ async def test_a_digest_says_what_is_the_same_in_place_of_the_payload(world: Sql
 
     assert first.event == again.event == when_it_is_gone.event == after_the_end.event
     for digest, payload in (("b", b"at 12:00"), (None, b"at 12:01")):
-        with pytest.raises(EntityConflictError, match="was used for something else"):
+        with pytest.raises(EntityConflictError, match="with something else before"):
             await create(run_id, received(payload), resume_id="mail-1", resume_digest=digest)
 
 

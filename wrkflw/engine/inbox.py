@@ -117,8 +117,8 @@ class Inbox:
     async def send(self, run_id: str, event: AnyEvent, payload: object, dedupe_id: str | None) -> None:
         """Hand in an event; which wait takes it is decided by the log.
 
-        Raises InvalidValueError, UnknownEventError, RunFinishedError, RunNotFoundError, LimitError; nothing is recorded
-        then.
+        Raises InvalidValueError, UnknownEventError, RunFinishedError, RunNotFoundError, LimitError, EntityConflictError
+        when the ``dedupe_id`` came with something else before; nothing is recorded then.
         """
         definition = self._definition
         if event.name not in definition.events and not definition.has_code:

@@ -119,7 +119,8 @@ class Admission:
                 raise RunExpiredError.purged(
                     opened.image.run_id, opened.image.run.status, from_microseconds(expired[0])
                 )
-            raise EntityConflictError(f"resume id {resume_id!r} of {opened.image.run_id} was used for something else")
+            what = f"id {resume_id!r} came to run {opened.image.run_id!r} with something else before"
+            raise EntityConflictError(f"{what}; take another for what is new")
         return before
 
     def prepared(self, connection: Connection, opened: Opened, event: e.NewEvent) -> e.NewEvent | e.StoredEvent:
