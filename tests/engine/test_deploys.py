@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import pytest
 from pydantic import BaseModel, model_validator
@@ -29,7 +29,7 @@ from wrkflw import (
 )
 from wrkflw.world import events as e
 
-from .desk import HOUR, Desk, chain, open_keys, types
+from .desk import HOUR, Desk, chain, open_keys, statuses, types
 
 CALLED = Event("called", int)
 
@@ -299,6 +299,63 @@ async def test_a_run_whose_values_the_code_can_no_longer_read_is_paused_and_goes
     assert paused.by == "engine"
     assert "age: field required; deploy the old code, or give what is new a default" in (paused.reason or "")
     assert result.unwrap() == 3
+
+
+class Note(BaseModel):
+    """Which the code can read, or cannot, as today's code has it."""
+
+    readable: ClassVar[bool] = True
+    text: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not Note.readable:
+            raise ValueError("is of yesterday")
+        return self
+
+
+@pytest.mark.parametrize("at_most_once", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_what_a_step_gave_right_before_the_misfit_shows_is_recorded(
+    database: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, elsewhere: bool, at_most_once: bool
+) -> None:
+    """The body has run: wherever the run goes on, it goes on behind it."""
+    calls: list[int] = []
+
+    async def write(data: int) -> Note:
+        return Note(text="hello")
+
+    written: Any = create_step(id="write", input_schema=int, output_schema=Note, execute=write)
+    nothing: Any = create_step(id="nothing", input_schema=Note, output_schema=int, execute=lambda note: 0)
+    sent: Any = create_step(
+        id="send",
+        input_schema=int,
+        output_schema=int,
+        execute=lambda _: calls.append(1) or 41,
+        at_most_once=at_most_once,
+    )
+    flow = (
+        chain().then(written).then(nothing).sleep("1h").then(sent)
+        .map_ctx(lambda number, ctx: number + len(ctx.get_step_result(written).text)).commit()
+    )  # fmt: skip
+
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        run = await flow.create_run(run_id="r-17")
+        assert isinstance(await run.start(1, wait="0s"), Waiting)
+        monkeypatch.setattr(Note, "readable", False)
+        clock.turn("1h")
+        assert isinstance(await run.result(), Paused)
+        assert (await statuses(run))["send"] == "completed"
+        monkeypatch.setattr(Note, "readable", True)
+        if not elsewhere:
+            await run.unpause()
+            assert (await run.result()).unwrap() == 46
+    async with Runtime(database, clock=clock, workflows=[flow]):
+        await settle()
+        run = await flow.get_run("r-17")
+        assert (await run.result()).unwrap() == 46
+        assert (await types(run)).count("step_completed") == 3
+    assert calls == [1]
 
 
 class Citizen(BaseModel):

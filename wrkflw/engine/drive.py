@@ -298,7 +298,6 @@ class Drive:
                 if isinstance(left.standing, Ended):
                     return left.standing
             except LimitError as error:  # the log takes only the end of the run
-                self.recorder.discard()
                 self.execution.fail_between_steps(error)
 
     async def _go_as_far_as_possible(self) -> Standing:
@@ -350,7 +349,6 @@ class Drive:
         except LeftError:
             return Ended()
         except LimitError as error:  # nobody could go on with it
-            self.recorder.discard()
             self.execution.fail_between_steps(error)
             await self.holding.settle()
             return Ended()

@@ -106,10 +106,8 @@ class Execution:
 
     async def _pause(self, changed: DefinitionChangedError | NondeterminismError) -> None:
         """The record does not fit the code: wait for code that fits, or for a decision."""
-        recorder = self._drive.recorder
-        recorder.discard()
         detail: e.Meta = {"by": "engine", "error": type(changed).__name__}
-        await recorder.write_now(e.RunPaused(reason=str(changed), detail=detail))
+        await self._drive.recorder.write_now(e.RunPaused(reason=str(changed), detail=detail))
         raise LeftError(Parked(paused=True))
 
     def _input(self) -> Flow:

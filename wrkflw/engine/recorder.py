@@ -152,7 +152,9 @@ class Recorder:
 
         Raises WorkflowRunNotFoundError when the run never came to be, CancelledError when it exists and is not claimed.
         """
-        self.discard()
+        # What is not committed is forgotten, but not what claims the run if that is yet to be done.
+        del self._pending[self.born_with if self._epoch is None else 0 :]
+        self._durable = self._noted - len(self._pending)
         self._sending, self._broken = False, None
         await self._storage.settled()
         if self._epoch is None:
@@ -161,11 +163,6 @@ class Recorder:
             if self._epoch is None and self._confirmed:
                 raise asyncio.CancelledError
         await self._reload()
-
-    def discard(self) -> None:
-        """Forget what is not committed, but not what claims the run if that is yet to be done."""
-        del self._pending[self.born_with if self._epoch is None else 0 :]
-        self._durable = self._noted - len(self._pending)
 
     async def release(self, standing: Parked) -> bool:
         """Give the run up until what it waits for.  False when there is news to look at first.
