@@ -339,7 +339,7 @@ async def test_what_a_step_gave_right_before_the_misfit_shows_is_recorded(
         .map_ctx(lambda number, ctx: number + len(ctx.get_step_result(written).text)).commit()
     )  # fmt: skip
 
-    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+    async with Runtime(database, clock=clock, workflows=[flow]):
         run = await flow.create_run(run_id="r-17")
         assert isinstance(await run.start(1, wait="0s"), Waiting)
         monkeypatch.setattr(Note, "readable", False)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import Completed, Failed, Limits, Retry, RunInfo, Runtime, StepContext, Workflow, create_workflow, step
+from wrkflw import (
+    Completed,
+    Failed,
+    Limits,
+    Retry,
+    RunInfo,
+    Runtime,
+    StepContext,
+    StepTools,
+    Workflow,
+    create_workflow,
+    step,
+    workflow,
+)
 
 from .lost import interrupt, kill, leave_run
 
@@ -119,17 +134,39 @@ async def test_an_at_most_once_step_that_failed_is_not_tried_again(runtime: Runt
         raise OSError("refused")
 
     retry = Retry(attempts=5, delay="0s")  # meant for the others
-    workflow = create_workflow(id="paying", input_schema=int, output_schema=int, retry=retry).then(charge).commit()
-    result = await (await workflow.create_run()).start(4)
+    paying = create_workflow(id="paying", input_schema=int, output_schema=int, retry=retry).then(charge).commit()
+    result = await (await paying.create_run()).start(4)
 
     assert isinstance(result, Failed)
     assert (tries, result.error.type) == ([4], "OSError")
 
 
+def graph_of(charge: Any, id: str = "paying") -> Any:
+    return create_workflow(id=id, input_schema=int, output_schema=int).then(charge).commit()
+
+
+def program_of(charge: Any, id: str = "paying") -> Any:
+    @workflow(id=id)
+    async def paying(step: StepTools, data: int) -> int:
+        charged: int = await step.run(charge, data)
+        return charged
+
+    return paying
+
+
+SHAPES: dict[str, Callable[[Any], Any]] = {
+    "graph": graph_of,
+    "program": program_of,
+    "graph in a program": lambda charge: program_of(graph_of(charge, "inner")),
+    "program in a graph": lambda charge: graph_of(program_of(charge, "inner")),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("at_most_once", [False, True])
-@pytest.mark.parametrize("killed", [False, True], ids=["closed", "killed"])
+@pytest.mark.parametrize("left_by", ["close", "drain", "kill"])
 async def test_only_a_kill_counts_as_an_interruption(
-    clock: ManualClock, database: str, killed: bool, at_most_once: bool
+    clock: ManualClock, database: str, left_by: str, at_most_once: bool, shape: Callable[[Any], Any]
 ) -> None:
     begun: list[int] = []
     release = asyncio.Event()
@@ -140,22 +177,24 @@ async def test_only_a_kill_counts_as_an_interruption(
         await release.wait()
         return data
 
-    workflow = create_workflow(id="paying", input_schema=int, output_schema=int).then(charge).commit()
+    paying = shape(charge)
     for life in range(4):
-        async with Runtime(database, clock=clock, workflows=[workflow], limits=Limits(interruptions=2)) as runtime:
+        async with Runtime(database, clock=clock, workflows=[paying], limits=Limits(interruptions=2)) as runtime:
             if life == 0:
-                await (await workflow.create_run(run_id="r-17")).enqueue(5)
+                await (await paying.create_run(run_id="r-17")).enqueue(5)
             if life == 3:
                 release.set()
-                result = await (await workflow.get_run("r-17")).result()
+                result = await (await paying.get_run("r-17")).result()
                 break
             await settle()
-            if killed:
+            if left_by == "drain":
+                await runtime.drain("0s")
+            elif left_by == "kill":
                 kill(runtime)
     else:
         raise AssertionError("unreachable")
 
-    if not killed:
+    if left_by != "kill":
         # An at-most-once body that was begun is not begun again, however politely its worker left.
         assert isinstance(result, Failed if at_most_once else Completed)
         assert begun == ([1] if at_most_once else [1, 1, 1, 1])

@@ -20,7 +20,6 @@ from .definition import Definition
 from .execution import Execution
 from .holding import Holding
 from .journal import Journal
-from .keys import scope_of
 from .lanes import Lane
 from .observers import Observer
 from .recorder import Recorder
@@ -65,8 +64,8 @@ class Drive:
         self.backlog = Backlog(services.clock, journal)
         self.stopping = False
         """Whether the run was cancelled, or its time is up: bodies should end."""
-        self.begun: dict[str, None] = {}
-        """The keys whose body was called here."""
+        self.begun: dict[str, bool] = {}
+        """The keys whose body was called here, and whether it must not be called again."""
         self.unwanted: dict[str, None] = {}
         """The keys of the steps that the code of a program no longer waits for."""
         self.overdue = False
@@ -356,10 +355,7 @@ class Drive:
 
     def _note_released(self) -> None:
         for record in self.journal.records.values():
-            inner = self.definition.within(scope_of(record.key))
-            step = inner.steps.get(record.name) if inner is not None else None
-            once = step is not None and step.at_most_once and record.key in self.begun
-            if record.status == "running" and not once:
+            if record.status == "running" and not self.begun.get(record.key, False):
                 self.recorder.note(e.StepRetrying(correlation_id=record.correlation_id, reason="released"))
 
     async def _time_is_up(self) -> Standing:

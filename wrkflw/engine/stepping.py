@@ -193,7 +193,7 @@ class Stepping:
             value = scope.definition.passed(plan, flow)
         except InvalidValueError as error:
             self._fail(self._record(key), error)
-        self._drive.begun[key] = None
+        self._drive.begun[key] = plan.step.at_most_once
         try:
             result = await self._execute(scope.lane, plan, call, value)
         except NotWrittenError as error:
