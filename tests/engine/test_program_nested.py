@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from wrkflw import (
     Failed,
     InvalidValueError,
     Limits,
+    Retry,
     Runtime,
     StepContext,
     StepFailedError,
@@ -308,6 +311,55 @@ async def test_a_time_limit_inside_ends_the_inner_workflow_only() -> None:
     told = await retell(make, 1, ("2h", go, 7))
 
     assert told.outcome == ["RunTimeoutError", "inner", 13, 7]
+
+
+@pytest.mark.parametrize("limited_first", [False, True])
+async def test_the_options_of_one_call_of_a_workflow_are_not_those_of_another(
+    runtime: Runtime, clock: ManualClock, limited_first: bool
+) -> None:
+    desk = Desk()
+    inner = chain("inner").then(desk.slow("work")).commit()
+
+    @workflow(id="outer")
+    async def outer(step: StepTools, data: int) -> list[object]:
+        async def told(tools: StepTools, name: str) -> object:
+            try:
+                return await tools.run(inner, data, name=name)
+            except StepFailedError as error:
+                return error.error.type
+
+        limited, free = (step.options(timeout="1h"), "limited"), (step, "free")
+        calls = [limited, free] if limited_first else [free, limited]
+        return await asyncio.gather(*(told(tools, name) for tools, name in calls))
+
+    starting = asyncio.ensure_future((await outer.create_run()).start(1, wait=None))
+    await settle()
+    clock.turn("2h")
+    await settle()
+    desk.let("free/work", "limited/work")
+
+    assert sorted(map(str, (await starting).unwrap())) == ["2", "RunTimeoutError"]
+
+
+async def test_the_policy_of_one_call_of_a_workflow_is_not_that_of_another(runtime: Runtime) -> None:
+    desk = Desk()
+    inner = chain("inner").then(desk.failing("work")).commit()
+
+    @workflow(id="outer")
+    async def outer(step: StepTools, data: int) -> None:
+        for tools, name in ((step, "once"), (step.options(retry=Retry(3, delay="0s")), "thrice"), (step, "again")):
+            with suppress(StepFailedError):
+                await tools.run(inner, data, name=name)
+
+    await outer.run(1)
+
+    assert desk.counts == {"once/work": 1, "thrice/work": 3, "again/work": 1}
+
+
+async def test_a_time_limit_inside_that_is_beyond_all_time_is_none(runtime: Runtime) -> None:
+    inner = chain("inner", timeout=timedelta.max).then(Desk().quick("work")).commit()
+
+    assert await chain("outer").then(inner).commit().run(1) == 2
 
 
 # ------------------------------------------------------------------ in a graph

@@ -141,10 +141,16 @@ class Definition:
 
     def nested(self, step: AnyStep) -> Definition:
         """The definition of a workflow that stands as a step in this one."""
-        found = self._nested.get(step.id)
-        if found is None or found.graph is not cast("WorkflowLike", step).graph:  # a program may name two the same
-            found = self._nested[step.id] = Definition(cast("WorkflowLike", step), self._taken_by(step))
+        found, workflow = self._nested.get(step.id), cast("WorkflowLike", step)
+        # A program may name two the same, and call one with options of its own.
+        if found is None or not found.is_of(workflow):
+            found = self._nested[step.id] = Definition(workflow, self._taken_by(step))
         return found
+
+    def is_of(self, workflow: WorkflowLike) -> bool:
+        """Whether it is that of this workflow, or of a copy with the same options."""
+        same_options = (self.retry, self.timeout) == (workflow.retry, workflow.timeout)
+        return self.graph is workflow.graph and same_options
 
     def stored_by(self, step: AnyStep) -> Schema:
         """The schema by which what a step of this workflow gives is stored."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
-from wrkflw.clock import Clock
+from wrkflw.clock import Clock, later
 from wrkflw.errors import DefinitionChangedError, NondeterminismError, StoreError, WrkflwError
 from wrkflw.ids import Randomness, new_token
 from wrkflw.retries import Retry
@@ -121,7 +121,7 @@ class Driver:
         for drive in self.drives.values():
             drive.ring()  # who waits in place has nothing to wait for
         overdue = asyncio.Event()
-        timer = self._clock.call_at(self._clock.now() + patience, overdue.set)
+        timer = self._clock.call_at(later(self._clock.now(), patience), overdue.set)
         giving_up = asyncio.ensure_future(overdue.wait())
         try:
             while self._tasks and not overdue.is_set():

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from wrkflw.clock import later
 from wrkflw.errors import InvalidValueError, LimitError, RunTimeoutError
 from wrkflw.ids import correlation_id
 from wrkflw.schemas import plain
@@ -112,7 +113,7 @@ def _scope(interpreter: Interpreter, scope: Scope, inner: Definition, plan: Plan
 async def _in_time(interpreter: Interpreter, inside: Scope, record: Record) -> Flow:
     """What the nested workflow gives.  Raises StepEndedError when its time is up, or something in it failed."""
     drive, timeout = interpreter.drive, inside.definition.timeout
-    deadline = None if timeout is None else (record.created_at or drive.services.clock.now()) + timeout
+    deadline = None if timeout is None else later(record.created_at or drive.services.clock.now(), timeout)
     if deadline is not None and timeout is not None and deadline <= drive.services.clock.now():
         raise _out_of_time(interpreter, record, timeout)
 
