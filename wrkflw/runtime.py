@@ -102,6 +102,8 @@ class Runtime:
         self._runs = Runs(lambda: self.world.storage, self._definitions)
         self._driver: Driver | None = None
         self._opening = False
+        self._closing: asyncio.Event | None = None
+        """Set when it is closed, while that is being done."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: int | None = None
         self._token: Token[Runtime | None] | None = None
@@ -237,9 +239,11 @@ class Runtime:
         return self._random
 
     async def open(self) -> None:
-        """Open the database, and begin to work.  Raises RuntimeError when it is open already."""
+        """Open the database, and begin to work.  Raises RuntimeError when it is open, or being closed."""
         if self._driver is not None or self._opening:
             raise RuntimeError("the runtime is open already; use it as it is, or make another Runtime")
+        if self._closing is not None:
+            raise RuntimeError("the runtime is being closed; wait for that, or make another Runtime")
         complaints.be_heard()
         self._list_schedules()  # with what they were given since
         if self._schedules and not self._world.capabilities.schedules:
@@ -283,7 +287,21 @@ class Runtime:
         await self.driver.drain(parse_duration(patience))
 
     async def close(self) -> None:
-        """Let go of every run, in good order: others, or the next start, take them up where they are."""
+        """Let go of every run, in good order: others, or the next start, take them up where they are.
+
+        While another call of it is at that, it is waited for.
+        """
+        if self._closing is not None:
+            await self._closing.wait()
+            return
+        closing = self._closing = asyncio.Event()
+        try:
+            await self._close()
+        finally:
+            self._closing = None
+            closing.set()
+
+    async def _close(self) -> None:
         driver, self._driver = self._driver, None
         try:
             if driver is not None:

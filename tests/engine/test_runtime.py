@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, settle
 from wrkflw import (
     DefinitionError,
     InvalidValueError,
@@ -31,6 +31,7 @@ from wrkflw import (
     workflow,
 )
 from wrkflw.runtime import current_runtime
+from wrkflw.world import events as e
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -125,6 +126,37 @@ async def test_of_two_that_open_it_at_once_one_is_refused(clock: ManualClock, da
 
     assert [type(each) for each in opened] == [type(None), RuntimeError]
     assert stayed_open
+
+
+async def test_a_second_close_waits_for_the_first(database: str, clock: ManualClock) -> None:
+    """As when a signal closes what an ``async with`` is about to: the runs are let go of before the database is."""
+    begins, last_words = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def talk(data: int) -> int:
+        begins.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await last_words.wait()
+        raise AssertionError("unreachable")
+
+    talking = create_workflow(id="talking", input_schema=int, output_schema=int).then(talk).commit()
+    async with Runtime(database, clock=clock, workflows=[talking]) as runtime:
+        run = await (await talking.create_run()).enqueue(1)
+        await begins.wait()
+        closings = [asyncio.ensure_future(runtime.close()) for _ in range(3)]
+        await settle()
+        assert not any(each.done() for each in closings)
+        with pytest.raises(RuntimeError, match="^the runtime is being closed; wait for that, or make another Runtime$"):
+            await runtime.open()
+        last_words.set()
+        await asyncio.gather(*closings)
+
+    async with Runtime(database, clock=clock):
+        log = [stored.event async for stored in (await talking.get_run(run.run_id)).events()]
+    assert isinstance(log[-1], e.StepRetrying)
+    assert log[-1].reason == "released"
 
 
 async def test_closing_twice_does_no_harm() -> None:
@@ -336,6 +368,7 @@ elif sys.argv[1] == "async":
 else:
     async def count() -> int:
         from wrkflw.runtime import current_runtime
+from wrkflw.world import events as e
         return len((await (await current_runtime()).runs.list()).data)
     print(sync(count()))
 """
