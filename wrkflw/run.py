@@ -115,7 +115,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
         patience = None if wait is None else parse_duration(wait)
         created, given = self._birth.created(input_data, initial_state)
         if self._birth.exists:
-            await self._join(created)
+            await self._drive_the_same(created)
             return await self._outcome(patience)
         drive = self._birth.begin(created, given)
         try:
@@ -123,7 +123,7 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
                 return await self._outcome(patience, drive)
         except EntityConflictError as conflict:
             await self._birth.find_holder(conflict)
-            await self._join(created)
+            await self._drive_the_same(created)
             return await self._outcome(patience)
 
     @overload
@@ -156,7 +156,13 @@ class Run(ResultAccess, Generic[WInT, WOutT, StateT]):
             raise RunExistsError(self.run_id)
         await self.refresh()
         self._birth.check_meant(created, self._journal)
-        await self._runtime.driver.take(self.run_id, self._definition)
+
+    async def _drive_the_same(self, created: RunCreated) -> None:
+        """Drive the run that exists, if it is the one that was meant."""
+        driver = self._runtime.driver
+        await self._join(created)
+        await driver.take(self.run_id, self._definition)
+        driver.check_open(self.run_id)
 
     # --- awaiting ----------------------------------------------------------------------------------
 

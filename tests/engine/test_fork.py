@@ -17,11 +17,13 @@ from wrkflw import (
     InvalidValueError,
     Merge,
     Retry,
+    Run,
     RunFinishedError,
     RunNotFoundError,
     Runtime,
     StepContext,
     StepNotRunError,
+    StoreError,
     SuspendContext,
     Suspended,
     UnknownStepError,
@@ -860,3 +862,22 @@ async def test_a_fork_with_other_items_goes_on_from_what_a_foreach_over_none_gav
         forked = await run.fork(at=total).with_output(items, [1, 2]).start()
 
     assert forked.unwrap() == 0
+
+
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_who_forks_for_a_worker_as_the_runtime_is_closed_is_told_whether_it_is_recorded(
+    turns: int, clock: ManualClock, database: str, calls: Calls
+) -> None:
+    a, b = map(calls.step, "ab")
+    flow = chain(a, b)
+    async with Runtime(database, clock=clock) as runtime:
+        run = await started(flow)
+        forking = asyncio.create_task(run.fork(at=b).enqueue())
+        await settle(turns)
+        await runtime.close()
+        (ended,) = await asyncio.gather(forking, return_exceptions=True)
+
+    async with Runtime(database, clock=clock, workflows=[flow]) as runtime:
+        runs = [one.run_id for one in (await runtime.runs.list()).data if one.run_id != run.run_id]
+        assert runs == ([ended.run_id] if isinstance(ended, Run) else [])
+    assert isinstance(ended, Run | StoreError)

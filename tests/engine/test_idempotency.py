@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from tests.clocks import ManualClock, settle
-from wrkflw import InvalidValueError, Run, RunConflictError, RunExistsError, Runtime, Workflow, create_workflow, step
+from wrkflw import (
+    Completed,
+    InvalidValueError,
+    Run,
+    RunConflictError,
+    RunExistsError,
+    Runtime,
+    Workflow,
+    create_workflow,
+    step,
+)
 
 
 class Doubling:
@@ -159,6 +169,35 @@ async def test_two_enqueues_at_once_make_one_run(runtime: Runtime) -> None:
 
     assert {result.unwrap() for result in results} == {14}
     assert doubling.begun == [7]
+
+
+async def test_who_enqueues_again_does_not_run_it(clock: ManualClock, database: str) -> None:
+    """A server repeats a request, and leaves the work to the workers all the same."""
+    doubling = Doubling()
+    async with Runtime(database, clock=clock, worker=False):
+        for _ in range(2):
+            run = await (await doubling.run()).enqueue(1)
+            await settle()
+        assert doubling.begun == []
+        assert repr(run) == f"Run({run.run_id!r}, workflow='doubling', status='pending')"
+
+
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_who_starts_a_run_by_its_key_as_the_runtime_is_closed_is_told_so(
+    turns: int, clock: ManualClock, database: str
+) -> None:
+    """And not cancelled: nobody cancelled him."""
+    doubling = Doubling()
+    async with Runtime(database, clock=clock, worker=False) as runtime:
+        await (await doubling.run()).enqueue(1)
+        starting = asyncio.create_task((await doubling.run()).start(1))
+        await settle(turns)
+        await runtime.close()
+        (ended,) = await asyncio.gather(starting, return_exceptions=True)
+
+    assert isinstance(ended, Completed) or "the runtime was closed while run" in str(ended), ended
+    async with Runtime(database, clock=clock, workflows=[doubling.workflow]):
+        assert (await (await doubling.run()).start(1)).unwrap() == 2
 
 
 async def test_a_start_and_an_enqueue_at_once_make_one_run(runtime: Runtime) -> None:

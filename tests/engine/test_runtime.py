@@ -148,7 +148,7 @@ async def test_a_second_close_waits_for_the_first(database: str, clock: ManualCl
         closings = [asyncio.ensure_future(runtime.close()) for _ in range(3)]
         await settle()
         assert not any(each.done() for each in closings)
-        with pytest.raises(RuntimeError, match="^the runtime is being closed; wait for that, or make another Runtime$"):
+        with pytest.raises(RuntimeError, match=r"^the runtime is being closed; wait for that, or"):
             await runtime.open()
         last_words.set()
         await asyncio.gather(*closings)
@@ -368,7 +368,6 @@ elif sys.argv[1] == "async":
 else:
     async def count() -> int:
         from wrkflw.runtime import current_runtime
-from wrkflw.world import events as e
         return len((await (await current_runtime()).runs.list()).data)
     print(sync(count()))
 """

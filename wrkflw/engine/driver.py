@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -192,7 +192,9 @@ class Driver:
         self, definition: Definition, run_id: str, created: e.RunCreated, record: Sequence[e.NewEvent]
     ) -> None:
         """Record a new run, with the ``record`` it is born with, for whoever takes it.  Durable when it returns."""
-        await asyncio.shield(self.background.begin(self._leave(definition, run_id, created, record)))
+        if self.hands_over:
+            raise StoreError(f"the runtime is being closed; enqueue run {run_id!r} with another")
+        await self.background.finish(self._leave(definition, run_id, created, record))
 
     async def _leave(
         self, definition: Definition, run_id: str, created: e.RunCreated, record: Sequence[e.NewEvent]
@@ -200,10 +202,10 @@ class Driver:
         storage = self.services.storage
         born = await storage.events.create_batch(run_id, [created, *record], claim=self.services.claim)
         fence, now = RunFence(born.epoch), self._clock.now()
-        try:
-            if not await storage.runs.release(run_id, fence, seen_slot=born.last_slot, wake_at=now):
-                raise StoreError(f"run {run_id!r} was written to at once")  # by one who guessed its id
-        except WrkflwError:  # it is recorded all the same
+        released = False
+        with suppress(WrkflwError):  # it is recorded all the same
+            released = await storage.runs.release(run_id, fence, seen_slot=born.last_slot, wake_at=now)
+        if not released:  # or somebody wrote to it at once, who guessed its id
             self.spawn(self.landing.give_up(run_id, fence, definition))
         self.taker.look()
 
@@ -211,12 +213,12 @@ class Driver:
         """Drive a run that exists, if nobody does: False when somebody else has it, or it cannot move yet."""
         if run_id in self.drives:
             return True
-        # A task of its own: a claim must not be left without a drive when who asked for it stops waiting.
-        return await asyncio.shield(self.background.begin(self.take_up(run_id, definition)))
+        # To its end: a claim must not be left without a drive when who asked for it stops waiting.
+        return await self.background.finish(self.take_up(run_id, definition))
 
     async def take_up(self, run_id: str, definition: Definition) -> bool:
         """The same, of a run that is not driven here, for who is not to be interrupted."""
-        if self._draining:
+        if not self.takes_more:
             return False
         self.taker.asked(run_id, definition)
         runs = self.services.storage.runs
