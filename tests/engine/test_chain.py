@@ -253,6 +253,7 @@ class GatewayError(Exception):
         super().__init__(f"gateway said {code}")
         self.code = code
         self.lock = threading.Lock()
+        self.rows = (number for number in range(3))
 
 
 @step(retry=Retry(attempts=3, delay="0s"))
@@ -275,7 +276,7 @@ async def test_a_failure_carries_the_exception_of_the_body(runtime: Runtime) -> 
     error = result.error
     assert (error.key, error.step_id, error.attempts) == ("charge", "charge", 3)
     assert (error.type, error.module, error.message) == ("GatewayError", __name__, "gateway said 502")
-    assert error.attributes == {"code": 502}  # a lock is no value
+    assert error.attributes == {"code": 502}  # a lock is no value, and rows can be read but once
     assert error.cause is not None
     assert (error.cause.type, error.cause.message) == ("KeyError", "'card'")
     assert "in charge" in error.traceback

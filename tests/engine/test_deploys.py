@@ -322,21 +322,22 @@ async def test_what_a_step_gave_right_before_the_misfit_shows_is_recorded(
     """The body has run: wherever the run goes on, it goes on behind it."""
     calls: list[int] = []
 
+    @step
     async def write(data: int) -> Note:
         return Note(text="hello")
 
-    written: Any = create_step(id="write", input_schema=int, output_schema=Note, execute=write)
-    nothing: Any = create_step(id="nothing", input_schema=Note, output_schema=int, execute=lambda note: 0)
-    sent: Any = create_step(
-        id="send",
-        input_schema=int,
-        output_schema=int,
-        execute=lambda _: calls.append(1) or 41,
-        at_most_once=at_most_once,
-    )
+    @step
+    async def measure(data: Note) -> int:
+        return 41
+
+    @step(at_most_once=at_most_once)
+    async def send(data: int) -> int:
+        calls.append(data)
+        return data
+
     flow = (
-        chain().then(written).then(nothing).sleep("1h").then(sent)
-        .map_ctx(lambda number, ctx: number + len(ctx.get_step_result(written).text)).commit()
+        chain().then(write).then(measure).sleep("1h").then(send)
+        .map_ctx(lambda number, ctx: number + len(ctx.get_step_result(write).text)).commit()
     )  # fmt: skip
 
     async with Runtime(database, clock=clock, workflows=[flow]):
@@ -355,7 +356,7 @@ async def test_what_a_step_gave_right_before_the_misfit_shows_is_recorded(
         run = await flow.get_run("r-17")
         assert (await run.result()).unwrap() == 46
         assert (await types(run)).count("step_completed") == 3
-    assert calls == [1]
+    assert calls == [41]
 
 
 class Citizen(BaseModel):

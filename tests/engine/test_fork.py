@@ -870,6 +870,7 @@ async def test_who_forks_for_a_worker_as_the_runtime_is_closed_is_told_whether_i
 ) -> None:
     a, b = map(calls.step, "ab")
     flow = chain(a, b)
+    ended: Any
     async with Runtime(database, clock=clock) as runtime:
         run = await started(flow)
         forking = asyncio.create_task(run.fork(at=b).enqueue())

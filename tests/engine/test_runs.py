@@ -25,6 +25,7 @@ from wrkflw import (
     Runtime,
     StoreError,
     SuspendContext,
+    Waiting,
     Workflow,
     create_workflow,
     step,
@@ -433,6 +434,20 @@ async def test_a_refused_start_does_not_disturb_those_who_await_the_run(runtime:
     clock.turn("1h")
     await settle()
     assert (await waiting).unwrap() == 8
+
+
+async def test_a_refused_start_takes_no_run_from_whom_it_is_awaited(clock: ManualClock) -> None:
+    """Its id is that of a run of another workflow, which sleeps here, and no worker would wake it."""
+    napping = create_workflow(id="napping", input_schema=int, output_schema=int).sleep("1h").commit()
+    async with Runtime(":memory:", clock=clock, worker=False):
+        run = await napping.create_run(run_id="r-17")
+        assert isinstance(await run.start(1, wait="0s"), Waiting)
+        with pytest.raises(RunExistsError):
+            await (await doubling().create_run(run_id="r-17")).start(1)
+        clock.turn("1h")
+        await settle()
+
+        assert (await run.snapshot()).status == "completed"
 
 
 async def test_a_start_that_could_not_be_recorded_may_be_repeated(clock: ManualClock, tmp_path: Path) -> None:

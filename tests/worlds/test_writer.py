@@ -454,16 +454,27 @@ async def test_when_another_process_hangs_callers_are_told_to_try_again(
     assert disk.notes() == ["c"], "what was refused is not written later"
 
 
+async def test_however_many_they_are_all_are_told_at_once(sharing: Writer, disk: Disk, elsewhere: WriteLock) -> None:
+    elsewhere.acquire()
+    futures = [sharing.submit(note(str(number))) for number in range(2_500)]
+    with pytest.raises(StoreBusyError):
+        await futures[0]
+
+    assert all(future.done() for future in futures)
+    await results(*futures)
+    elsewhere.release()
+
+
+@pytest.mark.parametrize("count", [1, 2_500])
 async def test_a_process_that_hangs_keeps_nobody_from_closing(
-    sharing: Writer, disk: Disk, elsewhere: WriteLock
+    sharing: Writer, disk: Disk, elsewhere: WriteLock, count: int
 ) -> None:
     elsewhere.acquire()
-    future = sharing.submit(note("a"))
+    futures = [sharing.submit(note("a")) for _ in range(count)]
 
     await sharing.close()
 
-    with pytest.raises(StoreBusyError):
-        await future
+    assert {type(each) for each in await results(*futures)} == {StoreBusyError}
     elsewhere.release()
     assert disk.notes() == []
 

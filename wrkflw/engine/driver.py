@@ -185,7 +185,7 @@ class Driver:
             raise StoreError(f"the runtime is being closed; start run {run_id!r} with another")
         drive = self.new_drive(definition, Journal(run_id))
         drive.begin(created, record, given)
-        self.launch(drive)
+        self._launch(drive)
         return drive
 
     async def leave(
@@ -339,8 +339,11 @@ class Driver:
         return Drive(self.services, definition, journal, epoch, self._on_wait)
 
     def launch(self, drive: Drive) -> None:
-        """Advance the run in a task."""
+        """Advance a run that exists, in a task."""
         self.taker.driven(drive.run_id, drive.definition)
+        self._launch(drive)
+
+    def _launch(self, drive: Drive) -> None:
         self.drives[drive.run_id] = drive
         task = drive.start()
         self._tasks[task] = drive

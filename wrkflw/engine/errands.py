@@ -71,7 +71,11 @@ class Errands(Taker):
         self.forget(run_id)
 
     def heard(self, run_id: str, event_types: Sequence[str]) -> None:
-        if not FROM_OUTSIDE.isdisjoint(event_types) and (definition := self._definitions.get(run_id)) is not None:
+        if not FROM_OUTSIDE.isdisjoint(event_types):
+            self.unheard(run_id)
+
+    def unheard(self, run_id: str) -> None:
+        if (definition := self._definitions.get(run_id)) is not None:
             self.take_soon(run_id, definition)
 
     def heard_of_anything(self, is_wanted: Callable[[str], bool]) -> None:

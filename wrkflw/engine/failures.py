@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures.thread
 import textwrap
 import traceback
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -106,7 +107,7 @@ def _readable(text: str) -> str:
 def _attributes(error: BaseException) -> dict[str, object]:
     kept: dict[str, object] = {}
     for name, value in vars(error).items():
-        if name.startswith("_"):
+        if name.startswith("_") or isinstance(value, Iterator):  # to write that down would use it up, or never end
             continue
         try:
             data = to_json(value, inf_nan_mode="null")

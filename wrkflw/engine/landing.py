@@ -34,12 +34,14 @@ class Landing:
         error = None if task.cancelled() else task.exception()
         drive.decided()
         if not driver.closing:
-            if drive.turned_away:  # what was told of the run meanwhile was told to this drive
-                driver.taker.take_soon(run_id, drive.definition)
-            elif error is not None:
-                self._lost(drive, error)
-            elif not task.cancelled():
-                self._left(drive, task.result())
+            if drive.turned_away or drive.refusal is not None:  # what was told of the run meanwhile was told to this
+                driver.taker.unheard(run_id)
+            else:
+                driver.taker.asked(run_id, drive.definition)
+                if error is not None:
+                    self._lost(drive, error)
+                elif not task.cancelled():
+                    self._left(drive, task.result())
         if isinstance(error, DamagedPayloadError) or (error is None and drive.journal.paused_by == "engine"):
             driver.taker.misfit(run_id)
         elif error is None and not task.cancelled():
@@ -72,7 +74,7 @@ class Landing:
         """This process can write no more to the run, for whatever reason; it must not keep it from others."""
         if isinstance(error, FencedError):
             _log.info("run %s was taken over by another process", drive.run_id)
-        elif drive.recorder.epoch != 0:  # else it never came to be, and whoever started it is told
+        else:
             _log.error("run %s stopped here: %s", drive.run_id, error, exc_info=error)
             self._driver.spawn(self._pause_or_give_up(drive, error))
 

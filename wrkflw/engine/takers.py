@@ -68,5 +68,8 @@ class Taker:
     def heard(self, run_id: str, event_types: Sequence[str]) -> None:
         """This was written to a run that is not driven here."""
 
+    def unheard(self, run_id: str) -> None:
+        """What was written to the run just now may have been told to nobody."""
+
     def heard_of_anything(self, is_wanted: Callable[[str], bool]) -> None:
         """Anything may have been written; ``is_wanted`` says of which runs somebody here waits to hear."""

@@ -121,6 +121,9 @@ class Worker(Taker):
         if not MAKES_DUE.isdisjoint(event_types) and "run_started" not in event_types:
             self.look()
 
+    def unheard(self, run_id: str) -> None:
+        self.look()
+
     def heard_of_anything(self, is_wanted: Callable[[str], bool]) -> None:
         self._expect_paused()
         self.look()

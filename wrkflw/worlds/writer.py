@@ -255,9 +255,10 @@ class Writer:
         return self._slow
 
     def _refuse_pending(self, error: BaseException) -> None:
-        for request in self._gathered():
-            if not request.future.done():
-                request.future.set_exception(error)
+        while self._pending:
+            for request in self._gathered():
+                if not request.future.done():
+                    request.future.set_exception(error)
 
     def _settle(self, committed: Committed) -> None:
         self._last = len(committed.outcomes)
