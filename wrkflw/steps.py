@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 from collections.abc import Callable, Mapping
@@ -101,9 +102,14 @@ class Step(Generic[InT, OutT, StateT]):
     async def __call__(self, data: InT, ctx: StepContext[Any] | SuspendContext[Any, Any, Any] | None = None) -> OutT:
         """Call the function directly, without a run: for unit tests.
 
+        The code of a workflow that does so is stopped, and its run paused: ``await step.run(...)`` is recorded.
+
         Raises:
             TypeError: the function wants a context, and ``ctx`` is missing.
         """
+        refuse = getattr(asyncio._get_running_loop(), "refuse_step", None)
+        if refuse is not None:  # the loop is that of a program
+            await refuse(self.id)
         if ctx is None and self.body.context is not None:
             raise TypeError(f"step {self.id!r} wants a context; pass StepContext.for_test()")
         return cast("OutT", await self.body.execute(data, ctx))

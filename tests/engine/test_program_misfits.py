@@ -528,10 +528,33 @@ async def for_a_run_of_another_workflow(step: StepTools) -> object:
     return await (await inner.create_run()).start(1)
 
 
+@step
+async def never_called(number: int) -> int:
+    raise AssertionError("the body of a step, of which nothing is recorded")
+
+
+async def to_a_step_called_by_itself(step: StepTools) -> object:
+    return await never_called(1)
+
+
+async def to_steps_called_side_by_side(step: StepTools) -> object:
+    return await asyncio.gather(*map(never_called, range(3)), return_exceptions=True)
+
+
 UNBROUGHT = (
     "that none of its steps will bring, which is not recorded; await step.* calls only, and do other work in a step"
 )
 FOREIGN: list[tuple[Code, str]] = [
+    (
+        to_a_step_called_by_itself,
+        "run 'r-17' calls step 'never-called' as a function at "
+        f"test_program_misfits.py:{to_a_step_called_by_itself.__code__.co_firstlineno + 1}, "
+        "which is not recorded; await step.run(never_called, ...)",
+    ),
+    (
+        to_steps_called_side_by_side,
+        "run 'r-17' calls step 'never-called' as a function, which is not recorded; await step.run(never_called, ...)",
+    ),
     (
         to_a_workflow_called_by_itself,
         "run 'r-17' awaits wrkflw.Workflow.run() at "

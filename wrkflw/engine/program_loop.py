@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack, cas
 
 from wrkflw.errors import ForeignAwaitError
 
-from .foreign import Watched, begins_in_no_order, running_frames, told
+from .foreign import Watched, begins_in_no_order, line_of_program, running_frames, told
 from .undying import end
 
 if TYPE_CHECKING:
@@ -208,6 +208,13 @@ class ProgramLoop(_EventLoop):
         never._asyncio_future_blocking = True  # as if it had been awaited
         return never
 
+    def refuse_step(self, id: str) -> asyncio.Future[Any]:
+        """Note that a step was called as a function; gives a future that never comes, to be awaited in its place."""
+        line = line_of_program()  # none where it was made a task, whose code is that of the step
+        what = f"calls step {id!r} as a function{f' at {line}' if line else ''}, which is not recorded"
+        self._note_foreign(f"run {self.run_id!r} {what}; await step.run({id.replace('-', '_')}, ...)")
+        return self.create_future()
+
     def ended(self, coroutine: Watched, /) -> None:
         """``coroutine`` will not be sent anything more."""
         self._alive.pop(coroutine, None)
@@ -219,17 +226,18 @@ class ProgramLoop(_EventLoop):
         what, where = told(what, frames)
         place = f" at {where}" if frames else ""
         sentence = f"run {self.run_id!r} awaits {what}{place}, which is not recorded; put it in a step"
+        self._note_foreign(sentence)
+        return Outside(sentence)
+
+    def _note_foreign(self, sentence: str) -> None:
         if self.foreign is None and not self.poisoned:
             self.foreign = ForeignAwaitError(self.run_id, "", sentence)
-        return Outside(sentence)
 
     def _note_disorder(self) -> None:
         """Coroutines of the program's own were given to ``asyncio.as_completed``, which makes tasks of a set."""
         _, where = told(None, running_frames()[:-1])
         what = f"gives coroutines to asyncio.as_completed() at {where}, which begins them in no order"
-        if self.foreign is None and not self.poisoned:
-            sentence = f"run {self.run_id!r} {what}; give it tasks of asyncio.create_task()"
-            self.foreign = ForeignAwaitError(self.run_id, "", sentence)
+        self._note_foreign(f"run {self.run_id!r} {what}; give it tasks of asyncio.create_task()")
 
     # --- calls and timers --------------------------------------------------------------------------
 
