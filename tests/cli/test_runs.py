@@ -141,11 +141,13 @@ def test_a_suspended_run_is_answered(shell: Shell) -> None:
     shell.run("asking", "name=Ada", "--id", "r1")
 
     wrong = shell("runs", "resume", "r1", "ask", "approved=perhaps", *CODE)
+    other = shell("runs", "resume", "r1", "greet", "approved=true", *CODE)
     ended = shell("runs", "resume", "r1", "ask", "approved=true", *CODE)
     again = shell("runs", "resume", "r1", "ask", "approved=true", *CODE)
 
     assert (wrong.code, ended.code, again.code) == (2, 0, 1)
     assert "answer to step 'ask' does not fit Answer" in wrong.err
+    assert other.err == "wrkflw: step 'greet' of run 'r1' is not suspended; open: 'ask'\n"
     assert ended.out == "Hello, Ada\n"
     assert again.err == (
         "wrkflw: step 'ask' of run 'r1' is not suspended: the run is already completed; fork it instead\n"

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from wrkflw import Event, StepTools, SuspendContext, step, workflow
+from wrkflw import Event, StepTools, SuspendContext, create_workflow, step, workflow
 
-from .desk import ADA, AnyWorkflow, Approval, Desk, served
+from .desk import ADA, AnyWorkflow, Approval, Desk, Greeting, Person, ask, greet, served
 
 
 @step
@@ -80,6 +80,10 @@ async def waiting_unseen(tools: StepTools, call: str) -> bool:
 PROGRAMS = [(naming, "approve-x"), (helped, "approve"), (looking_up, "approve")]
 
 
+def first(both: tuple[Greeting, Greeting]) -> Greeting:
+    return both[0]
+
+
 async def test_a_suspension_is_answered_by_its_step(desk: Desk) -> None:
     run_id = await desk.start("asking")
 
@@ -108,6 +112,17 @@ async def test_a_wrong_answer_changes_nothing(desk: Desk, body: object, status: 
 
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert (await desk.rt.runs.get(run_id)).waiting_for == "suspended"
+
+
+async def test_an_answer_for_a_step_that_asks_nothing_is_told_what_does(desk: Desk) -> None:
+    flow = create_workflow(id="both", input_schema=Person, output_schema=Greeting).parallel(ask, greet).map(first)
+    desk.rt.define(flow.commit())
+    run_id = await desk.start("both")
+
+    answer = await desk.client.post(f"/api/runs/{run_id}/resume", json={"step": "greet", "data": {"approved": True}})
+
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == f"step 'greet' of run {run_id!r} is not suspended; open: 'ask'"
 
 
 @pytest.mark.parametrize(("program", "key"), PROGRAMS)

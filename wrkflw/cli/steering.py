@@ -135,16 +135,17 @@ async def _unpause_paused(runtime: Runtime, run_id: str) -> None:
 async def _resume(
     run_id: str, at: str, given: list[str], code: list[str] | None, db: str | None, *, as_json: bool
 ) -> int:
+    from wrkflw.engine.mentions import call_at
     from wrkflw.errors import NotSuspendedError
     from wrkflw.schemas import schema_of
-    from wrkflw.server.mentions import call_at
 
     from .inputs import value_of
 
     async def act(runtime: Runtime, run: AnyRun, definition: Definition) -> RunResult[Any]:
-        step, key = call_at(definition, await runtime.runs.journal(run_id), at, {})
+        journal = await runtime.runs.journal(run_id)
+        step, key = call_at(definition, journal, at, {})
         if step.kind == "workflow" or step.body.context != "suspend":
-            raise NotSuspendedError(run_id, at, ())
+            raise NotSuspendedError(run_id, at, journal.suspended_keys())
         data = value_of(given, schema_of(step.body.resume), f"answer to step {step.id!r}")
         asked = cast("SuspendableStep[Never, object, Any, object, Never]", step)
         return await run.resume(asked, data, at=key)
@@ -181,8 +182,8 @@ async def _send(
     *,
     as_json: bool,
 ) -> int:
+    from wrkflw.engine.mentions import event_of
     from wrkflw.schemas import schema_of
-    from wrkflw.server.mentions import event_of
 
     from .inputs import value_of
 
@@ -264,7 +265,7 @@ async def _fork(
     *,
     as_json: bool,
 ) -> int:
-    from wrkflw.server.mentions import call_at, output_from, step_at
+    from wrkflw.engine.mentions import call_at, output_from, step_at
 
     from .inputs import tree_of
 

@@ -31,6 +31,7 @@ from .definition import AnyStep, Definition
 from .driver import Driver
 from .journal import Journal
 from .keys import scope_of
+from .mentions import payload_schema
 from .records import Record, SuspensionRecord
 from .values import stored
 
@@ -73,7 +74,7 @@ class Inbox:
             if now.ended:
                 raise NotSuspendedError.ended(seen.run_id, at or step.id, now.status) from refusal
             if answered_at is None:
-                raise NotSuspendedError.moved_on(seen.run_id, record.key, _open_keys(now)) from refusal
+                raise NotSuspendedError.moved_on(seen.run_id, record.key, now.suspended_keys()) from refusal
             raise AlreadyResumedError(seen.run_id, record.key, answered_at) from refusal
 
     async def was_answered_by(self, run_id: str, step: AnyStep, dedupe_id: str) -> bool:
@@ -123,8 +124,7 @@ class Inbox:
         definition = self._definition
         if event.name not in definition.events and not definition.has_code:
             raise UnknownEventError(definition.id, event.name, definition.events)
-        # The workflow's own: somebody may have made another event of that name.
-        what, schema = f"payload of event {event.name!r}", definition.events.get(event.name, schema_of(event.schema))
+        what, schema = f"payload of event {event.name!r}", payload_schema(definition, event)
         data = stored(schema, schema.validate(payload, what), what, self._limits.value_bytes).data
         signal = e.SignalReceived(signal_type=event.name, payload_data=data)
         try:
@@ -174,12 +174,8 @@ def _open(journal: Journal, step: AnyStep, at: str | None) -> tuple[Record, Susp
         if last is not None:
             raise AlreadyResumedError(journal.run_id, answered[-1].key, last)
         if at is not None and (other := journal.records.get(at)) is not None and other.name != step.id:
-            raise NotSuspendedError.of_another(journal.run_id, step.id, at, _open_keys(journal))
-        raise NotSuspendedError(journal.run_id, at or step.id, _open_keys(journal))
+            raise NotSuspendedError.of_another(journal.run_id, step.id, at, journal.suspended_keys())
+        raise NotSuspendedError(journal.run_id, at or step.id, journal.suspended_keys())
     if len(open_ones) > 1:
         raise AmbiguousResumeError(step.id, [record.key for record, _ in open_ones])
     return open_ones[0]
-
-
-def _open_keys(journal: Journal) -> list[str]:
-    return [] if journal.ended else [key for key, record in journal.records.items() if record.suspension is not None]

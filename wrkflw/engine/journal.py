@@ -100,6 +100,10 @@ class Journal:
             if wait.open and wait.key.startswith(prefix):
                 yield wait.key
 
+    def suspended_keys(self) -> list[str]:
+        """The calls that wait for an answer."""
+        return [] if self.ended else [key for key, record in self.records.items() if record.suspension is not None]
+
     def interrupted(self, prefix: str) -> set[str]:
         """The keys of what was begun in one scope and is, or holds, a call that was cut off."""
         return {record.key for record in self._calls_in(prefix) if self._is_cut_off(record)}

@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from wrkflw.engine.definition import Definition
 from wrkflw.engine.journal import Journal
+from wrkflw.engine.mentions import call_at, event_of, output_from, step_at
 from wrkflw.errors import InvalidValueError, NotSuspendedError
 from wrkflw.run import Run
 from wrkflw.schemas import problems, schema_of
 from wrkflw.world.errors import HookNotFoundError
 
 from .answers import RunStanding
-from .mentions import call_at, event_of, output_from, step_at
 from .parameters import HookToken, IdempotencyKey, Name, RunId, Wait
 from .problems import Refusal
 from .routes import Answer, Routes
@@ -134,7 +134,7 @@ class InboxRoutes:
         step, key = call_at(definition, journal, asked.at or asked.step, self._service.steps)
         at = asked.at or key
         if step.kind == "workflow" or step.body.context != "suspend":
-            raise NotSuspendedError(journal.run_id, at or step.id, ())
+            raise NotSuspendedError(journal.run_id, at or step.id, journal.suspended_keys())
         answer = schema_of(step.body.resume).load_tree(asked.data, f"answer to step {step.id!r}")
         await self._service.rt.inbox_of(definition).answer(journal, step, answer, at)
 

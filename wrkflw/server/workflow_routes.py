@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from wrkflw.births import Birth
 from wrkflw.engine.definition import Definition
+from wrkflw.engine.mentions import events_of
 from wrkflw.errors import InvalidValueError, RunConflictError
 from wrkflw.graph import steps_of
 from wrkflw.run import Run
@@ -19,7 +20,6 @@ from wrkflw.schemas import schema_of
 from wrkflw.world.errors import RunExpiredError
 
 from .answers import RunStanding, json_of, standing_of
-from .mentions import events_of
 from .parameters import Attributes, Delay, IdempotencyKey, Name, NewRunId, Wait
 from .problems import Refusal
 from .routes import Answer, Routes, json_answer
