@@ -167,7 +167,7 @@ async def test_a_payload_is_checked_by_the_event_that_the_code_names(runtime: Ru
 
     run = await flow.create_run()
     await run.start(1)
-    with pytest.raises(InvalidValueError, match="^payload of event 'go' does not fit int: "):
+    with pytest.raises(InvalidValueError, match=r"^payload of event 'go' does not fit int: "):
         await run.send_event(Event("go", str), "seven")
 
     assert "signal_received" not in await types(run)
