@@ -179,7 +179,10 @@ async def test_where_the_code_names_several_events_of_one_name_any_of_them_may_b
 
     @workflow(id="flow")
     async def flow(step: StepTools, data: int) -> str:
-        return await step.wait_for_event(other) if data else str(await step.wait_for_event(go))
+        if not data:
+            number = await step.wait_for_event(go)
+            return str(number)
+        return await step.wait_for_event(other)
 
     run = await flow.create_run()
     await run.start(1)
