@@ -63,7 +63,8 @@ class Lookout:
                 if seen is not None:
                     return seen
                 driver.check_open(self._run_id)
-                await news
+                with driver.places.awaiting():
+                    await news
             if begun is not None and begun.refusal is not None:
                 raise begun.refusal
             if drive is not None and (seen := self._landed(driver, drive)) is not None:

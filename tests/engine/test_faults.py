@@ -161,7 +161,7 @@ class Broken:
         self.driven: list[str] = []
 
     @property
-    def driving(self) -> int:
+    def occupied(self) -> int:
         return len(self.driven)
 
     async def resume(self, run: Run, definition: Definition) -> None:

@@ -35,6 +35,7 @@ from .landing import Landing
 from .limits import Limits
 from .observers import Observer
 from .outside import Outside
+from .places import Places
 from .rehearsal import rehearse
 from .services import Services
 from .standing import Standing
@@ -96,6 +97,7 @@ class Driver:
             if takes
             else Errands(self, self.background, clock, HOLD)
         )
+        self.places = Places(self.drives, self.taker.freed)
         self.waiters = Waiters()
         # Bound once: each use of a method by its name would make another object for each run that is driven.
         self._on_wait, self._on_landed = self.waiters.tell, self._landed
@@ -294,6 +296,11 @@ class Driver:
     def driving(self) -> int:
         """How many runs are being advanced here now."""
         return len(self.drives)
+
+    @property
+    def occupied(self) -> int:
+        """How many of them keep others from being taken."""
+        return self.places.occupied
 
     def watching(self, run_id: str) -> AbstractContextManager[asyncio.Future[None]]:
         """A future of the next change of how the run stands.  It raises StoreError when this process has lost the run.

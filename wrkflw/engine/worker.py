@@ -33,7 +33,7 @@ class Drives(unpausing.Drives, Protocol):
     """What a worker needs of the driver."""
 
     @property
-    def driving(self) -> int: ...
+    def occupied(self) -> int: ...
     async def resume(self, run: Run, definition: Definition) -> None: ...
 
 
@@ -143,7 +143,7 @@ class Worker(Taker):
             self._expected = None
             try:
                 await self._release_stranded()
-                await self._unpausing.go_on(lambda: self._drives.driving < self._takes)
+                await self._unpausing.go_on(lambda: self._drives.occupied < self._takes)
                 due = await self._take_due()
             except Exception:  # noqa: BLE001  # nobody would begin this again: whatever went wrong may be over then
                 _log.exception("work could not be looked for; trying again in %s", SWEEP)
@@ -153,7 +153,7 @@ class Worker(Taker):
 
     async def _take_due(self) -> datetime | None:
         """Take what may be taken now, and say when the next thing is due."""
-        free, names = self._takes - self._drives.driving, list(self._definitions)
+        free, names = self._takes - self._drives.occupied, list(self._definitions)
         self._full = free <= 0
         if self._full or not names:
             return None
@@ -167,7 +167,7 @@ class Worker(Taker):
                 self._stranded.append(run)
                 await pause_if_damaged(self._world.storage, run.run_id, error)
         await self._release_stranded()
-        self._full = self._drives.driving >= self._takes  # who lands next will say so; some may have landed meanwhile
+        self._full = self._drives.occupied >= self._takes  # who lands next will say so; some may have landed meanwhile
         if self._full:
             return None
         more = self._unpausing.has_found or len(claimed) == free
