@@ -201,11 +201,16 @@ def plain(data: bytes) -> object:
 
 
 def problems(error: Exception) -> list[str]:
-    """What pydantic found, one line each: ``to: field required``; or what a validator raised instead of telling it."""
+    """What pydantic found, one line each: ``to: field required``; or what a validator raised instead of telling it.
+
+    Of the members of a union those come first whose literals, by which they are told apart, are as they say.
+    """
     if not isinstance(error, ValidationError):
         return [f"{type(error).__name__}: {first_line(error)}"]
     lines: list[str] = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    others = {problem["loc"][0] for problem in found if problem["type"] == "literal_error" and len(problem["loc"]) > 1}
+    for problem in sorted(found, key=lambda problem: not others.isdisjoint(problem["loc"][:1])):
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"]
         if "recursion limit exceeded" in message:

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import PurePosixPath
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
@@ -360,6 +360,23 @@ async def test_a_run_is_not_begun_with_an_input_that_does_not_fit(runtime: Runti
     assert str(refused.value) == "input of run 'r-17' does not fit Cat: name: field required"
     assert (refused.value.what, refused.value.problems) == ("input of run 'r-17'", ["name: field required"])
     assert (await runtime.runs.list()).data == []
+
+
+class Approve(BaseModel):
+    kind: Literal["approve"]
+
+
+class Edit(BaseModel):
+    kind: Literal["edit"]
+    text: str
+
+
+async def test_of_a_union_the_member_that_is_meant_says_what_is_wrong(runtime: Runtime) -> None:
+    flow = create_workflow(id="flow", input_schema=Approve | Edit, output_schema=int).map(lambda _: 1).commit()
+
+    with pytest.raises(InvalidValueError, match=r"does not fit Approve \| Edit: Edit\.text: field required$") as refused:
+        await (await flow.create_run()).start({"kind": "edit"})  # type: ignore[arg-type]  # as it comes from outside
+    assert refused.value.problems == ["Edit.text: field required", "Approve.kind: input should be 'approve'"]
 
 
 async def test_a_run_can_be_started_after_a_refused_input(runtime: Runtime) -> None:
