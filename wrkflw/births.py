@@ -132,10 +132,11 @@ class Birth:
     def following(self, drive: Drive) -> Generator[None]:
         """Within: a run that could not be recorded may be started again.  Raises LimitError for what never can be."""
         try:
-            yield
-        except EventLimitError as error:  # its first transaction is more than a log may hold
+            with told_as_limit():
+                yield
+        except LimitError:
             self.exists = False
-            raise LimitError(str(error), limit=error.limit, got=error.limit + 1) from error
+            raise
         except EntityConflictError:  # it is somebody else's, see find_holder()
             raise
         except (WorldError, StoreError):
@@ -182,6 +183,15 @@ class Birth:
             before = schema.load(found.input or b"null", "the recorded input")
             if before != schema.load(created.input or b"null", "the input"):
                 raise RunConflictError(self.run_id)
+
+
+@contextmanager
+def told_as_limit() -> Generator[None]:
+    """Within: a run whose first transaction is more than a log may hold raises LimitError."""
+    try:
+        yield
+    except EventLimitError as error:
+        raise LimitError(str(error), limit=error.limit, got=error.limit + 1) from error
 
 
 class Started:

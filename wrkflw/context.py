@@ -229,7 +229,7 @@ class _StepContextBase(ResultAccess, Generic[StateT]):
         return logging.LoggerAdapter(_logger, facts)
 
     def heartbeat(self, details: object = None) -> None:
-        """Tell whoever watches that the body is getting on, and how far it is."""
+        """Say that the body is getting on, and how far it is: in the log, at level DEBUG."""
         self._call.heartbeat(details)
 
     def bail(self, output: object) -> Never:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 
 from typing_extensions import TypeVar
 
+from .births import told_as_limit
 from .durations import parse_duration
 from .engine.forking import Forking, Given
 from .engine.values import stored
@@ -116,13 +117,15 @@ class Fork(Generic[WInT, WOutT, StateT]):
             RunFinishedError: the run completed, and nothing says where to fork it.
             RunNotFoundError: there is no run to fork.
             RunExpiredError: what it held was removed, see ``retention=``.
+            LimitError: what is taken over is more than a log may hold.
             StoreError: nothing could be recorded.
         """
         patience = None if wait is None else parse_duration(wait)
         run_id, created, record = await self._new()
         run = self._handle(run_id)
         begun = self._runtime.driver.begin(self._definition, run_id, created, record)
-        return await self._outcome(run, patience, begun)
+        with told_as_limit():
+            return await self._outcome(run, patience, begun)
 
     async def enqueue(self) -> Run[WInT, WOutT, StateT]:
         """Record the new run and return at once; any worker takes it.
@@ -130,7 +133,8 @@ class Fork(Generic[WInT, WOutT, StateT]):
         Durable when it returns.  Raises as :meth:`start` does.
         """
         run_id, created, record = await self._new()
-        await self._runtime.driver.leave(self._definition, run_id, created, record)
+        with told_as_limit():
+            await self._runtime.driver.leave(self._definition, run_id, created, record)
         run = self._handle(run_id)
         await run.refresh()
         return run

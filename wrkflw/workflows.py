@@ -130,7 +130,8 @@ class Workflow(Step[WInT, WOutT, object], Generic[WInT, WOutT, StateT]):
     ) -> Run[WInT, WOutT, StateT]:
         """A handle of a run to be; nothing is durable before it is started.
 
-        With an idempotency key that is known, the handle is of the run that exists.
+        With an idempotency key that is known, the handle is of the run that exists, whatever ``run_id`` and
+        ``attributes`` say.
 
         Raises:
             InvalidValueError: ``run_id`` is not 1 to 128 of letters, digits, ``_`` and ``-``, or one that was minted at

@@ -15,6 +15,8 @@ from wrkflw import (
     Cancelled,
     Failed,
     InvalidValueError,
+    LimitError,
+    Limits,
     Merge,
     Retry,
     Run,
@@ -882,3 +884,18 @@ async def test_who_forks_for_a_worker_as_the_runtime_is_closed_is_told_whether_i
         runs = [one.run_id for one in (await runtime.runs.list()).data if one.run_id != run.run_id]
         assert runs == ([ended.run_id] if isinstance(ended, Run) else [])
     assert isinstance(ended, Run | StoreError)
+
+
+@pytest.mark.parametrize("how", ["start", "enqueue"])
+async def test_a_fork_that_takes_over_more_than_a_log_may_hold_is_refused(
+    how: str, clock: ManualClock, database: str, calls: Calls
+) -> None:
+    steps = [calls.step(id) for id in "abcdef"]
+    flow = chain(*steps)
+    async with Runtime(database, clock=clock):
+        run = await started(flow)
+    async with Runtime(database, clock=clock, limits=Limits(events=12)) as runtime:
+        draft = (await flow.get_run(run.run_id)).fork(at=steps[-1])
+        with pytest.raises(LimitError, match="has 12 events, which is the limit; split the run or raise events="):
+            await (draft.start() if how == "start" else draft.enqueue())
+        assert [each.run_id for each in (await runtime.runs.list()).data] == [run.run_id]

@@ -374,7 +374,9 @@ class Edit(BaseModel):
 async def test_of_a_union_the_member_that_is_meant_says_what_is_wrong(runtime: Runtime) -> None:
     flow = create_workflow(id="flow", input_schema=Approve | Edit, output_schema=int).map(lambda _: 1).commit()
 
-    with pytest.raises(InvalidValueError, match=r"does not fit Approve \| Edit: Edit\.text: field required$") as refused:
+    with pytest.raises(
+        InvalidValueError, match=r"does not fit Approve \| Edit: Edit\.text: field required$"
+    ) as refused:
         await (await flow.create_run()).start({"kind": "edit"})  # type: ignore[arg-type]  # as it comes from outside
     assert refused.value.problems == ["Edit.text: field required", "Approve.kind: input should be 'approve'"]
 

@@ -31,7 +31,6 @@ class Journal:
 
     run_id: str
     workflow_name: str = ""
-    definition_hash: str | None = None
     status: RunStatus = "pending"
     last_slot: int = 0
     input: bytes | None = None
@@ -65,7 +64,6 @@ class Journal:
     """Whether it took over what another run had recorded."""
     of_instant: bool = False
     """Whether a schedule created it, so that it may have to wait for its turn."""
-    updated_at: datetime | None = None
     fits: Definition | None = None
     """The definition that it was found to fit; what a drive records itself always does."""
     _by_correlation_id: dict[str, Record] = field(default_factory=dict)
@@ -202,7 +200,6 @@ class Journal:
     def add(self, event: e.NewEvent, at: datetime | None = None) -> None:
         """The next event of the log.  ``at`` is when it was recorded, where that is known."""
         self.last_slot += 1
-        self.updated_at = at or self.updated_at
         match event:
             case e.StepCreated():
                 self._create(event, at)
@@ -309,9 +306,7 @@ class Journal:
         match event:
             case e.WaitCreated():
                 key = event.key or event.correlation_id
-                wait = WaitRecord(
-                    key, event.correlation_id, event.kind, event.signal_type, event.resume_at, self.last_slot
-                )
+                wait = WaitRecord(key, event.correlation_id, event.kind, event.signal_type, event.resume_at)
                 wait.ended_before = _moment((event.meta or {}).get("at"))
                 self.waits[key] = wait
                 self._enter(key, id_of(key), wait)
@@ -348,7 +343,7 @@ class Journal:
         match event:
             case e.RunCreated():
                 context = event.execution_context or {}
-                self.workflow_name, self.definition_hash = event.workflow_name, event.definition_hash
+                self.workflow_name = event.workflow_name
                 self.input, self.created_at = event.input, at
                 self.initial_state, self.began_at = context.get("state"), _moment(context.get("at"))
                 self.due_at = _moment(context.get("due"))

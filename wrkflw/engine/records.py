@@ -99,7 +99,6 @@ class WaitRecord:
     kind: Literal["sleep", "signal"]
     signal_type: str | None
     resume_at: datetime | None
-    created_slot: int
     payload: bytes | None = None
     taken: int | None = None
     """The slot of the event that it took."""
