@@ -894,8 +894,8 @@ async def test_a_fork_that_takes_over_more_than_a_log_may_hold_is_refused(
     flow = chain(*steps)
     async with Runtime(database, clock=clock):
         run = await started(flow)
-    async with Runtime(database, clock=clock, limits=Limits(events=12)) as runtime:
+    async with Runtime(database, clock=clock, limits=Limits(events=10)) as runtime:
         draft = (await flow.get_run(run.run_id)).fork(at=steps[-1])
-        with pytest.raises(LimitError, match="has 12 events, which is the limit; split the run or raise events="):
+        with pytest.raises(LimitError, match="has 10 events, which is the limit; split the run or raise events="):
             await (draft.start() if how == "start" else draft.enqueue())
         assert [each.run_id for each in (await runtime.runs.list()).data] == [run.run_id]
