@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from .creation import check_attributes, creation_of
+from .engine.overflow import told_as_limit
 from .errors import InvalidValueError, LimitError, RunConflictError, RunExistsError, RunNotFoundError, StoreError
 from .ids import RUN_ID, made_another_time
 from .runs import check_word, is_text
-from .world.errors import EntityConflictError, EventLimitError, WorldError
+from .world.errors import EntityConflictError, WorldError
 
 if TYPE_CHECKING:
     from .engine.definition import Definition
@@ -183,15 +184,6 @@ class Birth:
             before = schema.load(found.input or b"null", "the recorded input")
             if before != schema.load(created.input or b"null", "the input"):
                 raise RunConflictError(self.run_id)
-
-
-@contextmanager
-def told_as_limit() -> Generator[None]:
-    """Within: a run whose first transaction is more than a log may hold raises LimitError."""
-    try:
-        yield
-    except EventLimitError as error:
-        raise LimitError(str(error), limit=error.limit, got=error.limit + 1) from error
 
 
 class Started:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 
 from typing_extensions import TypeVar
 
-from .births import told_as_limit
 from .durations import parse_duration
 from .engine.forking import Forking, Given
+from .engine.overflow import told_as_limit
 from .engine.values import stored
 from .errors import InvalidValueError, RunNotFoundError
 from .schemas import plain

@@ -1,9 +1,9 @@
-"""A log that is full: nothing can be handed in any more, so a run that waits for that is ended, and says why."""
+"""A log that is full: nothing can be handed in any more, so a run that waits for that is ended, and all are told."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from wrkflw.errors import LimitError
 from wrkflw.world import events as e
@@ -40,3 +40,12 @@ def _moves(run: Run) -> bool:
     if run.owner is not None or run.paused_at is not None:
         return run.owner is not None
     return run.wake_at is not None or run.last_slot > run.seen_slot
+
+
+@contextmanager
+def told_as_limit() -> Generator[None]:
+    """Within: a run whose first transaction is more than a log may hold raises LimitError."""
+    try:
+        yield
+    except EventLimitError as error:
+        raise LimitError(str(error), limit=error.limit, got=error.limit + 1) from error

@@ -146,7 +146,8 @@ def snapshot_of(journal: Journal, run: RunEntity, definition: Definition | None)
         run_id=run.run_id,
         workflow_id=run.workflow_name,
         status=journal.status,
-        waiting_for="paused" if journal.paused_by is not None else run.detail,
+        # The run was read before its log, which may tell of more.
+        waiting_for=None if journal.ended else "paused" if journal.paused_by is not None else run.detail,
         attributes=run.attributes,
         created_at=run.created_at,
         updated_at=run.updated_at,
