@@ -63,8 +63,7 @@ class Lookout:
                 if seen is not None:
                     return seen
                 driver.check_open(self._run_id)
-                with driver.places.awaiting():
-                    await news
+                await driver.places.awaiting(news)
             if begun is not None and begun.refusal is not None:
                 raise begun.refusal
             if drive is not None and (seen := self._landed(driver, drive)) is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection
 
 from wrkflw.logs import trying
 
@@ -22,18 +21,17 @@ class Places:
     def occupied(self) -> int:
         return len(self._driven) - len(self._left)
 
-    @contextmanager
-    def awaiting(self) -> Generator[None]:
-        """Within, whoever it is waits for a run; it need not be a body."""
+    def awaiting(self, news: Awaitable[None]) -> Awaitable[None]:
+        """``news`` of a run.  While it is awaited by a body, that one's own run leaves its place to another."""
         call = trying.get()
-        if call is None or call.run_id not in self._driven:
-            yield
-            return
-        self._left[call.run_id] += 1
+        return news if call is None or call.run_id not in self._driven else self._leave_for(call.run_id, news)
+
+    async def _leave_for(self, run_id: str, news: Awaitable[None]) -> None:
+        self._left[run_id] += 1
         self._freed()
         try:
-            yield
+            await news
         finally:
-            self._left[call.run_id] -= 1
-            if not self._left[call.run_id]:
-                del self._left[call.run_id]
+            self._left[run_id] -= 1
+            if not self._left[run_id]:
+                del self._left[run_id]
