@@ -19,7 +19,7 @@ class Places:
 
     @property
     def occupied(self) -> int:
-        return len(self._driven) - len(self._left)
+        return len(self._driven) - sum(run_id in self._driven for run_id in self._left)
 
     def awaiting(self, news: Awaitable[None]) -> Awaitable[None]:
         """``news`` of a run.  While it is awaited by a body, that one's own run leaves its place to another."""
