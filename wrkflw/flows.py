@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from types import NoneType
 from typing import Any, Literal, TypeAlias, assert_never, cast, get_args, get_origin
 
 from .errors import DefinitionError
@@ -161,7 +160,7 @@ def _misfit_of_parameters(function: Callable[..., object], values: int, giver: s
 def _missing_fields(node: Into, place: _Place) -> Problems:
     required = [name for name, field in (fields_of(node.schema) or {}).items() if field.required]
     for member in members_of(place.flows):
-        given = {} if member is None or member is NoneType else fields_of(member)
+        given = fields_of(member)
         for name in required:
             if given is not None and name not in given:
                 what = f"into({describe(node.schema)}) {place.after}: {describe(member)} has no field {name!r}"

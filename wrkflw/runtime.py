@@ -294,20 +294,20 @@ class Runtime:
         if self._closing is not None:
             await self._closing.wait()
             return
-        closing = self._closing = asyncio.Event()
-        try:
-            await self._close()
-        finally:
-            self._closing = None
-            closing.set()
-
-    async def _close(self) -> None:
+        self._closing = asyncio.Event()
         driver, self._driver = self._driver, None
         try:
             if driver is not None:
                 await driver.close()
         finally:  # whoever loses patience with a run: a process that looks alive and drives nothing would keep them all
-            await asyncio.shield(self._world.close())
+            closing = asyncio.ensure_future(self._world.close())
+            closing.add_done_callback(self._closed)
+            await asyncio.shield(closing)
+
+    def _closed(self, _: asyncio.Future[None]) -> None:
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.set()
 
 
 def _checked(workflows: object) -> tuple[AnyWorkflow, ...]:  # of anything: not all callers are typed

@@ -209,8 +209,8 @@ def problems(error: Exception) -> list[str]:
         return [f"{type(error).__name__}: {first_line(error)}"]
     lines: list[str] = []
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    others = {problem["loc"][0] for problem in found if problem["type"] == "literal_error" and len(problem["loc"]) > 1}
-    for problem in sorted(found, key=lambda problem: not others.isdisjoint(problem["loc"][:1])):
+    others = {problem["loc"][:-1] for problem in found if problem["type"] == "literal_error"}
+    for problem in sorted(found, key=lambda problem: any(problem["loc"][: len(other)] == other for other in others)):
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"]
         if "recursion limit exceeded" in message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings
 from datetime import UTC, datetime
 
 import pytest
@@ -140,6 +141,17 @@ def test_the_name_of_an_attachment_is_no_path(filename: str, read_as: str | None
 )
 def test_a_body_is_decoded_as_far_as_it_can_be(encoding: str, body: str, text: str) -> None:
     assert written(f"Content-Transfer-Encoding: {encoding}", body=body).text == text
+
+
+def test_a_name_that_is_no_charset_is_not_kept() -> None:
+    """Python keeps what it has looked up, and a stranger may write any number of mails."""
+    looked_up: dict[str, object] = vars(encodings)["_cache"]
+    kept = len(looked_up)
+    for number in range(20):
+        assert written(f"Content-Type: text/plain; charset=no-such-{number}").text
+        assert written(f"Content-Type: text/plain; charset=utf{'-' * number}8").text
+
+    assert len(looked_up) <= kept + 1
 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "zlib", "hex", "rot13", "unicode_escape", "no-such", "utf-16"])

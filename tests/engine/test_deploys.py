@@ -291,6 +291,7 @@ async def test_a_run_whose_values_the_code_can_no_longer_read_is_paused_and_goes
 
     async with Runtime(database, clock=clock, workflows=[new]):
         paused = await (await new.get_run("r-17")).result()
+        begun = (await types(await new.get_run("r-17"))).count("step_started")
     async with Runtime(database, clock=clock, workflows=[old]):
         await settle()
         result = await (await old.get_run("r-17")).result()
@@ -298,6 +299,7 @@ async def test_a_run_whose_values_the_code_can_no_longer_read_is_paused_and_goes
     assert isinstance(paused, Paused)
     assert paused.by == "engine"
     assert "age: field required; deploy the old code, or give what is new a default" in (paused.reason or "")
+    assert begun == 2  # the try that could not be given its input has not begun
     assert result.unwrap() == 3
 
 

@@ -22,7 +22,6 @@ from wrkflw import (
     workflow,
 )
 
-from .desk import types
 from .lost import kill
 from .retelling import RUN, Sending, retell
 
@@ -156,38 +155,6 @@ async def test_a_wait_that_timed_out_eats_nothing() -> None:
         1,
         (START + timedelta(minutes=5)).isoformat(),
     ]
-
-
-async def test_a_payload_is_checked_by_the_event_that_the_code_names(runtime: Runtime) -> None:
-    """Not by the sender's, who may have an older one of that name: nobody could read what was recorded."""
-
-    @workflow(id="flow")
-    async def flow(step: StepTools, data: int) -> int:
-        return await step.wait_for_event(go)
-
-    run = await flow.create_run()
-    await run.start(1)
-    with pytest.raises(InvalidValueError, match=r"^payload of event 'go' does not fit int: "):
-        await run.send_event(Event("go", str), "seven")
-
-    assert "signal_received" not in await types(run)
-    assert (await run.send_event(Event("go", int | str), 7)).unwrap() == 7
-
-
-async def test_where_the_code_names_several_events_of_one_name_any_of_them_may_be_sent(runtime: Runtime) -> None:
-    other = Event("go", str)
-
-    @workflow(id="flow")
-    async def flow(step: StepTools, data: int) -> str:
-        if not data:
-            number = await step.wait_for_event(go)
-            return str(number)
-        return await step.wait_for_event(other)
-
-    run = await flow.create_run()
-    await run.start(1)
-
-    assert (await run.send_event(other, "seven")).unwrap() == "seven"
 
 
 async def test_a_default_that_would_never_be_given_is_refused(runtime: Runtime) -> None:

@@ -205,7 +205,8 @@ async def test_callers_whom_nobody_knows_leave_room_for_the_others(desk: Desk) -
     assert later.status_code == 404
 
 
-async def test_what_is_mounted_knows_its_callers_itself(desk: Desk) -> None:
+async def test_what_is_mounted_knows_its_callers_itself_and_takes_half_of_the_requests(desk: Desk) -> None:
+    """It may know them only when it has read them: whoever sends it nothing does not keep out whom we know."""
     done = asyncio.Event()
 
     async def takes(scope: Scope, receive: Receive, send: Send) -> None:
@@ -216,16 +217,16 @@ async def test_what_is_mounted_knows_its_callers_itself(desk: Desk) -> None:
     text, token = Token.new("ci")
     application = app(desk.rt, tokens=[token], limits=ServerLimits(requests=4), mounts={"/mail": takes})
     async with client_of(application) as provider:
-        begun = [asyncio.ensure_future(provider.post("/mail")) for _ in range(4)]
+        begun = [asyncio.ensure_future(provider.post("/mail")) for _ in range(2)]
         await settle()
         refused = await provider.post("/mail")
         known = await provider.get("/api/runs", headers={"Authorization": f"Bearer {text}"})
         done.set()
         answers = [(await one).status_code for one in begun]
 
-    assert answers == [204] * 4
+    assert answers == [204] * 2
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert known.status_code == 429
+    assert known.status_code == 200
 
 
 async def test_one_stream_too_many_is_to_come_again(desk: Desk) -> None:

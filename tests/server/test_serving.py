@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
-from wrkflw import Runtime
+from wrkflw import Runtime, create_workflow
 from wrkflw.server import ServerLimits, serve
+from wrkflw.triggers import HttpRequest
 from wrkflw.world.errors import StoreRefusedError
 
 from .desk import ADA, WORKFLOWS, lasting
@@ -169,6 +170,33 @@ async def test_headers_without_an_end_are_cut_off() -> None:
         answer = await place.say(GET, *[b"X-Much: " + b"x" * 1000 + b"\r\n"] * 5)
 
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+async def test_trailers_without_an_end_are_cut_off() -> None:
+    async with listening(limits=SHORT) as place:
+        chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
+        answer = await place.say(chunked, *[b"X-Much: " + b"x" * 1000 + b"\r\n"] * 10)
+
+    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+async def test_a_trailer_is_no_header() -> None:
+    """A proxy that takes a header away, for nobody outside may say it, does not see it behind the body."""
+    seen: list[HttpRequest] = []
+    greeted = create_workflow(id="greeted", input_schema=str, output_schema=str).map(lambda name: name).commit()
+
+    def name_of(request: HttpRequest) -> str:
+        seen.append(request)
+        return "Ada"
+
+    greeted.on_http("POST /in", input=name_of, public=True)
+    async with listening(workflows=[greeted]) as place:
+        await place.say(
+            b"POST /in HTTP/1.1\r\nHost: localhost\r\nX-Seen: yes\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"1\r\nx\r\n0\r\nX-User: admin\r\n\r\n"
+        )
+
+    assert [name for name in seen[0].headers if name.startswith("x-")] == ["x-seen"]
 
 
 async def test_who_does_not_come_to_the_end_of_its_body_is_cut_off() -> None:

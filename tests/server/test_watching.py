@@ -65,6 +65,18 @@ async def test_all_who_ask_at_a_time_whether_a_server_is_ready_have_one_thing_wr
     assert len(written) == 1
 
 
+async def test_a_clock_that_was_set_back_proves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await desk.client.get("/readyz")).status_code == 200
+
+    async def fails(_: object) -> None:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(type(desk.rt.world.storage), "check_writable", fails)
+    desk.clock.turn(timedelta(hours=-1))
+
+    assert (await desk.client.get("/readyz")).status_code == 503
+
+
 async def test_a_server_is_ready_a_while_longer_when_another_process_holds_its_database(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

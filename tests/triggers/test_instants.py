@@ -145,6 +145,14 @@ def test_what_comes_every_half_an_hour_does_so_in_both_of_the_two_hours() -> Non
     assert night == [utc(f"2026-11-01T{time}") for time in ("05:00", "05:30", "06:00", "06:30", "07:00")]
 
 
+@pytest.mark.parametrize(("day", "months"), [("31", "4,6,9,11"), ("30,31", "2")])
+def test_where_a_day_never_comes_the_weekday_alone_counts(day: str, months: str) -> None:
+    both, alone = Cron(f"0 0 {day} {months} mon"), Cron(f"0 0 * {months} mon")
+    year = (START, START + 365 * DAY)
+
+    assert list(instants_between(both, *year)) == list(instants_between(alone, *year))
+
+
 def test_a_leap_day_comes_every_four_years() -> None:
     assert next_instant(Cron("0 0 29 2 *"), START) == utc("2028-02-29T00:00")
 

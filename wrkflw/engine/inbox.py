@@ -31,7 +31,6 @@ from .definition import AnyStep, Definition
 from .driver import Driver
 from .journal import Journal
 from .keys import scope_of
-from .mentions import payload_schema
 from .records import Record, SuspensionRecord
 from .values import stored
 
@@ -124,7 +123,8 @@ class Inbox:
         definition = self._definition
         if event.name not in definition.events and not definition.has_code:
             raise UnknownEventError(definition.id, event.name, definition.events)
-        what, schema = f"payload of event {event.name!r}", payload_schema(definition, event)
+        # The workflow's own: somebody may have made another event of that name.
+        what, schema = f"payload of event {event.name!r}", definition.events.get(event.name, schema_of(event.schema))
         data = stored(schema, schema.validate(payload, what), what, self._limits.value_bytes).data
         signal = e.SignalReceived(signal_type=event.name, payload_data=data)
         try:

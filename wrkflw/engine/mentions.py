@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from itertools import chain
 from types import CellType, CodeType, FunctionType
 from typing import Any, NamedTuple, TypeVar, cast
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from wrkflw.errors import InvalidValueError, UnknownEventError, UnknownStepError
 from wrkflw.events import Event
 from wrkflw.graph import Code, WaitForEvent
-from wrkflw.schemas import Schema, schema_of
+from wrkflw.schemas import schema_of
 from wrkflw.signatures import plain_function
 from wrkflw.steps import Step
 
@@ -46,34 +45,6 @@ def events_of(definition: Definition) -> dict[str, Event[Any]]:
     for event in _events(definition):
         found.setdefault(event.name, event)
     return found
-
-
-def payload_schema(definition: Definition, event: Event[Any]) -> Schema:
-    """By which the payload of an event is checked: somebody may have made another of the name of the workflow's own.
-
-    Of several that its code names it is the given one, if that is among them, else the nearest.  Where code makes
-    events as it goes, nobody knows.
-    """
-    given, own = schema_of(event.schema), definition.events.get(event.name)
-    if own is not None or not definition.has_code:
-        return own or given
-    named = _named_schemas(definition, event.name)
-    return given if given in named or not named else named[0]
-
-
-@lru_cache(maxsize=1024)  # the code is searched for it
-def _named_schemas(definition: Definition, name: str) -> tuple[Schema, ...]:
-    functions = (function for code in _codes(definition) for function in _functions(code))
-    if any(value is Event for function in functions for value in _values(function)):
-        return ()
-    return tuple(schema_of(event.schema) for event in _events(definition) if event.name == name)
-
-
-def _codes(definition: Definition) -> Iterator[Code]:
-    yield from (node for node in definition.nodes if isinstance(node, Code))
-    for step in definition.steps.values():
-        if step.kind == "workflow":
-            yield from _codes(definition.nested(step))
 
 
 def _events(definition: Definition) -> Iterator[Event[Any]]:

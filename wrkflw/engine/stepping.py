@@ -76,8 +76,7 @@ class Stepping:
             assert error is not None
             raise StepEndedError(error)
         else:
-            self._take_up(scope, record, plan)
-            flow = self._recorded_input(self._record(key), plan)
+            flow = self._take_up(scope, record, plan)
         upto, lost = self._recorder.noted, self._record(key).interruptions
         return self._run(scope, plan, key, flow, iteration, index, upto, lost)
 
@@ -163,24 +162,28 @@ class Stepping:
         self._recorder.note(e.StepStarted(correlation_id=name))
         return flow
 
-    def _take_up(self, scope: Scope, record: Record, plan: Plan) -> None:
-        """Go on with a call that has begun.  Raises LeftError while it waits for its next try, or for an answer."""
+    def _take_up(self, scope: Scope, record: Record, plan: Plan) -> Flow:
+        """Go on with a call that has begun: its input.  Raises LeftError while it waits for a try, or for an answer."""
         due, again = self._drive.backlog.due(), record.interrupted
+        suspension = None if record.status == "running" else record.suspension
         if record.status == "running":
+            self._drive.go_on(scope.lane, again=again)
             interruptions = record.interruptions + 1
             if plan.step.at_most_once:
                 self._fail(record, OutcomeUnknownError(plan.step.id))
             if interruptions >= self._services.limits.interruptions:
                 self._fail(record, StepInterruptedError(record.key, interruptions))
-        elif (suspension := record.suspension) is not None:
+        elif suspension is not None:
             if suspension.until is None or suspension.until > due:
                 raise LeftError(Parked(suspension.until, frozenset({suspension.hook_id})))
-            self._drive.go_on(scope.lane)
-            self._recorder.note(e.HookDisposed(correlation_id=suspension.hook_id))
         elif record.retry_after is not None and record.retry_after > due:
             raise LeftError(Parked(record.retry_after))
         self._drive.go_on(scope.lane, again=again)
+        flow = self._recorded_input(record, plan)  # if the code cannot read it, nothing has begun
+        if suspension is not None:
+            self._recorder.note(e.HookDisposed(correlation_id=suspension.hook_id))
         self._recorder.note(e.StepStarted(correlation_id=record.correlation_id))
+        return flow
 
     # --- the body ----------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from email.message import Message
 from email.parser import BytesHeaderParser
 from email.policy import compat32
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 
 from .errors import HostileMailError
 from .limits import MailLimits
@@ -25,6 +27,8 @@ _LINE = re.compile(rb"\r\n|\n")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _LONGEST_BOUNDARY = 256
 _WITH_PARAMETERS = frozenset({"content-type", "content-disposition"})
+_LONGEST_CHARSET = 40
+_CHARSETS = frozenset({*aliases, *aliases.values()})
 # They take quadratic time, or read what the sender wrote as if it were source code.
 _NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7"})
 
@@ -135,8 +139,10 @@ def _without_first_line_end(body: bytes, begin: int, end: int) -> bytes:
 
 def decoded(data: bytes, charset: str) -> str:
     """As text; what cannot be read is replaced.  It holds no lone surrogates."""
+    name = normalize_encoding(charset[:_LONGEST_CHARSET]).lower()
     try:
-        name = codecs.lookup(charset).name
+        # Python keeps every name for ever that was looked up, also those that it does not know.
+        name = codecs.lookup(name).name if name in _CHARSETS else "utf-8"
         text = data.decode("utf-8" if name in _NO_CHARSETS else name, "replace")
     except (LookupError, ValueError, UnicodeError):
         text = data.decode("utf-8", "replace")

@@ -77,7 +77,7 @@ class _Connection(HttpToolsProtocol):
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _in_headers = True
-    _header_bytes = 0
+    _header_bytes = _trailer_bytes = 0
     _is_over = False
     """Whether what still comes is not read."""
 
@@ -104,10 +104,20 @@ class _Connection(HttpToolsProtocol):
         elif self._late is None:  # the next request of a connection that was kept, which did not come whole
             self._expect_headers()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:
+            super().on_header(name, value)
+            return
+        # A trailer.  uvicorn takes it for a header, of which whoever stands before us has not seen anything.
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > self.limits.header_bytes:
+            self._end(_TOO_LONG)
+            self._is_over = True
+
     def on_headers_complete(self) -> None:
         if self._is_over:
             return  # came together with what was too much
-        self._in_headers, self._header_bytes = False, 0
+        self._in_headers, self._header_bytes, self._trailer_bytes = False, 0, 0
         self._forget()
         super().on_headers_complete()
         if len(self.pipeline) > _MOST_AHEAD:

@@ -14,7 +14,9 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _WATCHED = frozenset({"/healthz", "/readyz"})
 """Who watches over the server hears of it however much is asked."""
 _STRANGERS = 4
-"""One part in so many of the requests at a time may be of callers whom nobody knows; what is mounted knows its own."""
+"""One part in so many of the requests at a time may be of callers whom nobody knows."""
+_MOUNTED = 2
+"""The same of requests to what is mounted, which knows its own callers, and perhaps not before it has read them."""
 
 
 class Gate:
@@ -31,8 +33,7 @@ class Gate:
         self._limits = service.limits
         self._hosts = frozenset(name.lower() for name in hosts)
         self._mounts = mounts
-        self._open = 0
-        self._strangers = 0
+        self._open = self._mounted = self._strangers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -44,16 +45,20 @@ class Gate:
             return await self._inner(scope, receive, send)
         mounted, most = mounted_at(scope, self._mounts) is not None, self._limits.requests
         stranger = not (mounted or self._service.callers.of(scope).is_known)
-        if self._open >= most or (stranger and self._strangers >= max(1, most // _STRANGERS)):
+        crowded = stranger and self._strangers >= max(1, most // _STRANGERS)
+        crowded = crowded or (mounted and self._mounted >= max(1, most // _MOUNTED))
+        if self._open >= most or crowded:
             status = 503 if mounted else 429  # who sends a mail takes 429 for a refusal, and it would be lost
             raise Refusal(status, "too many requests at a time; send it again", {"Retry-After": "1"})
         self._check(scope)
         self._open += 1
+        self._mounted += mounted
         self._strangers += stranger
         try:
             return await self._inner(scope, receive, send)
         finally:
             self._open -= 1
+            self._mounted -= mounted
             self._strangers -= stranger
 
     def _check(self, scope: Scope) -> None:

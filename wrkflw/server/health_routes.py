@@ -57,7 +57,7 @@ class HealthRoutes:
 
     async def _is_proven(self) -> bool:
         clock = self._service.rt.clock
-        if clock.now() < self._proven_at + _FRESH:
+        if self._was_proven_within(_FRESH):
             return True
         if self._proof is None or self._proof.done():
             self._proof = asyncio.ensure_future(self._prove())
@@ -65,7 +65,11 @@ class HealthRoutes:
             async with within(clock, _PATIENCE):
                 return await asyncio.shield(self._proof)
         except TimeoutError:
-            return clock.now() < self._proven_at + _LASTING
+            return self._was_proven_within(_LASTING)
+
+    def _was_proven_within(self, time: timedelta) -> bool:
+        """Also when the clock was set back, no proof lasts longer."""
+        return timedelta(0) <= self._service.rt.clock.now() - self._proven_at < time
 
     async def _prove(self) -> bool:
         storage = self._service.rt.world.storage

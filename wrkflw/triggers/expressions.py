@@ -58,6 +58,11 @@ class Expression:
     fixed: bool
     """Whether it names times of the day, which come once a day, and not minutes that come round and round."""
 
+    @property
+    def names_no_date(self) -> bool:
+        """Whether none of the months has such a day."""
+        return min(self.days) > max(_LONGEST[month - 1] for month in self.months)
+
 
 def read_expression(text: str) -> Expression:
     """Five fields with ``* , - /``, names and ``?``, or one of ``@yearly @monthly @weekly @daily @hourly``.
@@ -84,7 +89,7 @@ def read_expression(text: str) -> Expression:
         either_day=not (fields[2].startswith("*") or fields[4].startswith("*")),
         fixed=not (fields[0].startswith("*") or fields[1].startswith("*")),
     )
-    if not expression.either_day and min(days) > max(_LONGEST[month - 1] for month in months):
+    if not expression.either_day and expression.names_no_date:
         raise DefinitionError(f"cron expression {text!r} names no date that there is; it would never start a run")
     return expression
 

@@ -114,6 +114,8 @@ def _trigger(text: str) -> _Trigger:
     expression = _expression(text)
     # Weekdays count from Monday there.
     days, weekdays = _listed(expression.days, 31), _listed({(day + 6) % 7 for day in expression.weekdays}, 7)
+    if expression.either_day and expression.names_no_date:  # the calendar would be searched for one, to its end
+        return _cron(expression, day_of_week=weekdays)
     if expression.either_day:
         return OrTrigger([_cron(expression, day=days), _cron(expression, day_of_week=weekdays)])
     return _cron(expression, day=days, day_of_week=weekdays)

@@ -58,6 +58,8 @@ class Consumer:
         self._running: set[asyncio.Task[None]] = set()
         self._work: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
+        self._taking: asyncio.Future[tuple[Sequence[Taken], datetime | None]] | None = None
+        """What is being taken, or was when that was cut short."""
         self._closing = False
 
     def start(self) -> None:
@@ -112,12 +114,9 @@ class Consumer:
         if free <= 0:
             return None
         # Not to be interrupted between the commit and the tasks: what is taken is delivered or given back.
-        taking = asyncio.ensure_future(self._queue.take(free))
-        try:
-            taken, due = await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            taking.add_done_callback(self._begin_late)
-            raise
+        self._taking = asyncio.ensure_future(self._queue.take(free))
+        taken, due = await asyncio.shield(self._taking)
+        self._taking = None
         self._begin(taken)
         return due
 
@@ -126,10 +125,6 @@ class Consumer:
             task = asyncio.get_running_loop().create_task(self._deliver(taken))
             self._running.add(task)
             task.add_done_callback(self._delivered)
-
-    def _begin_late(self, taking: asyncio.Future[tuple[Sequence[Taken], datetime | None]]) -> None:
-        if not taking.cancelled() and taking.exception() is None:
-            self._begin(taking.result()[0])  # which gives them back: the consumer is being closed
 
     def _arm(self, due: datetime | None) -> None:
         if self._timer is not None:
@@ -193,4 +188,12 @@ class Consumer:
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait([self._work])
-            await asyncio.sleep(0)
+            await self._take_back()
+
+    async def _take_back(self) -> None:
+        """What was being taken when that was cut short is given back, as all is that begins while this is closed."""
+        if (taking := self._taking) is None:
+            return
+        await asyncio.wait([taking])
+        if not taking.cancelled() and taking.exception() is None:
+            self._begin(taking.result()[0])
