@@ -23,6 +23,6 @@ class ServerLimits:
     wait: timedelta = timedelta(seconds=60)
     """The longest that ``?wait=`` waits; it asks for more in vain."""
     requests: int = 1000
-    """That are answered at a time, streams among them; a quarter to callers whom nobody knows, half to what is mounted."""
+    """That are answered at a time, streams among them; a quarter to whom nobody knows, half to what is mounted."""
     streams: int = 100
     """That are open at a time."""
