@@ -159,6 +159,29 @@ async def test_a_second_close_waits_for_the_first(database: str, clock: ManualCl
     assert log[-1].reason == "released"
 
 
+async def test_a_second_close_waits_for_the_first_though_that_was_cancelled(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime(database)
+    await runtime.open()
+    close, may_close = runtime.world.close, asyncio.Event()
+
+    async def slowly() -> None:
+        await may_close.wait()
+        await close()
+
+    monkeypatch.setattr(runtime.world, "close", slowly)
+    first, second = (asyncio.ensure_future(runtime.close()) for _ in range(2))
+    await settle()
+    first.cancel()
+    await settle()
+    assert (first.done(), second.done()) == (True, False)
+    with pytest.raises(RuntimeError, match="being closed"):
+        await runtime.open()
+    may_close.set()
+    await second
+
+
 async def test_closing_twice_does_no_harm() -> None:
     async with Runtime(":memory:") as runtime:
         await runtime.close()

@@ -18,6 +18,7 @@ from wrkflw.world.errors import StoreRefusedError, WorldError
 from wrkflw.world.queue import Defer, Delivery, Invocation, Message, NotDeliveredError
 from wrkflw.world.storage import Stamp
 from wrkflw.worlds.deliveries import BACKSTOP
+from wrkflw.worlds.locks import WriteLock
 from wrkflw.worlds.sql.mailbox import backoff
 from wrkflw.worlds.sqlite import SqliteWorld
 
@@ -538,6 +539,34 @@ async def test_what_is_taken_as_the_consumer_ends_is_given_back(tmp_path: Path, 
     await settle()
     assert len(desk.got) + len(again.got) == 1
     assert (desk.attempts + again.attempts) == [1]
+    await world.close()
+
+
+async def test_what_is_still_being_taken_when_the_world_closes_is_given_back(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """Another process writes just then: nobody has had the message, so it has not failed."""
+    world = SqliteWorld(tmp_path / "a.db", clock=clock)
+    await world.start()
+    await queued(world, AT_ONCE + MICROSECOND)
+    desk, again = answering(None), answering(None)
+    world.queue.consume(desk)
+    await settle()
+    elsewhere = WriteLock(tmp_path / "a.db.lock")
+    elsewhere.open()
+    elsewhere.acquire()
+    clock.turn("1s")
+    await settle()
+    closing = asyncio.ensure_future(world.close())
+    await settle()
+    elsewhere.release()
+    elsewhere.close()
+    await closing
+
+    await world.start()
+    world.queue.consume(again)
+    await settle()
+    assert (desk.attempts, again.attempts) == ([], [1])
     await world.close()
 
 
