@@ -542,9 +542,7 @@ async def test_what_is_taken_as_the_consumer_ends_is_given_back(tmp_path: Path, 
     await world.close()
 
 
-async def test_what_is_still_being_taken_when_the_world_closes_is_given_back(
-    tmp_path: Path, clock: ManualClock
-) -> None:
+async def test_what_is_being_taken_when_the_world_closes_is_given_back(tmp_path: Path, clock: ManualClock) -> None:
     """Another process writes just then: nobody has had the message, so it has not failed."""
     world = SqliteWorld(tmp_path / "a.db", clock=clock)
     await world.start()
