@@ -11,6 +11,7 @@ from typing import Any
 
 from wrkflw.clock import Clock, later
 from wrkflw.errors import DefinitionChangedError, NondeterminismError, StoreError, WrkflwError
+from wrkflw.garbage import CollectingRarely
 from wrkflw.ids import Randomness, new_token
 from wrkflw.retries import Retry
 from wrkflw.world import World
@@ -70,6 +71,7 @@ class Driver:
         self._world = world
         self._clock = clock
         self._executor = executor
+        self._collecting = CollectingRarely()
         executor.observer = observer
         lock = threading.Lock()
         room = threading.Condition(lock)
@@ -113,6 +115,7 @@ class Driver:
     # --- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._collecting.begin()
         self.background.start()
         self.taker.start()
 
@@ -165,6 +168,7 @@ class Driver:
 
     def _stop_hearing(self) -> None:
         self.closing = True
+        self._collecting.end()
         self._unsubscribe()
         self.taker.close()
         self.background.hush()
