@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 """The end of time, as far as anybody can write it down."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -72,6 +73,14 @@ def later(moment: datetime, duration: timedelta) -> datetime:
         return min(moment + duration, LATEST)
     except OverflowError:
         return LATEST
+
+
+def earlier(moment: datetime, duration: timedelta) -> datetime:
+    """The moment that is so much earlier; the beginning of time where there is none."""
+    try:
+        return moment - duration
+    except OverflowError:
+        return _EARLIEST
 
 
 async def sleep_until(clock: Clock, when: datetime) -> None:

@@ -1,11 +1,14 @@
-"""The runs of a runtime, as a collection: find, look at, cancel, pause, delete."""
+"""The runs of a runtime, as a collection: find, look at, cancel, pause, delete, prune."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias, get_args
 
+from .clock import Clock, earlier
+from .durations import parse_duration
 from .engine.definition import Definition
 from .engine.journal import Journal
 from .engine.overflow import ending_if_full
@@ -21,15 +24,18 @@ if TYPE_CHECKING:
     from .builder import Workflow
 
 LONGEST_REASON = 512
+_ENDS: tuple[RunStatus, ...] = ("completed", "failed", "cancelled")
+_PAGE = 100
 CancelOutcome: TypeAlias = Literal["cancelled", "finished", "not_found"]
 
 
 class Runs:
     """``rt.runs``."""
 
-    def __init__(self, storage: Callable[[], Storage], definitions: Mapping[str, Definition]) -> None:
+    def __init__(self, storage: Callable[[], Storage], definitions: Mapping[str, Definition], clock: Clock) -> None:
         self._storage = storage
         self._definitions = definitions
+        self._clock = clock
 
     async def list(
         self,
@@ -51,7 +57,7 @@ class Runs:
         _check_status([status] if isinstance(status, str) else status or ())
         check_word("waiting_for=", () if waiting_for is None else [waiting_for], get_args(WaitingFor))
         where = RunFilter(
-            workflow_name=workflow if isinstance(workflow, str) or workflow is None else workflow.id,
+            workflow_name=_id_of(workflow),
             statuses=status,
             detail=waiting_for,
             attributes=attributes,
@@ -128,6 +134,43 @@ class Runs:
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
 
+    async def prune(
+        self,
+        older_than: timedelta | str,
+        *,
+        workflow: str | Workflow[Never, object, Any] | None = None,
+        status: RunStatus | Sequence[RunStatus] = _ENDS,
+    ) -> int:
+        """Remove the runs that ended longer ago than that, and their logs with them; returns how many.
+
+        Oldest first, one after another: those that are gone when it is interrupted stay so.
+        Their idempotency keys are free then.
+
+        Raises InvalidValueError for a ``status`` in which no run has ended, ValueError for what is no duration.
+        """
+        statuses: Sequence[RunStatus] = [status] if isinstance(status, str) else list(status)
+        check_word("status=", statuses, _ENDS)
+        before = earlier(self._clock.now(), parse_duration(older_than, "prune what is older than"))
+        where = RunFilter(workflow_name=_id_of(workflow), statuses=statuses, until=before)
+        pruned = 0
+        async for run in self._each(where):
+            if run.completed_at is not None and run.completed_at < before:
+                with suppress(WorkflowRunNotFoundError):  # somebody else prunes too
+                    await self._storage().runs.delete(run.run_id)
+                    pruned += 1
+        return pruned
+
+    async def _each(self, where: RunFilter) -> AsyncGenerator[RunEntity]:
+        """Oldest first."""
+        request = PageRequest(_PAGE, sort_order="asc")
+        while True:
+            page = await self._storage().runs.list(where, page=request)
+            for run in page.data:
+                yield run
+            if not page.has_more:
+                return
+            request = request._replace(cursor=page.cursor)
+
     async def entity(self, run_id: str) -> RunEntity:
         try:
             return await self._storage().runs.get(run_id, resolve_data="none")
@@ -150,6 +193,10 @@ class Runs:
             return (await self._storage().events.list(run_id)).data
         except WorkflowRunNotFoundError as error:
             raise RunNotFoundError(run_id) from error
+
+
+def _id_of(workflow: str | Workflow[Never, object, Any] | None) -> str | None:
+    return workflow if isinstance(workflow, str) or workflow is None else workflow.id
 
 
 def _check_reason(reason: object) -> None:

@@ -99,7 +99,7 @@ class Runtime:
         options = options_of(settings, self._limits, clock=self._clock, lease=lasts, codec=codec)
         self._world = world or self._new_world(settings.database_url, **options)
         self._definitions: dict[str, Definition] = {}
-        self._runs = Runs(lambda: self.world.storage, self._definitions)
+        self._runs = Runs(lambda: self.world.storage, self._definitions, self._clock)
         self._driver: Driver | None = None
         self._opening = False
         self._closing: asyncio.Event | None = None
@@ -126,7 +126,7 @@ class Runtime:
 
     @property
     def runs(self) -> Runs:
-        """The runs in this database: ``list``, ``get``, ``snapshot``, ``cancel_many``, ``delete``."""
+        """The runs in this database: ``list``, ``get``, ``snapshot``, ``cancel_many``, ``delete``, ``prune``."""
         return self._runs
 
     @property

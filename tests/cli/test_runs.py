@@ -268,6 +268,15 @@ def test_a_run_is_deleted(shell: Shell) -> None:
     )
 
 
+def test_old_runs_are_pruned(shell: Shell) -> None:
+    shell.run("greeting", "name=Ada", "--id", "r1")
+
+    assert shell("runs", "prune", "--older-than", "1h").err == "no runs pruned\n"
+    assert shell("runs", "prune", "--older-than", "0s", "-s", "failed", "--json").json == {"pruned": 0}
+    assert shell("runs", "prune", "--older-than", "0s", "-w", "greeting", "-s", "completed").err == "1 run pruned\n"
+    assert shell("runs", "prune", "--older-than", "yesterday").code == 2
+
+
 def test_the_code_of_the_run_must_be_named(shell: Shell) -> None:
     shell.run("asking", "name=Ada", "--id", "r1")
 

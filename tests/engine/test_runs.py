@@ -354,6 +354,51 @@ async def test_a_deleted_id_may_be_used_again(runtime: Runtime) -> None:
     assert (await run.start(2)).unwrap() == 4
 
 
+async def test_runs_that_ended_long_ago_are_pruned(runtime: Runtime, clock: ManualClock) -> None:
+    workflow = doubling()
+    for number in range(250):
+        await (await workflow.create_run(run_id=f"old-{number}", idempotency_key=f"k{number}")).start(1)
+    clock.turn("90d")
+    await (await workflow.create_run(run_id="new")).start(1)
+    clock.turn("1s")
+
+    assert await runtime.runs.prune("90d") == 250
+    assert await listed(runtime) == ["new"]
+    assert (await (await workflow.create_run(idempotency_key="k7")).start(2)).unwrap() == 4
+
+
+async def test_a_run_is_as_old_as_its_end(runtime: Runtime, several: object, clock: ManualClock) -> None:
+    """An open run is not pruned, and one that has just ended is not old, whenever it began."""
+    clock.turn("6d")
+    await runtime.runs.cancel("later")
+
+    assert await runtime.runs.prune("1d") == 2
+    assert await listed(runtime) == ["later", "down"]
+    assert await runtime.runs.prune("0s", workflow="doubling") == 0
+
+    clock.turn("1s")
+    assert await runtime.runs.prune("0s", workflow="doubling") == 1
+
+
+async def test_of_some_runs_only_the_old_are_pruned(runtime: Runtime, several: object, clock: ManualClock) -> None:
+    clock.turn("30m")
+
+    assert await runtime.runs.prune("15m", status="cancelled") == 1
+    assert await runtime.runs.prune("15m", workflow="nobody's") == 0
+    assert await runtime.runs.prune("15m", status=[]) == 0
+    assert await listed(runtime) == ["later", "down", "done"]
+    assert await runtime.runs.prune(timedelta(weeks=999_999)) == 0
+
+
+async def test_only_what_has_ended_can_be_pruned(runtime: Runtime) -> None:
+    with pytest.raises(
+        InvalidValueError, match="status= cannot be 'running'; give 'completed', 'failed' or 'cancelled'"
+    ):
+        await runtime.runs.prune("1d", status="running")
+    with pytest.raises(ValueError, match="cannot prune what is older than -1d"):
+        await runtime.runs.prune("-1d")
+
+
 # --- waiting -------------------------------------------------------------------------------------------
 
 

@@ -89,6 +89,7 @@ _group(
         "wake": steering.wake,
         "fork": steering.fork,
         "delete": steering.delete,
+        "prune": steering.prune,
     },
 )
 _group(

@@ -1,4 +1,4 @@
-"""``wrkflw runs cancel|pause|unpause|resume|send|wake|fork|delete``: what can be done to a run."""
+"""``wrkflw runs cancel|pause|unpause|resume|send|wake|fork|delete|prune``: what can be done to a run."""
 
 from __future__ import annotations
 
@@ -80,6 +80,33 @@ async def _delete(run_id: str, db: str | None, *, as_json: bool) -> None:
     async with opened(db) as runtime:
         await runtime.runs.delete(run_id)
     show_json({"run_id": run_id, "status": "deleted"}) if as_json else say(f"run {run_id} is gone")
+
+
+def prune(
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long ago they ended at least, as 90d.", show_default=False)
+    ],
+    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Its id.", show_default=False)] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", "-s", help="completed, failed or cancelled.", show_default=False)
+    ] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the runs that ended long ago, and their logs with them."""
+    from .opening import perform
+
+    which: dict[str, Any] = {"workflow": workflow} | ({"status": status} if status else {})
+    perform(_prune(older_than, which, db, as_json=as_json))
+
+
+async def _prune(older_than: str, which: dict[str, Any], db: str | None, *, as_json: bool) -> None:
+    from .opening import opened
+    from .screen import say, show_json
+
+    async with opened(db) as runtime:
+        pruned = await runtime.runs.prune(older_than, **which)
+    show_json({"pruned": pruned}) if as_json else say(f"{pruned or 'no'} run{'' if pruned == 1 else 's'} pruned")
 
 
 async def _after(run_id: str, act: Act, db: str | None, *, as_json: bool) -> None:
