@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import resource
+import signal
 import socket
 from contextlib import suppress
 from datetime import timedelta
@@ -361,6 +362,16 @@ async def test_what_keeps_a_server_from_beginning_is_raised(tmp_path: Path) -> N
     async with listening() as place:
         with pytest.raises(OSError, match="in use"):
             await serve(place.rt, port=place.port)
+
+
+async def test_signals_can_be_left_to_who_listens_to_them_already() -> None:
+    """A server that takes them, and gives them back late, would leave its process deaf to the second Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+    async with listening():
+        assert signal.getsignal(signal.SIGINT) is not before
+    async with listening(signals=False):
+        assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 async def test_a_runtime_that_was_open_before_stays_open() -> None:

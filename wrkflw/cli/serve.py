@@ -141,7 +141,7 @@ async def _serve(
         from wrkflw.server import serve as serving
 
         async with new_runtime(db, workflows, **runtime_options) as runtime, _taking_mail(runtime, workflows, mail):
-            server = asyncio.ensure_future(serving(runtime, **options))
+            server = asyncio.ensure_future(serving(runtime, **options, signals=False))
             say(f"{_listed(workflows)} at {_address(options['sockets'][0])} on {url_of(db)}; stop it with Ctrl-C")
             _keep_what_is_there()
             try:

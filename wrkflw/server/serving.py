@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from math import ceil
 from typing import Any, Never
 
@@ -53,12 +54,14 @@ async def serve(
     steps: Sequence[Step[Never, object, Never]] = (),
     limits: ServerLimits | None = None,
     mounts: Mapping[str, AsgiApp] | None = None,
+    signals: bool = True,
 ) -> None:
     """Serve :func:`app` until the process is told to end (SIGINT, SIGTERM), or the task is cancelled.
 
     The runtime is opened and closed with it, unless it is open already.  At the end streams are ended, and what is
     being answered has a few seconds.  The names under which a server that other machines can reach is asked for are to
-    be given as ``hosts``.  ``sockets`` that listen already stand for ``host`` and ``port``.
+    be given as ``hosts``.  ``sockets`` that listen already stand for ``host`` and ``port``.  With ``signals=False`` the
+    signals are left to whoever listens to them, and cancels the task.
 
     Raises:
         ExposedServerError: ``host``, or one of ``hosts``, is not of this machine alone, and there are no tokens.
@@ -83,7 +86,7 @@ async def serve(
     listeners = [_listener(host, port)] if sockets is None else list(sockets)
     try:
         async with lifespan(rt)(application):
-            await _until_told(Server(application, limits), listeners)
+            await _until_told(Server(application, limits, signals=signals), listeners)
     finally:
         for listener in listeners if own else ():
             listener.close()
@@ -109,7 +112,7 @@ async def _until_told(server: Server, listeners: list[socket.socket]) -> None:
 class Server(uvicorn.Server):
     """Ends what has no end of its own before it waits for what has."""
 
-    def __init__(self, application: Application, limits: ServerLimits) -> None:
+    def __init__(self, application: Application, limits: ServerLimits, *, signals: bool) -> None:
         super().__init__(
             uvicorn.Config(
                 application,
@@ -126,6 +129,12 @@ class Server(uvicorn.Server):
             )
         )
         self._application = application
+        self._signals = signals
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        with super().capture_signals() if self._signals else nullcontext():
+            yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
