@@ -28,7 +28,7 @@ async def gc(runtime: Runtime | None = None) -> Collected:
 
     A worker takes payloads from runs by itself when they are due; this is for where none runs, and for a blob store,
     which no worker tidies: a blob that no run refers to any more is deleted a day or more after it was last written.
-    Runs are not deleted, see ``runs.delete``.
+    Runs are not deleted, see ``runs.delete``.  While another process collects payloads, none are collected here.
 
     Raises:
         StoreError: the database could not be written; what was removed by then stays so.

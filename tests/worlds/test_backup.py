@@ -43,6 +43,23 @@ async def backup(tmp_path: Path) -> Path:
     return tmp_path / "backup.db"
 
 
+async def test_a_database_that_somebody_holds_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = SqliteWorld(tmp_path / "app.db")
+    await world.start()
+    await world.close()
+    monkeypatch.setattr("wrkflw.worlds.health.PATIENCE", 0)
+
+    with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreRefusedError, match="could not be copied: database is locked"):
+            back_up(tmp_path / "app.db", tmp_path / "backup.db")
+
+    assert not (tmp_path / "backup.db").exists()
+
+
 def test_a_log_that_a_dead_process_left_goes_with_its_database(backup: Path, tmp_path: Path) -> None:
     path, before = tmp_path / "app.db", backup.read_bytes()
 

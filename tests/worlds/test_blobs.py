@@ -416,6 +416,36 @@ async def test_what_is_written_while_its_blob_is_being_deleted_is_kept(folder: P
     await world.close()
 
 
+async def test_one_process_at_a_time_collects(folder: Path, tmp_path: Path, clock: ManualClock) -> None:
+    """Of two, the slower would delete what the faster has deleted already, and somebody has written again since."""
+    slow = Stopping(folder, "delete")
+    one = SqliteWorld(tmp_path / "one.db", clock=clock, blobs=slow)
+    other = SqliteWorld(tmp_path / "one.db", clock=clock, blobs=FileBlobs(folder))
+    await one.start()
+    await other.start()
+    await created(one, "r-1", LARGE)
+    await deleted(one, "r-1")
+    clock.turn(timedelta(hours=25))
+
+    collecting = asyncio.create_task(one.storage.payloads.collect())
+    await reached(slow)
+    collected_beside = await other.storage.payloads.collect()
+    await created(other, "r-2", LARGE)
+    collecting.cancel()  # which does not let go in the middle
+    slow.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await collecting
+
+    assert collected_beside == 0
+    assert (await other.storage.runs.get("r-2")).input == LARGE
+    await created(one, "r-3", LARGE + b"!")
+    await deleted(one, "r-3")
+    clock.turn(timedelta(hours=25))
+    assert await other.storage.payloads.collect() == 1
+    await one.close()
+    await other.close()
+
+
 async def test_what_is_collected_between_its_blob_and_its_event_is_kept(folder: Path, clock: ManualClock) -> None:
     """Its writer has found the blob, and was stopped for longer than anybody waits."""
     blobs = Stopping(folder, "put")

@@ -231,6 +231,28 @@ async def test_a_handler_that_answers_anything_else_has_failed(world: SqliteWorl
     assert letter.reason == "TypeError: a handler returns None or Defer, not str"
 
 
+async def test_so_has_one_in_which_something_is_cancelled(world: SqliteWorld, clock: ManualClock) -> None:
+    """Else it would be delivered again at once, and never given up."""
+    begun: list[str] = []
+
+    async def handle(_message: Message, _delivery: Delivery) -> Defer | None:
+        begun.append("again")
+        waiting = asyncio.ensure_future(asyncio.sleep(9))
+        waiting.cancel()
+        await waiting
+        return None
+
+    await queued(world)
+    world.queue.consume(handle)
+    for _ in range(5):
+        await settle()
+        clock.turn("1m")
+
+    (letter,) = (await world.queue.dead_letters()).data
+    assert letter.reason == "CancelledError: something that the handler waited for was cancelled"
+    assert len(begun) == 3
+
+
 async def test_no_more_are_handled_at_a_time_than_may_be(world: SqliteWorld) -> None:
     desk = Desk()
     for _ in range(5):

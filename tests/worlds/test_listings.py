@@ -14,6 +14,8 @@ from wrkflw.world import events as e
 from wrkflw.world.errors import WorkflowRunNotFoundError, WorldError
 from wrkflw.world.storage import PageRequest, RunFilter
 from wrkflw.worlds import SqliteWorld
+from wrkflw.worlds.sql import compiled as sql
+from wrkflw.worlds.sql.statement import Statement
 
 CREATED = e.RunCreated(workflow_name="greet", input=b"1")
 
@@ -185,3 +187,27 @@ async def test_who_waits_too_long_is_told_how_the_run_stands(
     assert (await waiting).status == "pending"
     with pytest.raises(WorkflowRunNotFoundError):
         await world.storage.runs.wait_for_terminal("wrun_1", timeout=timedelta(minutes=1))
+
+
+# --- what is asked all the time, of a database in which very many runs have ended -------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (sql.OWNERS, "USING INDEX runs_owned (owner>?)"),
+        (sql.RUNS_BY_ID, "USING INDEX sqlite_autoindex_runs_1 (run_id=?)"),
+        (sql.ITEMS_AFTER, "(after_slot,number)>(?,?)"),
+    ],
+    ids=["owners", "runs by id", "items of a stream"],
+)
+def test_what_is_asked_all_the_time_reads_what_it_finds(world: SqliteWorld, statement: Statement, index: str) -> None:
+    plan = plan_of(world, statement.text)
+
+    assert index in plan
+    assert "runs_listed" not in plan
+
+
+async def test_the_newest_codec_is_looked_for_in_one_run(world: SqliteWorld) -> None:
+    """It is asked by the first write of each process, in its transaction."""
+    assert "TEMP B-TREE" not in plan_of(world, sql.NEWEST_CODEC.text)

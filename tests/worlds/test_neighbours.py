@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -52,6 +53,23 @@ def settle(path: Path) -> None:
     """As if the folder had been as it is for some time."""
     moment = 1_000_000_000
     os.utime(path / "shared.db-owners", (moment, moment))
+
+
+async def test_while_nothing_can_be_seen_there_may_be_others(
+    here: SqliteWorld, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process has no descriptor left for a moment: what looks must not break for good."""
+    assert alone(here)
+
+    def without_descriptors(_path: object) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", without_descriptors)
+        assert not alone(here)
+    assert not alone(here)
+    clock.turn(2 * LEASE)
+    assert alone(here)
 
 
 async def write(world: SqliteWorld) -> str:

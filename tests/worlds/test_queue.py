@@ -15,6 +15,7 @@ import pytest
 
 from tests.clocks import ManualClock, settle
 from wrkflw.codecs import AesGcm
+from wrkflw.errors import StoreError
 from wrkflw.world import events as e
 from wrkflw.world.errors import EntityConflictError, PayloadTooLargeError, WorldError
 from wrkflw.world.queue import Defer, Delivery, HealthCheck, Invocation, Message, NewMessage, Scope
@@ -306,7 +307,7 @@ async def test_a_rollback_forgets_that_the_queue_was_empty(clock: ManualClock) -
     await world.storage.events.create("r-1", CREATED)
     await queued(world, "r-1")
     failing = True
-    with pytest.raises(OSError, match="disk"):
+    with pytest.raises(StoreError, match="could not commit: disk"):
         await world.storage.events.create("r-1", e.RunCancelled())
     failing = False
 

@@ -338,6 +338,15 @@ async def test_runs_expire_one_after_the_other_and_no_more_than_asked_for(
     assert await world.storage.retention.next_due() == START + timedelta(seconds=4)
 
 
+async def test_a_run_that_is_damaged_does_not_keep_the_others(world: SqliteWorld, clock: ManualClock) -> None:
+    for number in range(3):
+        await ended(world, f"run-{number}", number)
+    connection_of(world).text("UPDATE events SET data = '{\"broken' WHERE run_no = 1 AND data IS NOT NULL")
+    clock.turn("1m")
+
+    assert await world.storage.retention.expire() == 3
+
+
 def commits_of(world: SqliteWorld) -> list[str]:
     """Those from now on."""
     commits: list[str] = []

@@ -11,6 +11,8 @@ import pytest
 from tests.clocks import ManualClock
 from wrkflw.errors import StoreError
 from wrkflw.world import events as e
+from wrkflw.world.errors import StoreRefusedError
+from wrkflw.worlds.database_file import DatabaseFile, create
 from wrkflw.worlds.sqlite import SqliteWorld
 from wrkflw.worlds.wal import LIMIT
 
@@ -71,6 +73,19 @@ async def test_nothing_more_is_acknowledged_once_the_log_is_another(
         await here.close()
     log.unlink(missing_ok=True)
     os.rename(tmp_path / "elsewhere", log)
+
+
+def test_where_the_database_is_gone_no_empty_one_is_made(tmp_path: Path) -> None:
+    """It is opened a second time to renew the lease; and the next start would take that one for the database."""
+    path = tmp_path / "a.db"
+    file = DatabaseFile(path, "full", None)
+    create(path)
+    file.connect().close()
+    path.unlink()
+
+    with pytest.raises(StoreRefusedError, match="cannot be opened"):
+        file.connect()
+    assert not path.exists()
 
 
 async def test_who_can_write_no_more_counts_as_dead(here: SqliteWorld, tmp_path: Path, clock: ManualClock) -> None:

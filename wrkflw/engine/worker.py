@@ -144,12 +144,10 @@ class Worker(Taker):
             try:
                 await self._release_stranded()
                 await self._unpausing.go_on(lambda: self._drives.occupied < self._takes)
-                due = await self._take_due()
+                await self._wait_until(await self._take_due())
             except Exception:  # noqa: BLE001  # nobody would begin this again: whatever went wrong may be over then
                 _log.exception("work could not be looked for; trying again in %s", SWEEP)
                 await sleep_until(self._clock, self._later())
-            else:
-                await self._wait_until(due)
 
     async def _take_due(self) -> datetime | None:
         """Take what may be taken now, and say when the next thing is due."""

@@ -90,5 +90,6 @@ class Payloads(Protocol):
         """Delete those that no event refers to; how many there were.
 
         Those of a blob store only if nobody has written them for ``grace``, which must be longer than any write takes.
+        None while another collector is at work, here or in another process.
         """
         ...

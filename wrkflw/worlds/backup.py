@@ -44,6 +44,9 @@ def back_up(path: Path, to: Path) -> int:
     try:
         with closing(reading(path)) as source, closing(sqlite3.connect(to)) as copy:
             copy.execute("PRAGMA synchronous = FULL").close()
+            # Of one moment; and whoever holds the file is waited for here, where it is not for ever.
+            source.execute("BEGIN").close()
+            source.execute("SELECT 1 FROM sqlite_master").close()
             source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE").close()  # one file alone, whatever the original has beside it
             if (said := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":

@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import quote
 
 from wrkflw.world.errors import StoreRefusedError
 
@@ -46,9 +47,8 @@ class DatabaseFile:
             if self._image is not None:
                 driver.deserialize(self._image)
             return Connection(driver, self._on_statement)
-        create(self._path)
-        try:
-            driver = _driver(str(self._path))
+        try:  # it was made once: where it is gone, none is to stand in its place
+            driver = _driver(f"file:{quote(os.fsencode(self._path))}?mode=rw", uri=True)
         except sqlite3.OperationalError as error:
             raise self._refusal(error) from error
         connection = Connection(driver, self._on_statement)
@@ -108,10 +108,10 @@ class DatabaseFile:
         return StoreRefusedError(f"{self._path} is held by another process; try again when it is done")
 
 
-def _driver(path: str) -> sqlite3.Connection:
+def _driver(path: str, *, uri: bool = False) -> sqlite3.Connection:
     # The writer's connection moves between the loop and its thread, never in use by both.
     return sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS, cached_statements=256
+        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS, cached_statements=256, uri=uri
     )
 
 

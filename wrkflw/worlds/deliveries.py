@@ -96,15 +96,14 @@ class Consumer:
     async def _deliver_all(self) -> None:
         while True:
             self._looking.clear()
-            due: datetime | None = None
             later = self._clock.now() + BACKSTOP
             try:
                 due = await self._take()
+                if not self._alone():
+                    due = later if due is None else min(due, later)
             except Exception:  # noqa: BLE001  # nobody would begin this again: whatever went wrong may be over then
                 _log.exception("messages could not be looked for; trying again in %s", BACKSTOP)
                 due = later
-            if not self._alone():
-                due = later if due is None else min(due, later)
             self._arm(due)
             await self._looking.wait()
 
@@ -154,8 +153,11 @@ class Consumer:
                 return Returned(answer.delay)
             if answer is not None:
                 raise TypeError(f"a handler returns None or Defer, not {type(answer).__name__}")
-        except asyncio.CancelledError:  # only closing cancels it
-            return Returned(timedelta(0))
+        except asyncio.CancelledError:
+            this = asyncio.current_task()
+            if this is not None and this.cancelling():  # as closing does
+                return Returned(timedelta(0))
+            return Failed("CancelledError: something that the handler waited for was cancelled")
         except NotDeliveredError as error:
             _log.warning("message %s was not delivered: %s", taken.delivery.message_id, error)
             return Returned(error.retry_after, reached=False)

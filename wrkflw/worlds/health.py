@@ -27,6 +27,8 @@ from .sql.schema import REVISIONS, TABLES, VERSION_TABLE
 
 Verdict: TypeAlias = Literal["ok", "note", "bad"]
 
+PATIENCE = 5
+"""Seconds that a reader waits for whoever holds the file."""
 _SPARE = 256 * 1024 * 1024
 """Bytes of free disk below which it is worth saying so."""
 _FIXED = (3, 51, 3)
@@ -77,7 +79,7 @@ def revision_of(path: Path) -> str | None:
 
 def reading(path: Path) -> sqlite3.Connection:
     """A connection that can do nothing but read.  It takes part in SQLite's own locking, and checkpoints nothing."""
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None)
     connection.execute("PRAGMA query_only = 1").close()
     return connection
 

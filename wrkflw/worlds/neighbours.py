@@ -73,6 +73,9 @@ class Neighbours:
             names = frozenset(name for name in os.listdir(self._folder) if not is_bell(name)) - {self._owner}
         except FileNotFoundError:  # somebody tidies up; a lock file will make it again
             changed, names = 0, self._names or frozenset()
+        except OSError:  # without a descriptor nothing can be seen: somebody may have come
+            self._settled, self._unasked, self._moved_at = False, True, self._clock.now()
+            return
         if self._names is not None and (changed != self._changed or names != self._names):
             self._moved_at = self._clock.now()
         self._names, self._changed, self._unasked = names, changed, True

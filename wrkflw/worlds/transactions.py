@@ -175,8 +175,12 @@ def _held_up(batch: list[Request], held: HeldError, patience: float | None) -> C
 
 
 def _worded(error: BaseException) -> BaseException:
-    if not isinstance(error, sqlite3.Error):
+    cure = "repeat the call with the same idempotency key"
+    if isinstance(error, sqlite3.Error):
+        refusal = worded(error, "could not commit", cure)
+    elif isinstance(error, OSError):  # of the files beside the database: no descriptors are left, for one
+        refusal = StoreError(f"the database could not commit: {error}; {cure}")
+    else:
         return error
-    refusal = worded(error, "could not commit", "repeat the call with the same idempotency key")
     refusal.__cause__ = error
     return refusal

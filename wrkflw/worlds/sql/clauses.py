@@ -33,6 +33,15 @@ def in_json(name: str) -> Clause:
     return select(func.json_each(at(name)).table_valued("value").c.value)
 
 
+def unindexed(item: Clause) -> Clause:
+    """The text column, as no reason to choose an index, for a condition on the few rows that another one finds.
+
+    Without statistics SQLite takes for granted that equality finds fewer than ``IN`` or ``IS NOT NULL``, and would go
+    through all runs of a namespace.
+    """
+    return item.concat(literal_column("''"))
+
+
 def or_absent(item: Clause) -> Clause:
     """The value bound for a column; NULL for ABSENT."""
     return func.nullif(at(item.name), literal_column(repr(ABSENT))) if item.nullable else at(item.name)

@@ -2,14 +2,16 @@
 
 What stands in the database went with its last event, or else goes in the transaction that sees it unused.  A blob is
 doomed first, in a transaction of its own; whoever writes the same payload from then on puts it into the row instead,
-and the row stays.
+and the row stays.  One process at a time collects: what another had doomed might be deleted, written anew, and deleted
+again by who is slower.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from wrkflw.clock import Clock, to_microseconds
 from wrkflw.errors import StoreError
@@ -17,9 +19,12 @@ from wrkflw.world.payloads import GRACE, BlobStore
 from wrkflw.worlds.writer import Writer
 
 from . import compiled as sql
+from .cursors import SqlCursors
 from .database import Connection, Reads
 from .payloads import blob_name, release
 
+_SOURCE = "$payloads"
+"""The cursor that whoever collects holds."""
 _AT_ONCE = 200
 """Rows that one transaction deletes, and one statement looks at."""
 
@@ -27,7 +32,16 @@ _AT_ONCE = 200
 class Collector:
     """``blobs`` is where large payloads are that the database has not."""
 
-    def __init__(self, writer: Writer, read: Reads, namespace: str, clock: Clock, blobs: BlobStore | None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        read: Reads,
+        cursors: SqlCursors,
+        namespace: str,
+        clock: Clock,
+        blobs: BlobStore | None,
+    ) -> None:
+        self._cursors = cursors
         self._writer = writer
         self._read = read
         self._namespace = namespace
@@ -36,6 +50,14 @@ class Collector:
         self._prefix = blob_name(namespace, "")
 
     async def collect(self, *, grace: timedelta = GRACE) -> int:
+        if await self._cursors.take(_SOURCE) is None:
+            return 0  # somebody is at it
+        try:
+            return await self._collect(grace)
+        finally:
+            await asyncio.shield(self._cursors.release(_SOURCE))
+
+    async def _collect(self, grace: timedelta) -> int:
         cutoff = self._clock.now() - grace
         gone, after = 0, ""
         while rows := self._read.all(
@@ -90,10 +112,9 @@ class Collector:
         if not doomed:
             return 0
         assert self._blobs is not None
-        delete = self._blobs.delete
         try:
             for name in doomed:
-                await asyncio.to_thread(delete, self._prefix + name)
+                await _to_its_end(asyncio.to_thread(self._blobs.delete, self._prefix + name))
         except Exception as error:
             raise StoreError(f"a blob could not be deleted: {error}; try again") from error
 
@@ -103,3 +124,13 @@ class Collector:
 
         await self._writer.submit(work)
         return len(doomed)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Who is cancelled waits all the same: nobody else is to collect while something is being deleted."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -16,11 +16,11 @@ RUN_BY_KEY = Statement(
     ('namespace', 'workflow_name', 'idempotency_key'),
 )
 RUNS_BY_ID = Statement(
-    'SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE runs.namespace = ? AND runs.run_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)',
+    "SELECT runs.run_no, runs.run_id, runs.namespace, runs.workflow_name, runs.status, runs.created_at, runs.updated_at, runs.last_slot, runs.spec_version, runs.deployment_id, runs.definition_hash, runs.idempotency_key, runs.parent_run_id, runs.replayed_from, runs.started_at, runs.completed_at, runs.paused_at, runs.ended_slot, runs.epoch, runs.owner, runs.wake_at, runs.seen_slot, runs.error_code, runs.cancel_reason FROM runs WHERE (runs.namespace || '') = ? AND runs.run_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)",
     ('namespace', 'run_ids'),
 )
 NEWEST_CODEC = Statement(
-    'SELECT events.codec FROM events JOIN runs ON runs.run_no = events.run_no AND events.slot = 1 WHERE runs.namespace = ? ORDER BY runs.run_no DESC LIMIT 1 OFFSET 0',
+    'SELECT events.codec FROM events WHERE events.run_no = (SELECT runs.run_no FROM runs WHERE runs.namespace = ? ORDER BY runs.created_at DESC, runs.run_no DESC LIMIT 1 OFFSET 0) AND events.slot = 1',
     ('namespace',),
 )
 RUN_KEY_FREE = Statement(
@@ -68,7 +68,7 @@ NEXT_DUE = Statement(
     ('namespace', 'workflow_names', 'workflow_names'),
 )
 OWNERS = Statement(
-    'SELECT owners.owner FROM owners UNION SELECT runs.owner FROM runs WHERE runs.owner IS NOT NULL AND runs.namespace = ?',
+    "SELECT owners.owner FROM owners UNION SELECT runs.owner FROM runs WHERE runs.owner IS NOT NULL AND (runs.namespace || '') = ?",
     ('namespace',),
 )
 OWNER_BY_NAME = Statement(
@@ -276,8 +276,8 @@ CHUNKS_OF_STREAM = Statement(
     ('run_no', 'stream', 'start_index', 'row_limit'),
 )
 ITEMS_AFTER = Statement(
-    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject, 0, NULL AS anon_1 FROM events WHERE events.run_no = ? AND events.slot > ? UNION ALL SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND chunks.after_slot >= ? AND (chunks.after_slot > ? OR chunks.number > ?) ORDER BY 1, 11 LIMIT ? OFFSET 0',
-    ('run_no', 'after', 'run_no', 'after', 'after', 'after_number', 'row_limit'),
+    'SELECT events.slot, events.event_type, events.correlation_id, events.data, events.payload, events.codec, events.payload_ref, events.epoch, events.created_at, events.subject, 0, NULL AS anon_1 FROM events WHERE events.run_no = ? AND events.slot > ? UNION ALL SELECT chunks.after_slot, NULL AS anon_1, chunks.stream, chunks."key", chunks.data, chunks.codec, NULL AS anon__1, chunks.epoch, chunks.created_at, chunks.attempt, chunks.number, chunks.idx FROM chunks WHERE chunks.run_no = ? AND (chunks.after_slot, chunks.number) > (?, ?) ORDER BY 1, 11 LIMIT ? OFFSET 0',
+    ('run_no', 'after', 'run_no', 'after', 'after_number', 'row_limit'),
 )
 EVENTS_DELETE = Statement(
     'DELETE FROM events WHERE events.run_no = ?',

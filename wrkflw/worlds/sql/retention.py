@@ -143,7 +143,10 @@ class SqlRetention:
         if data is None:
             return None, None
         if codec is None:
-            return without_values(data), None
+            try:
+                return without_values(data), None
+            except ValueError:  # it is damaged, and must not keep the others from losing theirs
+                return None, None
         try:
             data_read, _ = self._payloads.without.opened(run_id, slot, event_type, Sealed(data, None, codec, None))
         except StoreError:  # the key is gone: it cannot be read by anybody

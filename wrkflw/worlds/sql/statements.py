@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from . import tables as t
-from .clauses import Clause, any_of, at, in_json, or_absent, replace, row_where
+from .clauses import Clause, any_of, at, in_json, or_absent, replace, row_where, unindexed
 from .compiling import compiled
 from .cursor_statements import CURSOR_STATEMENTS
 from .payload_statements import PAYLOAD_STATEMENTS
@@ -47,6 +47,7 @@ runs, events, steps, hooks, waits, signals, attributes, streams, chunks, owners 
 
 
 _here = runs.c.namespace == at("namespace")
+_also_here = unindexed(runs.c.namespace) == at("namespace")
 _of_run = {table.name: table.c.run_no == runs.c.run_no for table in (steps, hooks, waits, attributes)}
 
 
@@ -185,19 +186,23 @@ _moves_on = (
     "status", "updated_slot", "attempt", "started_slot", "ended_slot", "error_slot", "hook_id", "retry_after",
 )  # fmt: skip
 
+_newest = (
+    select(runs.c.run_no)
+    .where(_here)
+    .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+
 STATEMENTS: dict[str, Clause] = {
     # --- the run row, which every write locks by being in one transaction with it
     "RUN_BY_ID": select(runs).where(runs.c.run_id == at("run_id"), _here),
     "RUN_BY_KEY": select(runs).where(
         _here, runs.c.workflow_name == at("workflow_name"), runs.c.idempotency_key == at("idempotency_key")
     ),
-    "RUNS_BY_ID": select(runs).where(_here, runs.c.run_id.in_(in_json("run_ids"))),
+    "RUNS_BY_ID": select(runs).where(_also_here, runs.c.run_id.in_(in_json("run_ids"))),
     # What the newest run began with.
-    "NEWEST_CODEC": select(events.c.codec)
-    .join(runs, and_(runs.c.run_no == events.c.run_no, events.c.slot == 1))
-    .where(_here)
-    .order_by(runs.c.run_no.desc())
-    .limit(1),
+    "NEWEST_CODEC": select(events.c.codec).where(events.c.run_no == _newest, events.c.slot == 1),
     "RUN_KEY_FREE": update(runs).where(runs.c.run_no == at("no")).values(idempotency_key=None),
     "RUN_INSERT": insert(runs).values({item.name: or_absent(item) for item in runs.c if item.name != "run_no"}),
     "RUN_UPDATE": update(runs)
@@ -223,7 +228,7 @@ STATEMENTS: dict[str, Clause] = {
     "RUNS_DUE": select(runs).where(_due, runs.c.wake_at <= at("now")).order_by(runs.c.wake_at).limit(at("row_limit")),
     "NEXT_DUE": select(func.min(runs.c.wake_at)).where(_due),
     # Those who have announced themselves, and whoever else holds runs.
-    "OWNERS": union(select(owners.c.owner), select(runs.c.owner).where(runs.c.owner.is_not(None), _here)),
+    "OWNERS": union(select(owners.c.owner), select(runs.c.owner).where(runs.c.owner.is_not(None), _also_here)),
     "OWNER_BY_NAME": select(owners.c.lease_until).where(owners.c.owner == at("owner")),
     "OWNER_RENEW": replace(owners),
     "OWNER_DELETE": delete(owners).where(owners.c.owner == at("owner")),
@@ -326,10 +331,7 @@ STATEMENTS: dict[str, Clause] = {
     .limit(at("row_limit")),
     "ITEMS_AFTER": union_all(
         _plain_log.add_columns(literal_column("0"), null()).where(events.c.slot > at("after")),
-        _chunk.where(
-            chunks.c.after_slot >= at("after"),
-            or_(chunks.c.after_slot > at("after"), chunks.c.number > at("after_number")),
-        ),
+        _chunk.where(tuple_(chunks.c.after_slot, chunks.c.number) > tuple_(at("after"), at("after_number"))),
     )
     .order_by(text("1, 11"))
     .limit(at("row_limit")),

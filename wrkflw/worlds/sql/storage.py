@@ -80,7 +80,7 @@ class SqlStorage:
         self.streamer = SqlStreamer(writer, reads, self.runs, admission, large, clock, subscribe)
         self.cursors = SqlCursors(writer, namespace, owner, owner_is_live)
         self.schedules = SqlSchedules(writer, reads, appender, large, clock)
-        self.payloads = Collector(writer, reads, namespace, clock, payloads.blobs)
+        self.payloads = Collector(writer, reads, self.cursors, namespace, clock, payloads.blobs)
 
     async def settled(self) -> None:
         await self._writer.submit(_nothing)
