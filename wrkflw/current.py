@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -52,6 +52,25 @@ def entered() -> Runtime | None:
     """The runtime of the enclosing ``async with``, which may run on another thread's loop."""
     runtime = _entered.get()
     return runtime if runtime is not None and runtime.is_open else None
+
+
+def within(runtime: Runtime) -> Context | None:
+    """The context in which ``runtime`` is the current one, whoever asks for something to be done there.
+
+    None where it is the current one already.
+    """
+    if _entered.get() is runtime:
+        return None
+    context = copy_context()
+    context.run(_entered.set, runtime)
+    return context
+
+
+def standing_here() -> Runtime | None:
+    """The runtime whose loop belongs to this thread, and stands still."""
+    here = threading.get_ident()
+    still = (loop for loop in [*_open] if not loop.is_running() and not loop.is_closed())
+    return next((runtime for loop in still for runtime in _open.get(loop, ()) if runtime.loop_thread == here), None)
 
 
 def open_on_other_threads() -> list[Runtime]:

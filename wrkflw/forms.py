@@ -7,7 +7,7 @@ moves to run time, where there is a value to look at.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from types import NoneType, UnionType
 from typing import (
@@ -110,7 +110,7 @@ def fields_of(form: object) -> dict[str, Field] | None:
     if issubclass(owner, BaseModel):
         return {name: Field(field.annotation, field.is_required()) for name, field in owner.model_fields.items()}
     if dataclasses.is_dataclass(owner):
-        missing, hints = dataclasses.MISSING, _hints_of(owner) or {}
+        missing, hints = dataclasses.MISSING, hints_of_fields(owner)
         return {
             field.name: Field(hints.get(field.name, Any), field.default is missing and field.default_factory is missing)
             for field in dataclasses.fields(owner)
@@ -119,6 +119,24 @@ def fields_of(form: object) -> dict[str, Field] | None:
     if is_typeddict(owner):
         return _fields_of_typed_dict(owner)
     return None
+
+
+def hints_of_fields(owner: type[Any]) -> dict[str, object]:
+    """The annotations of a dataclass or TypedDict, whole; without those in which a name is not found."""
+    known = vars(owner).get("__pydantic_fields__")  # pydantic may have been told where local names are
+    if known is not None:
+        return {name: Annotated[(field.annotation, *field.metadata, None)] for name, field in known.items()}
+    if (hints := _hints_of(owner)) is not None:
+        return hints
+    return {name: form for base in reversed(owner.__mro__) for name, form in _readable_of(base)}
+
+
+def _readable_of(base: type[Any]) -> Iterator[tuple[str, object]]:
+    """One after another: a name that is local to a function need not hide all the rest."""
+    for name, form in vars(base).get("__annotations__", {}).items():
+        alone = type(base.__name__, (), {"__annotations__": {name: form}, "__module__": base.__module__})
+        if (hints := _hints_of(alone)) is not None:
+            yield name, hints[name]
 
 
 def _fields_of_typed_dict(owner: type[Any]) -> dict[str, Field] | None:

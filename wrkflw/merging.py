@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
+
+from .forms import hints_of_fields
 
 
 class Merge(Enum):
@@ -31,18 +33,11 @@ def merge_rules(state_form: object) -> dict[str, Merge]:
     if issubclass(owner, BaseModel):  # pydantic keeps the marks of a field beside its type
         marks = {name: tuple[object, ...](field.metadata) for name, field in owner.model_fields.items()}
     elif dataclasses.is_dataclass(owner) or is_typeddict(owner):
-        marks = {name: _marks(form) for name, form in _annotations(owner).items()}
+        marks = {name: _marks(form) for name, form in hints_of_fields(owner).items()}
     else:
         return {}
     rules = {name: [mark for mark in found if isinstance(mark, Merge)] for name, found in marks.items()}
     return {name: found[-1] for name, found in rules.items() if found}
-
-
-def _annotations(owner: type[Any]) -> dict[str, object]:
-    try:
-        return get_type_hints(owner, include_extras=True)
-    except NameError:  # a class that is local to a function names another one
-        return {}
 
 
 def _marks(form: object) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ def sync(awaitable: Awaitable[T], /, *, instead: str | None = None) -> T:
     """
     if _a_loop_runs_here():
         raise _refusal(awaitable, "was called where an event loop runs; use", instead)
-    runtime = current.entered()
+    runtime = current.entered() or current.standing_here()
     if runtime is None and (others := current.open_on_other_threads()):
         if len(others) > 1:
             which = f"was called on a thread of none of the {len(others)} runtimes that are open here; take one's loop:"

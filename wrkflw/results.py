@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Literal, Never, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Self, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeAliasType, TypeVar
@@ -99,6 +99,19 @@ class Page(_View, Generic[T]):
     has_more: bool
 
 
+class _LeftBehind:
+    """In place of the results of steps, where a result was unpickled."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def result_of(self, _step: object, /) -> Never:
+        problem = f"this result of run {self._run_id!r} came from another process, without those of its steps"
+        raise RuntimeError(f"{problem}; take the run with get_run({self._run_id!r})")
+
+    results_of = result_of
+
+
 class _Base(ResultAccess):
     def __init__(self, run_id: str, results: Results) -> None:
         self._run_id = run_id
@@ -111,6 +124,16 @@ class _Base(ResultAccess):
 
     def _results(self) -> Results:
         return self._read
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: what the steps gave is read by their definitions, which stay here."""
+        return vars(self) | {"_read": _LeftBehind(self._run_id)}
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._facts() == other._facts() if isinstance(other, _Base) else False

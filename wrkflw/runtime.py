@@ -270,6 +270,7 @@ class Runtime:
             retry=self._retry,
             takes=self._concurrency if self._worker else 0,
             executor=self._new_executor(),
+            context=partial(current.within, self),
             observer=self.observer,
         )
         self._driver.start()

@@ -35,10 +35,39 @@ class Checked:
     total: Annotated[int, Merge.SUM] = 0
 
 
+def local() -> list[Any]:
+    """Whose annotations are text (see the top of this file), and name a class that nobody finds from outside."""
+
+    class Inner(BaseModel):
+        number: int = 0
+
+    @dataclass
+    class Plain:
+        inner: Inner | None = None
+        total: Annotated[int, Merge.SUM] = 0
+
+    @pydantic.dataclasses.dataclass
+    class Told:
+        total: Annotated[int, Merge.SUM] = 0
+        inner: Annotated[Inner | None, Merge.LAST] = None
+
+    pydantic.dataclasses.rebuild_dataclass(Told, _types_namespace={"Inner": Inner, **globals()})  # type: ignore[arg-type]
+    return [Plain, Told]
+
+
 class Row(TypedDict, total=False):
     total: Annotated[int, Merge.SUM]
     last: NotRequired[Annotated[str, Merge.LAST]]
     plain: int
+
+
+def test_one_name_that_is_not_found_does_not_hide_the_rules_of_others() -> None:
+    """Of two differences, one would be lost without a word."""
+    plain, told = local()
+
+    assert merge_rules(plain) == {"total": Merge.SUM}
+    assert merge_rules(told) == {"total": Merge.SUM, "inner": Merge.LAST}
+    create_workflow(id="w", input_schema=int, output_schema=int, state_schema=told).map(int).commit()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from wrkflw import (
     Runtime,
     StepContext,
     Workflow,
+    create_step,
     create_workflow,
     step,
 )
@@ -341,6 +342,37 @@ async def test_a_map_that_raises_fails_the_run(runtime: Runtime) -> None:
     assert result.error.attributes == {"node": "map-2"}
     assert result.error.cause is not None
     assert result.error.cause.type == "IndexError"
+
+
+class Leaving(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, Leaving])
+@pytest.mark.parametrize("place", ["first", "later", "condition"])
+async def test_whatever_it_raises_the_run_does_not_go_on_for_ever(
+    runtime: Runtime, error: type[BaseException], place: str
+) -> None:
+    """A plain function is never cancelled: what looks like it is its own doing, and not the end of a task."""
+
+    def leave(_names: Names) -> bool:
+        raise error
+
+    chain = create_workflow(id="leaving", input_schema=str, output_schema=int)
+    match place:
+        case "first":
+            workflow = chain.map(lambda name: leave(Names(names=[name]))).map(int).commit()
+        case "later":
+            workflow = chain.then(split).map(leave).map(int).commit()
+        case _:
+            same = create_step(id="same", input_schema=Names, output_schema=Names, execute=lambda names: names)
+            workflow = chain.then(split).do_until(same, leave).map(lambda names: len(names.names)).commit()
+    result = await (await workflow.create_run()).start("ada")
+
+    assert isinstance(result, Failed)
+    assert result.error.type == ("ConditionError" if place == "condition" else "MapError")
+    assert result.error.cause is not None
+    assert result.error.cause.type == error.__name__
 
 
 async def test_a_map_that_gives_a_coroutine_fails_the_run(runtime: Runtime) -> None:

@@ -297,6 +297,76 @@ async def test_a_sync_body_uses_the_runtime_that_executes_it(runtime: Runtime) -
     assert (await runtime.runs.get("r-inner")).status == "completed"
 
 
+async def test_so_does_the_body_of_a_run_that_a_worker_took(runtime: Runtime) -> None:
+    """Whoever asked for the run may be anywhere; here, within another runtime."""
+    inner = doubling("inner")
+
+    @step
+    def call(data: int) -> int:
+        return inner.run_sync(data)
+
+    @step
+    async def call_async(data: int) -> int:
+        return await inner.run(data)
+
+    chain = create_workflow(id="outer", input_schema=int, output_schema=int).then(call).then(call_async)
+    run = await chain.commit().create_run()
+    async with Runtime(":memory:", clock=runtime.clock) as other:
+        await run.enqueue(1)
+        assert (await run.result()).unwrap() == 4
+        assert (await other.runs.list()).data == []
+
+    assert [info.workflow_id for info in (await runtime.runs.list()).data] == ["inner", "inner", "outer"]
+
+
+def test_beside_a_runtime_whose_loop_stands_still_no_other_is_opened() -> None:
+    """As between the fixtures of a test: a second database would be made, and nobody would find the run."""
+    workflow, said = doubling(), "was called while the event loop of its runtime stands still"
+    with asyncio.Runner() as runner:
+        runtime = Runtime(":memory:")
+        runner.run(runtime.__aenter__())
+        with pytest.raises(RuntimeError, match=said):
+            Context().run(workflow.run_sync, 1)
+        runner.run(runtime.__aexit__())
+
+
+ENDING = """
+import sys, threading, time
+from wrkflw import create_workflow, step, sync
+
+begun = threading.Event()
+
+@step
+def first(data: int) -> int:
+    begun.set()
+    time.sleep(0.3)
+    return data + 1
+
+@step
+def second(data: int) -> int:
+    return data * 10
+
+chain = create_workflow(id="w", input_schema=int, output_schema=int).then(first).then(second).commit()
+run = sync(chain.create_run(idempotency_key="k"))
+if sys.argv[1:] == ["again"]:
+    print(sync(run.start(1)).unwrap())
+else:
+    sync(run.enqueue(1))
+    begun.wait()
+"""
+
+
+def test_a_script_that_ends_in_the_middle_of_a_run_leaves_it_to_the_next(tmp_path: Path) -> None:
+    """Python begins no more work in threads by then, which is no failure of the step."""
+    database = {"WRKFLW_DATABASE_URL": f"sqlite:///{tmp_path}/app.db"}
+
+    ended = ran(tmp_path, ENDING, **database)
+    again = ran(tmp_path, ENDING, "again", **database)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (again.stdout, again.stderr) == ("20\n", "")
+
+
 async def test_a_thread_uses_the_runtime_that_started_it(runtime: Runtime) -> None:
     workflow = doubling()
 
@@ -304,12 +374,13 @@ async def test_a_thread_uses_the_runtime_that_started_it(runtime: Runtime) -> No
     assert len((await runtime.runs.list()).data) == 1
 
 
-def ran(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+def ran(folder: Path, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (folder / "program.py").write_text(program)
+    settings = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "WRKFLW_DATABASE_URL": ":memory:"}
     return subprocess.run(
-        [sys.executable, "program.py"],
+        [sys.executable, "program.py", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "WRKFLW_DATABASE_URL": ":memory:"},
+        env={**os.environ, **settings, **environment},
         capture_output=True,
         text=True,
         timeout=60,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import re
 from contextlib import suppress
 from typing import Any, cast
@@ -67,6 +68,19 @@ async def suspended(flow: Any, data: Any = 1, run_id: str = "r-17") -> Run[Any, 
 
 
 # --- the way there and back ------------------------------------------------------------------------
+
+
+async def test_how_a_run_stands_can_be_told_to_another_process(runtime: Runtime) -> None:
+    """By an error too, as a pool of processes hands it on; the results of steps stay with their definitions."""
+    run = await suspended(approval())
+    with pytest.raises(RunNotFinishedError) as parked:
+        (await run.result()).unwrap()
+
+    there = pickle.loads(pickle.dumps(parked.value))  # noqa: S301  # our own
+
+    assert (str(there), there.result) == (str(parked.value), parked.value.result)
+    with pytest.raises(RuntimeError, match=re.escape("take the run with get_run('r-17')")):
+        there.result.get_step_result(approve)
 
 
 async def test_a_run_waits_for_an_answer_and_goes_on_with_it(runtime: Runtime, clock: ManualClock) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -452,6 +454,28 @@ def test_an_unanswered_suspension_is_of_a_step_and_a_late_event_is_not() -> None
 def test_the_condition_of_a_step_is_known_by_the_step() -> None:
     assert ConditionError.gave_coroutine("loop", "poll").node == "poll"
     assert NoMatchError("match-1", ["dog"], 5).cases == ("dog",)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RunFailedError(StepError("send", "send", "OSError", "builtins", "down", {"code": 5}, 3)),
+        RunNotFinishedError(Suspended("r-17", NO_RESULTS, [Suspension("approve", "approve", None, "token", NOON)])),
+        RunNotFoundError("r-17"),
+        InvalidValueError("input of step 'send'", "Mail", ["to: field required"]),
+        InvalidValueError.because("into Mail after 'fetch'", "has no field 'to'"),
+        WaitTimeoutError.unanswered("approve", timedelta(days=7)),
+        StepTimeoutError("send", timedelta(seconds=5), 2),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])  # noqa: S301 -- our own
+def test_an_error_is_the_same_in_another_process(error: WrkflwError, way: Callable[[WrkflwError], object]) -> None:
+    """Pools of processes pickle what their work raises; one that cannot be read there ends the pool, or hangs it."""
+    arrived = way(error)
+
+    assert type(arrived) is type(error)
+    assert (str(arrived), vars(arrived)) == (str(error), vars(error))
 
 
 def test_every_error_is_known_by_the_name_of_its_family() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextvars import Context
 from datetime import datetime
 from typing import Any
 
@@ -197,12 +198,12 @@ class Drive:
         if self.stopping:  # somebody stopped it meanwhile
             raise asyncio.CancelledError
 
-    def start(self) -> asyncio.Task[Standing]:
-        """Advance, in a task of its own.
+    def start(self, context: Context | None) -> asyncio.Task[Standing]:
+        """Advance, in a task of its own; in ``context``, if it is given.
 
         It raises StoreError or FencedError when this process can write no more to the run.
         """
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"wrkflw {self.run_id}")
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"wrkflw {self.run_id}", context=context)
         return self._task
 
     def dismantle(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from contextvars import Context
 from datetime import timedelta
 from typing import Any
 
@@ -52,7 +53,10 @@ THREADS = 32
 
 
 class Driver:
-    """``takes`` is how many runs it takes by itself at a time; with 0 it drives only those it is given."""
+    """``takes`` is how many runs it takes by itself at a time; with 0 it drives only those it is given.
+
+    ``context`` gives what their bodies run in, where that is not the context of whoever asked.
+    """
 
     def __init__(
         self,
@@ -66,9 +70,11 @@ class Driver:
         retry: Retry | None,
         takes: int,
         executor: Executor,
+        context: Callable[[], Context | None],
         observer: Observer | None = None,
     ) -> None:
         self._world = world
+        self._context = context
         self._clock = clock
         self._executor = executor
         self._collecting = CollectingRarely()
@@ -356,7 +362,7 @@ class Driver:
 
     def _launch(self, drive: Drive) -> None:
         self.drives[drive.run_id] = drive
-        task = drive.start()
+        task = drive.start(self._context())
         self._tasks[task] = drive
         task.add_done_callback(self._on_landed)
 

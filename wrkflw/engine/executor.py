@@ -105,7 +105,13 @@ class Executor:
         if self._closed:
             raise RuntimeError("the runtime was closed; begin it with another one")
         thread = self._idle.pop() if self._idle else self._new_thread()
-        body = thread.submit(work)
+        try:
+            body = thread.submit(work)
+        except (
+            RuntimeError
+        ):  # the process ends, and begins no work in threads; it is the runtime's close that ends this
+            await asyncio.get_running_loop().create_future()
+            raise
         running = asyncio.wrap_future(body)
         try:
             return await asyncio.shield(running)

@@ -311,7 +311,9 @@ def judged(
     """What a condition says.  Raises ConditionError."""
     try:
         verdict = condition(value)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a plain function is not cancelled: that too is its own doing
         raise ConditionError.raised(kind, id, error, iteration=iteration) from error
     if inspect.isawaitable(verdict):
         if inspect.iscoroutine(verdict):
@@ -327,7 +329,9 @@ def _mapped(id: str, function: Callable[..., object], *arguments: object, kind: 
         value: object = function(*arguments)
     except DefinitionChangedError:  # it asked for a result that the code can no longer read
         raise
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
         raise MapError.raised(id, error, kind=kind) from error
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class WrkflwError(Exception):
     """Everything that wrkflw raises on purpose."""
+
+    def __reduce__(self) -> tuple[Callable[..., WrkflwError], tuple[object, ...]]:
+        """With its fields, into another process too: by itself an exception is made anew of what it says."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(cls: type[WrkflwError], args: tuple[object, ...], fields: dict[str, object]) -> WrkflwError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 def names(names: Iterable[str]) -> str:
