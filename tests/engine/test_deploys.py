@@ -709,3 +709,42 @@ async def test_paused_runs_go_on_as_there_is_room_for_them(clock: ManualClock, d
         await settle()
         for run_id in ids:
             assert (await (await fits.get_run(run_id)).result()).unwrap() == 3
+
+
+@pytest.mark.parametrize("how", ["result", "start by key", "send_event"])
+async def test_who_asks_at_once_where_the_code_was_mended_is_not_told_of_the_pause(
+    clock: ManualClock, database: str, how: str
+) -> None:
+    """No worker has looked at the run by then; what it was paused for is over."""
+    called: Any = create_workflow(id="campaign", input_schema=int, output_schema=int)
+    good = called.then(fetch).wait_for_event(CALLED).then(log).commit()
+    bad = called.then(log).wait_for_event(CALLED).then(fetch).commit()
+    async with Runtime(database, clock=clock, workflows=[good]):
+        await (await good.create_run(run_id="r-17", idempotency_key="k")).start(1)
+    async with Runtime(database, clock=clock, workflows=[bad]):
+        assert isinstance(await (await bad.get_run("r-17")).send_event(CALLED, 5), Paused)
+
+    async with Runtime(database, clock=clock, workflows=[good]):
+        run = await good.create_run(idempotency_key="k")
+        match how:
+            case "result":
+                result = await run.result()
+            case "send_event":
+                result = await run.send_event(CALLED, 6)
+            case _:
+                result = await run.start(1)
+
+    assert result == Completed(run.run_id, result, 5)
+
+
+async def test_of_a_step_that_is_over_it_is_not_said_that_the_run_stands_there(
+    clock: ManualClock, database: str
+) -> None:
+    await park(database, clock, fetch, charge)
+    result = await go_on(database, clock, campaign(log, charge))
+
+    assert isinstance(result, Paused)
+    assert result.reason == (
+        "run 'r-17' went past 'fetch', which workflow 'campaign' no longer has; "
+        "give it back the id it had, deploy the old code, or fork at an earlier step"
+    )

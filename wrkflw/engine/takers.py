@@ -40,6 +40,10 @@ class Taker:
     async def take(self, run_id: str, definition: Definition) -> None:
         """The same; what goes wrong is the caller's to hear."""
 
+    async def unpause(self, run_id: str, definition: Definition) -> bool:
+        """Let a run that the engine has paused go on if it fits the code that is here; whether it does."""
+        return False
+
     # --- what becomes of runs ----------------------------------------------------------------------
 
     def asked(self, run_id: str, definition: Definition) -> None:

@@ -95,6 +95,13 @@ class Unpausing:
             run_id = next(iter(self._found))
             await self._unpause_if_fitting(run_id, self._found.pop(run_id))
 
+    async def unpause(self, run_id: str, definition: Definition) -> bool:
+        """The same of one, now, for somebody who waits for it; whether it goes on."""
+        if run_id in self._paused_here:
+            return False
+        self._found.pop(run_id, None)
+        return await self._unpause_if_fitting(run_id, definition)
+
     async def _find(self) -> None:
         """Those that have changed since they were seen last are to be looked into."""
         self._look_at = None
@@ -128,12 +135,13 @@ class Unpausing:
                 return
             cursor = page.cursor
 
-    async def _unpause_if_fitting(self, run_id: str, definition: Definition) -> None:
+    async def _unpause_if_fitting(self, run_id: str, definition: Definition) -> bool:
         try:
             log = (await self._world.storage.events.list(run_id)).data
-            if await self._was_paused_for(definition, run_id, log):
-                # In one transaction with the claim: else a process whose code does not fit may be faster.
-                await self._drives.deliver(run_id, definition, e.RunResumed(reason="the code fits again"))
+            if not await self._was_paused_for(definition, run_id, log):
+                return False
+            # In one transaction with the claim: else a process whose code does not fit may be faster.
+            await self._drives.deliver(run_id, definition, e.RunResumed(reason="the code fits again"))
         except (EntityConflictError, LimitError, RunExpiredError, WorkflowRunNotFoundError) as refusal:
             _log.info("run %s was not unpaused: %s", run_id, refusal)  # somebody was faster, or its log is full
         except DamagedPayloadError as damaged:
@@ -144,6 +152,9 @@ class Unpausing:
             self._seen.pop(run_id, None)
         except Exception:  # noqa: BLE001  # one bad log must not keep the others paused
             _log.exception("run %s cannot be read and stays paused", run_id)
+        else:
+            return True
+        return False
 
     async def _was_paused_for(self, definition: Definition, run_id: str, log: Sequence[e.StoredEvent]) -> bool:
         """Whether the engine paused the run because the code did not fit, and now it does."""

@@ -102,6 +102,9 @@ class Worker(Taker):
     async def take(self, run_id: str, definition: Definition) -> None:
         self.look()
 
+    async def unpause(self, run_id: str, definition: Definition) -> bool:
+        return self._takes > 0 and await self._unpausing.unpause(run_id, definition)
+
     def went_on(self, run_id: str) -> None:
         self._unpausing.went_on(run_id)
 

@@ -49,6 +49,16 @@ class DefinitionChangedError(WrkflwError):
         self._say(run_id, key, workflow_id, f"stands at {key!r}, which workflow {workflow_id!r} no longer has; {cure}")
 
     @classmethod
+    def went_past(cls, run_id: str, key: str, workflow_id: str) -> Self:
+        """The workflow no longer has what the run has behind it."""
+        changed = cls.__new__(cls)
+        cure = "give it back the id it had, deploy the old code, or fork at an earlier step"
+        changed._say(
+            run_id, key, workflow_id, f"went past {key!r}, which workflow {workflow_id!r} no longer has; {cure}"
+        )
+        return changed
+
+    @classmethod
     def unreadable(cls, run_id: str, key: str, workflow_id: str, error: InvalidValueError) -> Self:
         """A recorded value does not fit the type that the code has now."""
         changed = cls.__new__(cls)
