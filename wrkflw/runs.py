@@ -51,9 +51,11 @@ class Runs:
     ) -> Page[RunInfo]:
         """Newest first, up to 1,000 a page.  ``since`` (inclusive) and ``until`` are about the run's creation.
 
-        An empty ``status`` list matches nothing.  Raises InvalidValueError for a status that no run has, WorldError for
-        a cursor that is not of this listing.
+        An empty ``status`` list matches nothing.  Raises InvalidValueError for a status that no run has and for a time
+        without a timezone, WorldError for a cursor that is not of this listing.
         """
+        _check_moment("since=", since)
+        _check_moment("until=", until)
         _check_status([status] if isinstance(status, str) else status or ())
         check_word("waiting_for=", () if waiting_for is None else [waiting_for], get_args(WaitingFor))
         where = RunFilter(
@@ -225,6 +227,14 @@ def _check_status(given: Sequence[object]) -> None:
         if one in get_args(WaitingFor):
             raise InvalidValueError.because("status=", f"cannot be {one!r}", cure=f"give waiting_for={one!r}")
     check_word("status=", given, get_args(RunStatus))
+
+
+def _check_moment(argument: str, moment: object) -> None:
+    """Raises InvalidValueError unless it is a moment, or None."""
+    if moment is None or (isinstance(moment, datetime) and moment.tzinfo is not None):
+        return
+    problem = "has no timezone" if isinstance(moment, datetime) else f"cannot be {moment!r}"
+    raise InvalidValueError.because(argument, problem, cure="give a datetime with one, as datetime.now(UTC)")
 
 
 def check_word(argument: str, given: Sequence[object], known: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from .errors import DefinitionError, InvalidValueError
 from .ids import Randomness, new_ulid, system_randomness
 from .runs import Runs
 from .settings import Settings
-from .steps import Step
+from .steps import Step, check_retry
 from .world import World
 from .world.errors import StoreRefusedError
 
@@ -62,7 +62,7 @@ class Runtime:
         InvalidValueError: an argument, or a ``WRKFLW_*`` variable, may not be that.
         StoreRefusedError: ``database`` names none that this version knows.
         DefinitionError: two workflows have one id.
-        TypeError: one of ``workflows`` is none.
+        TypeError: one of ``workflows`` is none, or ``retry`` is no policy.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Runtime:
             {"database": database, "durability": durability, "namespace": namespace, "concurrency": concurrency}
         )
         self._limits = limits or Limits(events=settings.max_events, value_bytes=settings.payload_max)
-        self._retry = retry
+        self._retry = check_retry(retry)
         self._worker = settings.role != "producer" if worker is None else worker
         self._concurrency = settings.worker_concurrency
         lasts = timedelta(seconds=settings.lease_seconds) if lease is None else _lease(lease)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+
+from wrkflw.cli.screen import json_text
 
 from .command import FLOWS, Shell
 
@@ -50,6 +54,18 @@ def tell(tree: Tree) -> str:
 
 telling = create_workflow(id="telling", input_schema=Tree, output_schema=str).then(tell).commit()
 """
+
+
+class Blob(BaseModel):
+    data: bytes
+    more: list[Blob] = []
+
+
+def test_bytes_that_are_no_text_are_told_in_base64_wherever_they_stand() -> None:
+    """A run that was well is not to end with the code of a misuse, because its output cannot be shown."""
+    told = json_text({"output": Blob(data=b"\xff", more=[Blob(data=b"\x00\xff")])})
+
+    assert json.loads(told)["output"] == {"data": "_w==", "more": [{"data": "AP8=", "more": []}]}
 
 
 def test_the_output_alone_is_on_stdout(shell: Shell) -> None:

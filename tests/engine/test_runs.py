@@ -6,7 +6,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -352,6 +352,14 @@ async def test_a_deleted_id_may_be_used_again(runtime: Runtime) -> None:
     run = await workflow.create_run(run_id="r-17", idempotency_key="k")
 
     assert (await run.start(2)).unwrap() == 4
+
+
+@pytest.mark.parametrize("moment", [datetime(2026, 1, 1), "2026-01-01"])  # noqa: DTZ001  # on purpose
+async def test_a_listing_takes_times_with_a_timezone(runtime: Runtime, moment: Any) -> None:
+    with pytest.raises(InvalidValueError, match="since="):
+        await runtime.runs.list(since=moment)
+    with pytest.raises(InvalidValueError, match="until="):
+        await runtime.runs.list(until=moment)
 
 
 async def test_runs_that_ended_long_ago_are_pruned(runtime: Runtime, clock: ManualClock) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.clocks import ManualClock, settle
 from wrkflw import (
     DefinitionError,
     InvalidValueError,
+    Limits,
     RunExistsError,
     RunFailedError,
     Runtime,
@@ -46,6 +47,15 @@ def doubling(id: str = "doubling") -> Workflow[int, int, None]:
 
 
 # --- the current one -----------------------------------------------------------------------------------
+
+
+def test_a_policy_or_a_limit_that_is_none_is_refused() -> None:
+    """A run would meet it only where its first step fails, and lose what that says."""
+    with pytest.raises(TypeError, match="retry= takes a Retry, got 3"):
+        Runtime(":memory:", retry=cast("Any", 3))
+    for wrong in (0, -1, "5"):
+        with pytest.raises(InvalidValueError, match="give a whole number from 1"):
+            Limits(items=cast("Any", wrong))
 
 
 async def test_the_innermost_runtime_is_the_current_one() -> None:

@@ -312,6 +312,14 @@ async def test_a_filter_that_is_misspelt_does_not_list_everything(desk: Desk) ->
     assert answer.json()["problems"] == ["query.sttus: There is no such parameter; did you mean 'status'?"]
 
 
+async def test_a_parameter_that_is_misspelt_starts_no_run(desk: Desk) -> None:
+    """It would begin at once, where a delay was meant."""
+    answer = await desk.client.post("/api/workflows/greeting/runs?dely=7d", json={"name": "Ada"})
+
+    assert answer.status_code == 422
+    assert answer.json()["problems"] == ["query.dely: There is no such parameter; did you mean 'delay'?"]
+
+
 @pytest.mark.parametrize("cursor", ["nonsense", "'; DROP TABLE runs; --", "%00", "AAAA", "99999999999999999999"])
 async def test_a_cursor_that_is_none_is_refused(desk: Desk, cursor: str) -> None:
     run_id = await desk.start("greeting")

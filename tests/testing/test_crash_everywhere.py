@@ -77,10 +77,18 @@ async def test_a_chain_with_timers_retries_and_state_survives() -> None:
     assert await crash_everywhere(chain, 1) > 15
 
 
-async def test_a_run_that_waits_for_somebody_is_compared_as_it_stands() -> None:
+async def test_a_run_that_nobody_brings_to_its_end_passes_no_test() -> None:
+    """What comes after the wait would never have run, and the test would be green."""
     asking = create_workflow(id="asking", input_schema=int, output_schema=int).then(add_one).then(ask).commit()
+    waiting = create_workflow(id="waiting", input_schema=int, output_schema=int).wait_for_event(paid).commit()
 
-    assert await crash_everywhere(asking, 1) > 6
+    async def forgets(_run: Run[int, int]) -> None:
+        pass
+
+    with pytest.raises(AssertionError, match="it still waits for an answer; pass drive="):
+        await crash_everywhere(asking, 1)
+    with pytest.raises(AssertionError, match="it still waits for an event; drive= gives it nothing that it waits for"):
+        await crash_everywhere(waiting, 1, drive=forgets)
 
 
 async def test_whoever_drives_the_run_is_asked_in_each_process() -> None:

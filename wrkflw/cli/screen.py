@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -57,8 +57,28 @@ def show_value(text: str) -> None:
 
 def json_text(value: object, *, indent: int | None = None) -> str:
     """JSON that any reader and any terminal takes: what is not a number there is null."""
-    text = to_json(value, inf_nan_mode="null", bytes_mode="base64", indent=indent, fallback=str).decode()
+    try:
+        text = _json(value, indent)
+    except ValueError:  # bytes that are no text, in a model, which goes its own way
+        text = _json(_unpacked(value), indent)
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _json(value: object, indent: int | None) -> str:
+    return to_json(value, inf_nan_mode="null", bytes_mode="base64", indent=indent, fallback=str).decode()
+
+
+def _unpacked(value: object) -> object:
+    """With dicts in place of models."""
+    match value:
+        case BaseModel():
+            return _unpacked(value.model_dump())
+        case dict():
+            return {name: _unpacked(item) for name, item in cast("dict[object, object]", value).items()}
+        case list() | tuple():
+            return [_unpacked(item) for item in cast("Sequence[object]", value)]
+        case _:
+            return value
 
 
 def show_json(value: object) -> None:

@@ -26,7 +26,6 @@ from .journal import Journal
 from .keys import id_of, of_iteration, scope_of
 from .records import Record, ScopeRecords, WaitRecord
 
-
 _OVER = {"completed", "failed", "skipped", "cancelled"}
 
 

@@ -28,11 +28,17 @@ _NO_QUERY = QueryParams()
 
 
 class Calling:
-    """An ASGI application of one endpoint.  ``check`` may refuse a caller, before anything else is looked at."""
+    """An ASGI application of one endpoint.  ``check`` may refuse a caller, before anything else is looked at.
 
-    def __init__(self, endpoint: Endpoint, dependant: Dependant, check: Callable[[Request], None] | None) -> None:
+    ``is_ours``: it is of the API, and not of the application.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, dependant: Dependant, check: Callable[[Request], None] | None, *, is_ours: bool
+    ) -> None:
         self._endpoint = endpoint
         self._check = check
+        self._is_ours = is_ours
         self._request = dependant.request_param_name
         self._path = [_Parameter(field, "path") for field in dependant.path_params]
         self._query = [_Parameter(field, "query") for field in dependant.query_params]
@@ -73,7 +79,8 @@ class Calling:
         query = request.query_params
         for parameter in self._query:
             parameter.read(query, values, problems)
-        if self._query and request.method == "GET":  # who posts may be a webhook, which adds words of its own
+        # Who posts to an endpoint of the application's own may be a webhook, which adds words of its own.
+        if self._query and (request.method == "GET" or self._is_ours):
             problems += [_unknown(name, self._query) for name in query if all(name != one.name for one in self._query)]
 
 

@@ -104,7 +104,7 @@ class Routes:
         )
         route = cast("APIRoute", self._api.routes[-1])
         check = None if permission is None else partial(self._service.check, permission=permission)
-        route.app = Calling(endpoint, route.dependant, check)
+        route.app = Calling(endpoint, route.dependant, check, is_ours=route.path.startswith("/api/"))
         self._routes.append((route, any(answer.live for answer in answers)))
 
 

@@ -47,8 +47,8 @@ async def crash_everywhere(
     the invariants of :func:`check_world` must hold.
 
     Time moves on to the next timer whenever nothing else moves.  ``drive`` is called with the run when it waits for
-    somebody, in whichever process: it answers or sends what the run waits for now.  Without it, a run that waits for
-    somebody is compared as it stands there.  Inside a TestRuntime the mocks of that hold here, too.
+    somebody, in whichever process: it answers or sends what the run waits for now.  Inside a TestRuntime the mocks of
+    that hold here, too.
 
     A step with ``at_most_once=True`` that was at work fails with OutcomeUnknownError, as is promised; such a run is
     compared with another that died at the same place.
@@ -56,13 +56,16 @@ async def crash_everywhere(
     Memory is not taken from bodies, and what they do outside of the run is not looked at: that may happen twice.
 
     Returns how many such places there were.  Raises AssertionError that names the first after which something differs;
-    also when runs differ without a crash, or their own code makes the engine pause them.
+    also when runs differ without a crash, still wait for somebody at the end, or their own code makes the engine pause
+    them.
     """
     runtime = entered()
     trial = _Trial(workflow, input, drive, runtime.mocks if isinstance(runtime, TestRuntime) else Mocks())
     wanted = await trial.play()
     if wanted.problem is not None:
         raise AssertionError(f"workflow {workflow.id!r} is paused without a crash: {wanted.problem}; {_CURE}")
+    if (status := wanted.outcome["status"]) in ("suspended", "waiting"):
+        raise AssertionError(_does_not_end(workflow.id, status, drive is not None))
     again = await trial.play()
     number, places = 0, 0
     if difference := _difference(wanted.outcome, again.outcome):
@@ -235,6 +238,12 @@ _CURE = (
 
 
 _MOCK = "mock what changes by itself, and what bodies change outside of the run: all runs of this test share it"
+
+
+def _does_not_end(workflow_id: str, status: object, is_driven: bool) -> str:
+    for_what = "an answer" if status == "suspended" else "an event"
+    cure = "drive= gives it nothing that it waits for" if is_driven else "pass drive=, which gives it that"
+    return f"workflow {workflow_id!r} does not end without a crash, it still waits for {for_what}; {cure}"
 
 
 def _differs_by_itself(workflow_id: str, difference: str) -> str:
