@@ -42,7 +42,7 @@ def test_a_listing_is_narrowed_down(shell: Shell) -> None:
     assert ids("--until", "2020-01-01") == []
     assert ids("--limit", "1") == ["second"]
     refused = shell("runs", "list", "--status", "suspended")
-    assert refused.err == "wrkflw: status= cannot be 'suspended'; give waiting_for='suspended'\n"
+    assert refused.err == "wrkflw: --status cannot be 'suspended'; give --waiting-for suspended\n"
 
 
 def test_a_run_is_shown_with_its_steps(shell: Shell) -> None:

@@ -896,6 +896,6 @@ async def test_a_fork_that_takes_over_more_than_a_log_may_hold_is_refused(
         run = await started(flow)
     async with Runtime(database, clock=clock, limits=Limits(events=10)) as runtime:
         draft = (await flow.get_run(run.run_id)).fork(at=steps[-1])
-        with pytest.raises(LimitError, match="has 10 events, which is the limit; split the run or raise events="):
+        with pytest.raises(LimitError, match="has 10 events, which is the limit; split the run, or raise it"):
             await (draft.start() if how == "start" else draft.enqueue())
         assert [each.run_id for each in (await runtime.runs.list()).data] == [run.run_id]

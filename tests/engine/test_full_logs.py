@@ -32,7 +32,7 @@ from .desk import Desk, chain
 
 MOST = 8
 chat, paid = Event("chat", int), Event("paid", int)
-FULL = f"^r-17 has {MOST} events, which is the limit; split the run or raise events=$"
+FULL = f"^run 'r-17' has {MOST} events, which is the limit; split the run, or raise it"
 
 
 @workflow

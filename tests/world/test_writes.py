@@ -344,7 +344,7 @@ async def test_a_full_log_takes_only_ends_and_outcomes_of_what_runs(clock: Manua
         e.RunPaused(),
     ]
     for other in others:
-        with pytest.raises(EventLimitError, match=f"{run_id} has 4 events, which is the limit"):
+        with pytest.raises(EventLimitError, match=f"run {run_id!r} has 4 events, which is the limit"):
             await world.storage.events.create(run_id, other)
     await world.storage.events.create(run_id, completed("step_a"))
     await world.storage.events.create(run_id, e.RunFailed(error_code="MAX_EVENTS_EXCEEDED"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import typer
 
@@ -64,9 +64,15 @@ def list_runs(
 
 
 async def _list(where: dict[str, Any], db: str | None, *, as_json: bool) -> None:
+    from wrkflw.results import WaitingFor
+
+    from .failures import MisuseError
     from .opening import opened
     from .screen import facts_of, say, show_json, show_table
 
+    for word in where["status"] or ():
+        if word in get_args(WaitingFor):
+            raise MisuseError(f"--status cannot be {word!r}; give --waiting-for {word}")
     async with opened(db) as runtime:
         page = await runtime.runs.list(**where)
     if as_json:

@@ -329,7 +329,7 @@ async def _on_handle(
     from .outcomes import tell
     from .targets import workflows_of
 
-    workflows = workflows_of(code)
+    workflows = workflows_of(code, option="--target")
     async with opened(db, workflows) as runtime:
         workflow_id = (await runtime.runs.get(run_id)).workflow_id
         workflow = next((one for one in workflows if one.id == workflow_id), None)

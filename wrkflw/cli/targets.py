@@ -28,15 +28,18 @@ _PROJECT = Path("pyproject.toml")
 _HOW = "give module:workflow or path/to/file.py:workflow"
 
 
-def workflows_of(targets: Sequence[str] | None) -> list[AnyWorkflow]:
+def workflows_of(targets: Sequence[str] | None, *, option: str = "") -> list[AnyWorkflow]:
     """The workflows of all targets, each once; without targets those of the project in this folder.
+
+    ``option`` is by which the command is given them.
 
     Raises MisuseError when there is none, or one cannot be imported.
     """
     given = list(targets or ()) or listed_here()
     if not given:
+        how = f"{_HOW} with {option}" if option else _HOW
         raise MisuseError(
-            f"no workflow is named here; {_HOW}, or list them in {_PROJECT}: [tool.wrkflw] workflows = [...]"
+            f"no workflow is named here; {how}, or list them in {_PROJECT}: [tool.wrkflw] workflows = [...]"
         )
     found = {id(workflow): workflow for target in given for workflow in _load(target)}
     return list(found.values())

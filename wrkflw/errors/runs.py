@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from wrkflw.results import RunResult, StepError
 
+_FEW = 8
+"""Keys that an error lists."""
+
 
 class RunExistsError(WrkflwError):
     """The run was started before."""
@@ -90,7 +93,9 @@ class AmbiguousResumeError(WrkflwError):
     def __init__(self, step_id: str, keys: Iterable[str]) -> None:
         self.step_id = step_id
         self.keys = tuple(keys)
-        super().__init__(f"step {step_id!r} waits at {' and '.join(map(repr, self.keys))}; pass at=")
+        more = len(self.keys) - _FEW
+        told = [*map(repr, self.keys[:_FEW]), f"{more} more"] if more > 0 else map(repr, self.keys)
+        super().__init__(f"step {step_id!r} waits at {' and '.join(told)}; pass at=")
 
     @classmethod
     def ran_often(cls, step_id: str, keys: Iterable[str]) -> Self:

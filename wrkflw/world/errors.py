@@ -73,7 +73,8 @@ class FencedError(EntityConflictError):
 
 class EventLimitError(EntityConflictError):
     def __init__(self, run_id: str, limit: int) -> None:
-        super().__init__(f"{run_id} has {limit:,} events, which is the limit; split the run or raise events=")
+        cure = "split the run, or raise it: Limits(events=...)"
+        super().__init__(f"run {run_id!r} has {limit:,} events, which is the limit; {cure}")
         self.run_id, self.limit = run_id, limit
 
 
