@@ -183,7 +183,8 @@ class Declaration:
                 cure = "name it as the function that is wrapped does, or pass input_schema="
             raise DefinitionError(f"parameter {names[0]!r} of {self._what} has no type; {cure}")
         returns = self._signature.return_annotation
-        if isinstance(self._output_schema, Undeclared) and returns is inspect.Signature.empty:
+        says_nothing = returns is inspect.Signature.empty and not isinstance(self._speaker, type)
+        if isinstance(self._output_schema, Undeclared) and says_nothing:
             raise DefinitionError(f"{self._what} has no return type; annotate it or pass output_schema=")
 
     @property

@@ -82,7 +82,8 @@ def hints_of(function: Callable[..., object], names: Mapping[str, Any] | None = 
         return all_hints_of(function, names)
     except Exception:  # noqa: BLE001  # an annotation may be any expression
         plain = plain_function(function)
-        return {name: form for name, text in _annotations(plain) for form in _looked_up(plain, text, names)}
+        found = {name: form for name, text in _annotations(plain) for form in _looked_up(plain, text, names)}
+        return _with_itself(function, found)
 
 
 def all_hints_of(function: Callable[..., object], names: Mapping[str, Any] | None = None) -> Mapping[str, object]:
@@ -91,7 +92,12 @@ def all_hints_of(function: Callable[..., object], names: Mapping[str, Any] | Non
     hints = get_type_hints(plain, localns=None if names is None else dict(names), include_extras=True)
     bound: object = getattr(plain, "__self__", None)
     owner = bound if isinstance(bound, type) else type(bound)
-    return {name: owner if form is Self else form for name, form in hints.items()}
+    return _with_itself(function, {name: owner if form is Self else form for name, form in hints.items()})
+
+
+def _with_itself(function: Callable[..., object], hints: dict[str, object]) -> Mapping[str, object]:
+    """A class takes what its init does, and gives itself."""
+    return {**hints, "return": function} if isinstance(function, type) else hints
 
 
 def _annotations(plain: Callable[..., object]) -> list[tuple[str, object]]:

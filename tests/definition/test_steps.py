@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial, wraps
 from types import FunctionType
@@ -270,6 +271,22 @@ def test_the_parameter_of_a_wrapper_needs_the_name_it_has_inside() -> None:
 
 
 # ------------------------------------------------------------------ types that a call decides
+def test_a_class_gives_itself() -> None:
+    @dataclass
+    class Point:
+        x: int
+
+    class Plain:
+        def __init__(self, x: int):  # as it is often written
+            self.x = x
+
+    assert step(id="point")(Point).output_schema is Point
+    assert create_step(id="point", execute=Point, input_schema=int, output_schema=Point).output_schema is Point
+    assert step(id="plain")(Plain).output_schema is Plain
+    with pytest.raises(DefinitionError, match="returns Point but output_schema is int"):
+        create_step(id="point", execute=Point, input_schema=int, output_schema=int)  # type: ignore[arg-type]
+
+
 def test_the_self_of_a_method_is_its_class() -> None:
     class Form(BaseModel):
         n: int

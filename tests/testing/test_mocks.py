@@ -45,6 +45,21 @@ async def test_a_mock_gives_its_value(wrkflw_runtime: TestRuntime) -> None:
     assert await fetching.run(1) == User(name="Ada")
 
 
+async def test_a_value_of_the_type_that_the_step_gives_is_not_called(wrkflw_runtime: TestRuntime) -> None:
+    class Callable(User):
+        def __call__(self, number: int) -> str:
+            return str(number)
+
+    @step
+    async def make(number: int) -> Callable:
+        raise NotImplementedError("it is mocked")
+
+    making = create_workflow(id="making", input_schema=int, output_schema=Callable).then(make).commit()
+    wrkflw_runtime.mock(make, Callable(name="Ada"))
+
+    assert await making.run(1) == Callable(name="Ada")
+
+
 async def test_a_mock_that_is_called_gets_what_the_body_would(wrkflw_runtime: TestRuntime) -> None:
     wrkflw_runtime.mock(fetch, lambda number: User(name=str(number)))
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from wrkflw.bodies import Body
 from wrkflw.clock import Clock
 from wrkflw.engine.executor import Executable, Executor
+from wrkflw.schemas import schema_of
 from wrkflw.steps import check_step
 
 
@@ -28,7 +29,10 @@ class Mocks:
         if found.kind == "workflow":
             raise TypeError(f"mock() takes a step with a body, got workflow {found.id!r}; mock the steps in it")
         body = found.body
-        self._bodies[found.id, id(body)] = body, replace(body, function=_answering(result), is_async=True)
+        self._bodies[found.id, id(body)] = (
+            body,
+            replace(body, function=_answering(result, found.stored_output_schema), is_async=True),
+        )
 
     def body_of(self, step_id: str, body: Body) -> Body:
         """The one to execute."""
@@ -36,11 +40,13 @@ class Mocks:
         return instead
 
 
-def _answering(result: object) -> Callable[..., object]:
+def _answering(result: object, output_schema: object) -> Callable[..., object]:
+    is_output = schema_of(output_schema).is_instance(result)  # which may be callable as well
+
     async def answer(*given: object) -> object:
         if isinstance(result, BaseException) or _is_exception_class(result):
             raise cast("BaseException", result)
-        if not callable(result):
+        if is_output or not callable(result):
             return result
         answered = result(*given)
         return await answered if inspect.isawaitable(answered) else answered
