@@ -208,6 +208,33 @@ def test_what_is_asked_all_the_time_reads_what_it_finds(world: SqliteWorld, stat
     assert "runs_listed" not in plan
 
 
+@pytest.mark.parametrize("few", [2, 0])
+async def test_runs_are_found_by_an_attribute_that_few_have(
+    world: SqliteWorld, statements: list[str], monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """The same runs, in the same order, as among all of them; but only what is found is read."""
+    monkeypatch.setattr("wrkflw.worlds.sql.run_reads._FEW", few)
+    for number in range(6):
+        attributes = {"team": "red" if number % 3 else "blue", "size": "s"}
+        await world.storage.events.create(f"r-{number}", e.RunCreated(workflow_name="greet", attributes=attributes))
+    statements.clear()
+    where = RunFilter(attributes={"size": "s", "team": "blue"})
+
+    newest = await world.storage.runs.list(where)
+    oldest = await world.storage.runs.list(where, page=PageRequest(limit=1, sort_order="asc"))
+    second = await world.storage.runs.list(where, page=PageRequest(cursor=oldest.cursor, sort_order="asc"))
+    nobody = await world.storage.runs.list(RunFilter(attributes={"size": "s", "team": "green"}))
+
+    assert [run.run_id for run in newest.data] == ["r-3", "r-0"]
+    assert [run.run_id for run in (*oldest.data, *second.data)] == ["r-0", "r-3"]
+    assert nobody.data == []
+    by_attribute = [text for text in statements if text in (sql.RUNS_AMONG.text, sql.RUNS_AMONG_ASC.text)]
+    assert len(by_attribute) == (4 if few else 1)
+    for statement in (sql.RUNS_WITH, sql.RUNS_AMONG, sql.RUNS_AMONG_ASC):
+        assert "runs_listed" not in plan_of(world, statement.text)
+    assert "USING COVERING INDEX attributes_found" in plan_of(world, sql.RUNS_WITH.text)
+
+
 async def test_the_newest_codec_is_looked_for_in_one_run(world: SqliteWorld) -> None:
     """It is asked by the first write of each process, in its transaction."""
     assert "TEMP B-TREE" not in plan_of(world, sql.NEWEST_CODEC.text)

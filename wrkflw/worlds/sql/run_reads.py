@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import get_args
 
@@ -29,6 +29,8 @@ from .statement import Statement
 
 _MOST_SOUGHT = 8
 """Attributes that one listing can ask for."""
+_FEW = 1000
+"""Runs with an attribute that are looked through and put in order sooner than a page of them is found among all."""
 
 
 class RunReads:
@@ -114,8 +116,10 @@ class RunReads:
         statuses = _checked(where)
         created, number = decode_cursor(request.cursor, listing, (-FAR, -FAR) if ascending else (FAR, FAR))
         limit = limit_of(request)
+        few = self._few_with(where.attributes)
         found = self._read.all(
-            _listing(where, ascending=ascending),
+            _listing(where, ascending=ascending, among=few is not None),
+            run_nos=None if few is None else json.dumps(few),
             now=to_microseconds(self._clock.now()),
             namespace=self._namespace,
             workflow_name=where.workflow_name,
@@ -139,6 +143,15 @@ class RunReads:
             run.detail = row[-1]
             runs.append(run)
         return Page(runs, listed.cursor, listed.has_more)
+
+    def _few_with(self, attributes: Mapping[str, str] | None) -> Sequence[int] | None:
+        """The numbers of the runs that have one of the attributes; None when many have each of them."""
+        for key, value in (attributes or {}).items():
+            about = {"namespace": self._namespace, "key": key, "value": value}
+            found = self._read.all(sql.RUNS_WITH, **about, row_limit=_FEW + 1)
+            if len(found) <= _FEW:
+                return [row[0] for row in found]
+        return None
 
     async def wait_for_terminal(self, run_id: str, *, timeout: timedelta) -> Run:
         news = asyncio.Event()
@@ -210,7 +223,9 @@ def _filled(run: Run, found: Sequence[Row], reading: Reading) -> Run:
     return run
 
 
-def _listing(where: RunFilter, *, ascending: bool) -> Statement:
+def _listing(where: RunFilter, *, ascending: bool, among: bool) -> Statement:
+    if among:
+        return sql.RUNS_AMONG_ASC if ascending else sql.RUNS_AMONG
     if ascending:
         return sql.RUNS_LIST_ASC
     return sql.RUNS_LIST_PAUSED if where.detail == "paused" else sql.RUNS_LIST

@@ -79,16 +79,18 @@ _detail = case(
 )
 _place = tuple_(runs.c.created_at, runs.c.run_no)
 _edge = tuple_(at("edge_created"), at("edge_no"))
-_listed = (
-    _here,
+_fits = (
     or_(at("workflow_name").is_(None), runs.c.workflow_name == at("workflow_name")),
     any_of(runs.c.status, "statuses"),
     or_(at("attributes").is_(None), ~_lacks_one),
     runs.c.created_at >= at("since"),
     runs.c.created_at < at("until"),
 )
-_with_detail = select(runs, _detail.label("detail")).where(
-    *_listed, or_(at("detail").is_(None), _detail == at("detail"))
+_listed = (_here, *_fits)
+_of_detail = or_(at("detail").is_(None), _detail == at("detail"))
+_with_detail = select(runs, _detail.label("detail")).where(*_listed, _of_detail)
+_among = select(runs, _detail.label("detail")).where(
+    runs.c.run_no.in_(in_json("run_nos")), _also_here, *_fits, _of_detail
 )
 # Those have an index; and their detail is known, which is a long question that every process asks when it starts.
 _paused = select(runs, literal("paused").label("detail")).where(
@@ -224,6 +226,14 @@ STATEMENTS: dict[str, Clause] = {
     "RUNS_LIST_ASC": _with_detail.where(_place > _edge)
     .order_by(runs.c.created_at, runs.c.run_no)
     .limit(at("row_limit")),
+    # Those with an attribute that few have are found by it, and not among all runs.
+    "RUNS_WITH": select(attributes.c.run_no)
+    .where(row_where(attributes, "namespace", "key", "value"))
+    .limit(at("row_limit")),
+    "RUNS_AMONG": _among.where(_place < _edge)
+    .order_by(runs.c.created_at.desc(), runs.c.run_no.desc())
+    .limit(at("row_limit")),
+    "RUNS_AMONG_ASC": _among.where(_place > _edge).order_by(runs.c.created_at, runs.c.run_no).limit(at("row_limit")),
     # --- who works on what
     "RUNS_DUE": select(runs).where(_due, runs.c.wake_at <= at("now")).order_by(runs.c.wake_at).limit(at("row_limit")),
     "NEXT_DUE": select(func.min(runs.c.wake_at)).where(_due),
