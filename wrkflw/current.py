@@ -70,7 +70,15 @@ def standing_here() -> Runtime | None:
     """The runtime whose loop belongs to this thread, and stands still."""
     here = threading.get_ident()
     still = (loop for loop in [*_open] if not loop.is_running() and not loop.is_closed())
-    return next((runtime for loop in still for runtime in _open.get(loop, ()) if runtime.loop_thread == here), None)
+    return next(
+        (
+            runtime
+            for loop in still
+            for runtime in _open.get(loop, ())
+            if runtime.is_open and runtime.loop_thread == here
+        ),
+        None,
+    )
 
 
 def open_on_other_threads() -> list[Runtime]:

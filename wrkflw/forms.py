@@ -7,7 +7,8 @@ moves to run time, where there is a value to look at.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable
 from enum import Enum
 from types import NoneType, UnionType
 from typing import (
@@ -29,6 +30,9 @@ from typing import (
 
 from pydantic import BaseModel
 from typing_extensions import TypeAliasType, get_protocol_members, is_protocol, is_typeddict
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 # PEP 484's promotions
 _WIDER_NUMBERS: dict[object, tuple[object, ...]] = {bool: (float, complex), int: (float, complex), float: (complex,)}
@@ -128,15 +132,19 @@ def hints_of_fields(owner: type[Any]) -> dict[str, object]:
         return {name: Annotated[(field.annotation, *field.metadata, None)] for name, field in known.items()}
     if (hints := _hints_of(owner)) is not None:
         return hints
-    return {name: form for base in reversed(owner.__mro__) for name, form in _readable_of(base)}
+    readable: dict[str, object] = {}
+    for base in reversed(owner.__mro__):  # one after another: a name that is local need not hide all the rest
+        for name, form in _own_annotations(base).items():
+            readable.pop(name, None)
+            alone = type(base.__name__, (), {"__annotations__": {name: form}, "__module__": base.__module__})
+            readable |= _hints_of(alone) or {}
+    return readable
 
 
-def _readable_of(base: type[Any]) -> Iterator[tuple[str, object]]:
-    """One after another: a name that is local to a function need not hide all the rest."""
-    for name, form in vars(base).get("__annotations__", {}).items():
-        alone = type(base.__name__, (), {"__annotations__": {name: form}, "__module__": base.__module__})
-        if (hints := _hints_of(alone)) is not None:
-            yield name, hints[name]
+def _own_annotations(owner: type[Any]) -> dict[str, object]:
+    if sys.version_info >= (3, 14):
+        return annotationlib.get_annotations(owner, format=annotationlib.Format.FORWARDREF)
+    return cast("dict[str, object]", vars(owner).get("__annotations__", {}))
 
 
 def _fields_of_typed_dict(owner: type[Any]) -> dict[str, Field] | None:

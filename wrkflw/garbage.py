@@ -34,7 +34,7 @@ class CollectingRarely:
     Looked through 700 at a time they seem to stay, and then everything that the process holds is looked through.
     """
 
-    _lock = threading.Lock()
+    _lock = threading.RLock()  # which may be held when one that was forgotten is collected
     _under_way = 0
     _before: tuple[int, int, int] | None = None
 
@@ -65,3 +65,6 @@ class CollectingRarely:
                 if gc.get_threshold()[0] == _RARELY:
                     gc.set_threshold(*cls._before)
                 cls._before = None
+
+    def __del__(self) -> None:
+        self.end()

@@ -82,8 +82,10 @@ class Lookout:
             return self._to_start(journal, entity.wake_at)
         # Where the code was mended, no worker here may have looked at it yet.
         mended = journal.paused_by == "engine" and entity.owner is None
-        if mended and await self._runtime.driver.taker.unpause(self._run_id, self._definition):
-            return None
+        if mended:
+            if await self._runtime.driver.taker.unpause(self._run_id, self._definition):
+                return None
+            journal = await self._runtime.runs.journal(self._run_id)  # somebody may have been faster, or its log full
         return self._seen(journal)
 
     def _to_start(self, journal: Journal, when: datetime | None) -> Seen | None:

@@ -141,7 +141,7 @@ class Runs:
         older_than: timedelta | str,
         *,
         workflow: str | Workflow[Never, object, Any] | None = None,
-        status: RunStatus | Sequence[RunStatus] = _ENDS,
+        status: RunStatus | Sequence[RunStatus] | None = None,
     ) -> int:
         """Remove the runs that ended longer ago than that, and their logs with them; returns how many.
 
@@ -150,7 +150,7 @@ class Runs:
 
         Raises InvalidValueError for a ``status`` in which no run has ended, ValueError for what is no duration.
         """
-        statuses: Sequence[RunStatus] = [status] if isinstance(status, str) else list(status)
+        statuses: Sequence[RunStatus] = [status] if isinstance(status, str) else _ENDS if status is None else status
         check_word("status=", statuses, _ENDS)
         before = earlier(self._clock.now(), parse_duration(older_than, "prune what is older than"))
         where = RunFilter(workflow_name=_id_of(workflow), statuses=statuses, until=before)

@@ -61,6 +61,20 @@ class Row(TypedDict, total=False):
     plain: int
 
 
+def test_a_field_that_a_subclass_declares_anew_has_no_rule_of_its_base() -> None:
+    def local() -> Any:
+        class Money(BaseModel):
+            cents: int = 0
+
+        @dataclass
+        class Heir(Record):
+            total: int | Money = 0  # type: ignore[assignment]  # as is often done all the same
+
+        return Heir
+
+    assert merge_rules(local()) == {}
+
+
 def test_one_name_that_is_not_found_does_not_hide_the_rules_of_others() -> None:
     """Of two differences, one would be lost without a word."""
     plain, told = local()

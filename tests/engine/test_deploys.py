@@ -14,6 +14,7 @@ from wrkflw import (
     DefinitionChangedError,
     Event,
     Failed,
+    Limits,
     Paused,
     RunNotFinishedError,
     Runtime,
@@ -748,3 +749,17 @@ async def test_of_a_step_that_is_over_it_is_not_said_that_the_run_stands_there(
         "run 'r-17' went past 'fetch', which workflow 'campaign' no longer has; "
         "give it back the id it had, deploy the old code, or fork at an earlier step"
     )
+
+
+async def test_who_asks_where_the_mended_code_meets_a_full_log_is_told_how_the_run_ended(
+    clock: ManualClock, database: str
+) -> None:
+    await park(database, clock, fetch, charge)
+    assert isinstance(await go_on(database, clock, campaign(fetch, log)), Paused)
+
+    good = campaign(fetch, charge)
+    async with Runtime(database, clock=clock, workflows=[good], limits=Limits(events=8)):
+        result = await (await good.get_run("r-17")).result()
+
+    assert isinstance(result, Failed)
+    assert result.error.type == "LimitError"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 
@@ -42,6 +44,19 @@ async def test_after_a_crash_as_before() -> None:
         assert gc.get_threshold() == (700, 10, 10)
         await runtime.restart()
         assert gc.get_threshold() == (10_000, 10, 10)
+    assert gc.get_threshold() == (700, 10, 10)
+
+
+def test_a_runtime_that_was_lost_with_its_loop_needs_it_no_more() -> None:
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(Runtime(":memory:", worker=False).open())
+    loop.close()
+    assert gc.get_threshold() == (10_000, 10, 10)
+
+    del loop
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
+
     assert gc.get_threshold() == (700, 10, 10)
 
 

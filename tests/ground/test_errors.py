@@ -478,6 +478,16 @@ def test_an_error_is_the_same_in_another_process(error: WrkflwError, way: Callab
     assert (str(arrived), vars(arrived)) == (str(error), vars(error))
 
 
+class NoDisk(FatalError, OSError):
+    """A user's own, which takes what the built-in one does."""
+
+
+def test_an_error_of_ones_own_that_is_a_built_in_one_too_keeps_its_fields() -> None:
+    error = pickle.loads(pickle.dumps(NoDisk(28, "no space left", "a.db")))  # noqa: S301 -- our own
+
+    assert (error.errno, error.filename) == (28, "a.db")
+
+
 def test_every_error_is_known_by_the_name_of_its_family() -> None:
     members = [getattr(wrkflw.errors, name) for name in wrkflw.errors.__all__]
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -444,6 +445,26 @@ async def test_one_process_at_a_time_collects(folder: Path, tmp_path: Path, cloc
     assert await other.storage.payloads.collect() == 1
     await one.close()
     await other.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_is_cancelled_while_collecting_lets_others(folder: Path, clock: ManualClock, turns: int) -> None:
+    world = await opened(FileBlobs(folder), clock)
+    await created(world, "r-1", LARGE)
+    await deleted(world, "r-1")
+    clock.turn(timedelta(hours=25))
+
+    collecting = asyncio.create_task(world.storage.payloads.collect())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    collecting.cancel()
+    with suppress(asyncio.CancelledError):
+        await collecting
+    await world.storage.payloads.collect()
+
+    assert files_in(folder) == []
+    assert await world.storage.cursors.take("$payloads") is not None
+    await world.close()
 
 
 async def test_what_is_collected_between_its_blob_and_its_event_is_kept(folder: Path, clock: ManualClock) -> None:

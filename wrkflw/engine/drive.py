@@ -203,7 +203,11 @@ class Drive:
 
         It raises StoreError or FencedError when this process can write no more to the run.
         """
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"wrkflw {self.run_id}", context=context)
+        create = asyncio.get_running_loop().create_task
+        if context is None:
+            self._task = create(self._run(), name=f"wrkflw {self.run_id}")
+        else:  # the task takes a copy of it, whatever makes tasks here
+            self._task = context.run(create, self._run(), name=f"wrkflw {self.run_id}")
         return self._task
 
     def dismantle(self) -> None:

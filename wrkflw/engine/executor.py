@@ -7,6 +7,7 @@ import contextvars
 import functools
 import inspect
 import itertools
+import threading
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -107,10 +108,11 @@ class Executor:
         thread = self._idle.pop() if self._idle else self._new_thread()
         try:
             body = thread.submit(work)
-        except (
-            RuntimeError
-        ):  # the process ends, and begins no work in threads; it is the runtime's close that ends this
-            await asyncio.get_running_loop().create_future()
+        except RuntimeError:
+            # When the main thread is over Python begins no work in threads.  A loop that does not keep the process from
+            # ending is closed next, which lets go of the run; nothing is wrong with the step.
+            if not threading.main_thread().is_alive() and threading.current_thread().daemon:
+                await asyncio.get_running_loop().create_future()
             raise
         running = asyncio.wrap_future(body)
         try:

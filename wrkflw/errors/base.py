@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from types import FunctionType
 
 
 class WrkflwError(Exception):
     """Everything that wrkflw raises on purpose."""
 
-    def __reduce__(self) -> tuple[Callable[..., WrkflwError], tuple[object, ...]]:
+    def __reduce__(self) -> str | tuple[object, ...]:
         """With its fields, into another process too: by itself an exception is made anew of what it says."""
-        return _rebuilt, (type(self), self.args, self.__dict__)
+        if not isinstance(type(self).__init__, FunctionType):
+            return super().__reduce__()
+        return _rebuilt, (type(self), self.args), self.__dict__
 
 
-def _rebuilt(cls: type[WrkflwError], args: tuple[object, ...], fields: dict[str, object]) -> WrkflwError:
-    error = cls.__new__(cls)
+def _rebuilt(cls: type[WrkflwError], args: tuple[object, ...]) -> WrkflwError:
+    error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(fields)
     return error
 
 

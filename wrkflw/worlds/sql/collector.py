@@ -9,6 +9,7 @@ again by who is slower.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +23,8 @@ from . import compiled as sql
 from .cursors import SqlCursors
 from .database import Connection, Reads
 from .payloads import blob_name, release
+
+_log = logging.getLogger("wrkflw")
 
 _SOURCE = "$payloads"
 """The cursor that whoever collects holds."""
@@ -42,6 +45,7 @@ class Collector:
         blobs: BlobStore | None,
     ) -> None:
         self._cursors = cursors
+        self._collects = False
         self._writer = writer
         self._read = read
         self._namespace = namespace
@@ -50,12 +54,23 @@ class Collector:
         self._prefix = blob_name(namespace, "")
 
     async def collect(self, *, grace: timedelta = GRACE) -> int:
-        if await self._cursors.take(_SOURCE) is None:
-            return 0  # somebody is at it
+        if self._collects:
+            return 0
+        self._collects = True
         try:
+            if await self._cursors.take(_SOURCE, again=True) is None:
+                return 0  # another process is at it
             return await self._collect(grace)
         finally:
+            await self._let_others()
+
+    async def _let_others(self) -> None:
+        try:
             await asyncio.shield(self._cursors.release(_SOURCE))
+        except StoreError as error:  # the next one here lets go of it, or the end of this process
+            _log.warning("other processes cannot collect payloads for now: %s", error)
+        finally:
+            self._collects = False
 
     async def _collect(self, grace: timedelta) -> int:
         cutoff = self._clock.now() - grace

@@ -20,10 +20,13 @@ class SqlCursors:
         self._owner = owner
         self._owner_is_live = owner_is_live
 
-    async def take(self, source: str) -> Held | None:
+    async def take(self, source: str, *, again: bool = False) -> Held | None:
+        """``again``: also when it is this process that has it."""
+
         def work(connection: Connection) -> Held | None:
             row = connection.one(sql.CURSOR_BY_SOURCE, here=self._namespace, source=source)
-            if row is not None and row[1] is not None and self._owner_is_live(connection, row[1]):
+            holder = None if row is None or (again and row[1] == self._owner) else row[1]
+            if holder is not None and self._owner_is_live(connection, holder):
                 return None
             connection.run(sql.CURSOR_TAKE, namespace=self._namespace, source=source, position=None, owner=self._owner)
             return Held(None if row is None else row[0])
