@@ -181,6 +181,42 @@ async def test_too_long_a_list_is_refused(clock: ManualClock, desk: Desk) -> Non
     assert desk.calls == []
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_a_list_for_which_the_log_has_no_room_is_refused_before_its_first_item(
+    clock: ManualClock, concurrency: int
+) -> None:
+    """Else thousands of letters would be sent, and then the run would fail."""
+    sent: list[int] = []
+
+    @step
+    async def send(data: int) -> int:
+        sent.append(data)
+        return data
+
+    flow = create_workflow(id="mailing", input_schema=list[int], output_schema=list[int])
+    mailing = flow.foreach(send, concurrency=concurrency).commit()
+    async with Runtime(":memory:", clock=clock, limits=Limits(events=31)):
+        result = await (await mailing.create_run()).start([*range(10)])
+        assert sent == []
+        assert (await mailing.run([*range(9)])) == [*range(9)]
+
+    assert isinstance(result, Failed)
+    assert result.error.message == (
+        "foreach 'send' got 10 items, which need 30 events at least; the run has 2, the limit is 31; "
+        "split the list or raise Limits.events"
+    )
+
+
+async def test_who_may_end_the_workflow_before_is_not_refused(clock: ManualClock) -> None:
+    @step
+    async def seek(data: int, ctx: StepContext) -> int:
+        return ctx.bail([data]) if data == 3 else data
+
+    flow = create_workflow(id="seeking", input_schema=list[int], output_schema=list[int]).foreach(seek).commit()
+    async with Runtime(":memory:", clock=clock, limits=Limits(events=31)):
+        assert await flow.run([*range(20)]) == [3]
+
+
 async def test_the_limit_can_be_raised_and_lowered(clock: ManualClock, desk: Desk) -> None:
     flow = each(desk.quick("send"))
     async with Runtime(":memory:", clock=clock, limits=Limits(items=2)):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 """What there is no order in, told at once: a list may hold ten thousand items."""
+_EVENTS_A_CALL = 3
+"""It is created, it is started, it completes."""
 
 
 async def parallel(interpreter: Interpreter, scope: Scope, node: Parallel, flow: Flow) -> Flow:
@@ -179,11 +181,26 @@ def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) ->
     if len(items) > limit:
         raise LimitError.items(step.id, len(items), limit)
     first = interpreter.drive.journal.records.get(of_item(scope.key_of(step.id), 0))
+    if first is None:
+        _check_room(interpreter, scope, step, len(items))
     if first is not None and first.meta is not None and "items" in first.meta:
         before = cast("int", first.meta["items"])
         if before != len(items) or ("digest" in first.meta and first.meta["digest"] != _digest(items)):
             raise NondeterminismError.items_changed(interpreter.drive.run_id, step.id, before, len(items))
     return items
+
+
+def _check_room(interpreter: Interpreter, scope: Scope, step: AnyStep, items: int) -> None:
+    """Rather than thousands of items are done, with their effects, and then the run fails.  Raises LimitError.
+
+    Nothing is said of a body with a context, which may end the workflow before.
+    """
+    body = scope.definition.plan(step).body
+    if body is None or body.arity > 1 or step.guards:
+        return
+    has, limit = interpreter.drive.journal.last_slot, interpreter.drive.services.limits.events
+    if has + (needs := _EVENTS_A_CALL * items) > limit:
+        raise LimitError.events_of_items(step.id, items, needs, has, limit)
 
 
 def _stands(interpreter: Interpreter, scope: Scope, step: AnyStep) -> bool:

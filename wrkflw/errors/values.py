@@ -80,6 +80,12 @@ class LimitError(WrkflwError):
         return cls(f"{what}; split the list or raise Limits.items", limit=limit, got=got)
 
     @classmethod
+    def events_of_items(cls, node: str, got: int, needs: int, has: int, limit: int) -> Self:
+        """A foreach got a list for which there is no room in the log."""
+        what = f"foreach {node!r} got {got:,} items, which need {needs:,} events at least; the run has {has:,}"
+        return cls(f"{what}, the limit is {limit:,}; split the list or raise Limits.events", limit=limit, got=needs)
+
+    @classmethod
     def iterations(cls, node: str, limit: int, *, of_runtime: bool = False) -> Self:
         """A loop does not end: by its own ``max_iterations``, or by that of the runtime."""
         cure = "Limits.iterations" if of_runtime else "max_iterations="
