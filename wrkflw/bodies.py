@@ -183,7 +183,7 @@ class Declaration:
                 cure = "name it as the function that is wrapped does, or pass input_schema="
             raise DefinitionError(f"parameter {names[0]!r} of {self._what} has no type; {cure}")
         returns = self._signature.return_annotation
-        says_nothing = returns is inspect.Signature.empty and not isinstance(self._speaker, type)
+        says_nothing = returns is inspect.Signature.empty and "return" not in hints_of(self._speaker)
         if isinstance(self._output_schema, Undeclared) and says_nothing:
             raise DefinitionError(f"{self._what} has no return type; annotate it or pass output_schema=")
 

@@ -74,7 +74,8 @@ def annotations_of(function: Callable[..., object]) -> tuple[tuple[object, ...],
     """What its parameters take, and what it gives; unknown where it has no annotation, or one that cannot be found."""
     hints = hints_of(speaker_of(function))
     takes = tuple(hints.get(name, UNKNOWN) for name in signature_of(function).parameters)
-    return takes, hints.get("return", UNKNOWN)
+    # A class takes what its __init__ does, and gives itself.
+    return takes, function if isinstance(function, type) else hints.get("return", UNKNOWN)
 
 
 def taken_by(function: Callable[..., object], position: int = 0) -> object:

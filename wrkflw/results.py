@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Self, TypeAlias, cast
@@ -132,8 +133,11 @@ class _Base(ResultAccess):
     def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        twin = object.__new__(type(self))
+        for name, value in vars(self).items():
+            twin.__dict__[name] = value if name == "_read" else deepcopy(value, memo)
+        return twin
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._facts() == other._facts() if isinstance(other, _Base) else False

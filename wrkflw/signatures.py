@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from enum import EnumType
 from functools import partial
 from types import MethodType, SimpleNamespace
 from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, cast, get_args, get_type_hints
@@ -96,8 +97,15 @@ def all_hints_of(function: Callable[..., object], names: Mapping[str, Any] | Non
 
 
 def _with_itself(function: Callable[..., object], hints: dict[str, object]) -> Mapping[str, object]:
-    """A class takes what its init does, and gives itself."""
-    return {**hints, "return": function} if isinstance(function, type) else hints
+    """A class takes what its init does, and gives itself, unless it has none or its own class says what is done."""
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
+    is_plain = isinstance(function, EnumType) or (isinstance(function, type) and _is_called_plainly(function))
+    return {**hints, "return": function} if is_plain else hints
+
+
+def _is_called_plainly(owner: type[Any]) -> bool:
+    return type(owner).__call__ is type.__call__ and owner.__init__ is not object.__init__
 
 
 def _annotations(plain: Callable[..., object]) -> list[tuple[str, object]]:

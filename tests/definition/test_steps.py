@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial, wraps
 from types import FunctionType
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -271,6 +271,10 @@ def test_the_parameter_of_a_wrapper_needs_the_name_it_has_inside() -> None:
 
 
 # ------------------------------------------------------------------ types that a call decides
+class Pair(NamedTuple):
+    x: int
+
+
 def test_a_class_gives_itself() -> None:
     @dataclass
     class Point:
@@ -283,6 +287,9 @@ def test_a_class_gives_itself() -> None:
     assert step(id="point")(Point).output_schema is Point
     assert create_step(id="point", execute=Point, input_schema=int, output_schema=Point).output_schema is Point
     assert step(id="plain")(Plain).output_schema is Plain
+    assert step(id="partial")(partial(Point)).output_schema is Point
+    with pytest.raises(DefinitionError, match="has no return type"):  # which is told by its __new__ alone
+        step(id="pair")(Pair)
     with pytest.raises(DefinitionError, match="returns Point but output_schema is int"):
         create_step(id="point", execute=Point, input_schema=int, output_schema=int)  # type: ignore[arg-type]
 

@@ -195,16 +195,20 @@ async def test_a_list_for_which_the_log_has_no_room_is_refused_before_its_first_
 
     flow = create_workflow(id="mailing", input_schema=list[int], output_schema=list[int])
     mailing = flow.foreach(send, concurrency=concurrency).commit()
-    async with Runtime(":memory:", clock=clock, limits=Limits(events=31)):
-        result = await (await mailing.create_run()).start([*range(10)])
+    async with Runtime(":memory:", clock=clock, limits=Limits(events=31)) as runtime:
+        run = await mailing.create_run()
+        result = await run.start([*range(20)])
         assert sent == []
-        assert (await mailing.run([*range(9)])) == [*range(9)]
+        code = (await runtime.world.storage.runs.get(run.run_id)).error_code
+        assert await mailing.run([*range(10)]) == [*range(10)]
 
+    needs = 60 - concurrency
     assert isinstance(result, Failed)
     assert result.error.message == (
-        "foreach 'send' got 10 items, which need 30 events at least; the run has 2, the limit is 31; "
+        f"foreach 'send' got 20 items, which need {needs} events at least; the run has 2, the limit is 31; "
         "split the list or raise Limits.events"
     )
+    assert (result.error.attributes["got"], code) == (2 + needs, "MAX_EVENTS_EXCEEDED")
 
 
 async def test_who_may_end_the_workflow_before_is_not_refused(clock: ManualClock) -> None:

@@ -63,7 +63,7 @@ async def foreach(interpreter: Interpreter, scope: Scope, node: Foreach, flow: F
         records, rules = interpreter.drive.journal.scopes[scope.prefix], states.rules_of(scope.definition.graph)
         scope.state = states.state_after(node, records, scope.state, rules)
         return items_of(interpreter, scope, step)
-    items = _items(interpreter, scope, step, flow)
+    items = _items(interpreter, scope, node, flow)
     meta = {"items": len(items), "digest": _digest(items)} if items else None
     if node.concurrency > 1:
         return await _side_by_side(interpreter, scope, node, items, meta)
@@ -173,7 +173,8 @@ def _inside(scope: Scope) -> Scope:
     return Scope(scope.definition, scope.prefix, scope.input, scope.state, Lane(scope.lane))
 
 
-def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) -> list[object]:
+def _items(interpreter: Interpreter, scope: Scope, node: Foreach, flow: Flow) -> list[object]:
+    step = node.step
     value, limit = flow.value, interpreter.drive.services.limits.items
     if not isinstance(value, list):
         raise InvalidValueError.no_list(step.id, value)
@@ -182,7 +183,7 @@ def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) ->
         raise LimitError.items(step.id, len(items), limit)
     first = interpreter.drive.journal.records.get(of_item(scope.key_of(step.id), 0))
     if first is None:
-        _check_room(interpreter, scope, step, len(items))
+        _check_room(interpreter, scope, node, len(items))
     if first is not None and first.meta is not None and "items" in first.meta:
         before = cast("int", first.meta["items"])
         if before != len(items) or ("digest" in first.meta and first.meta["digest"] != _digest(items)):
@@ -190,17 +191,19 @@ def _items(interpreter: Interpreter, scope: Scope, step: AnyStep, flow: Flow) ->
     return items
 
 
-def _check_room(interpreter: Interpreter, scope: Scope, step: AnyStep, items: int) -> None:
+def _check_room(interpreter: Interpreter, scope: Scope, node: Foreach, items: int) -> None:
     """Rather than thousands of items are done, with their effects, and then the run fails.  Raises LimitError.
 
+    The last item must start, by when all are over but those beside it: what these come to has room in a full log.
     Nothing is said of a body with a context, which may end the workflow before.
     """
-    body = scope.definition.plan(step).body
-    if body is None or body.arity > 1 or step.guards:
+    body = scope.definition.plan(node.step).body
+    if body is None or body.arity > 1 or node.step.guards or not items:
         return
     has, limit = interpreter.drive.journal.last_slot, interpreter.drive.services.limits.events
-    if has + (needs := _EVENTS_A_CALL * items) > limit:
-        raise LimitError.events_of_items(step.id, items, needs, has, limit)
+    needs = _EVENTS_A_CALL * items - min(items, node.concurrency)
+    if has + needs > limit:
+        raise LimitError.events_of_items(node.step.id, items, needs, has, limit)
 
 
 def _stands(interpreter: Interpreter, scope: Scope, step: AnyStep) -> bool:

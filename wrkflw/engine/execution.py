@@ -80,7 +80,7 @@ class Execution:
 
     def fail_between_steps(self, error: Exception) -> None:
         """The log is full, or else it is a matter of the workflow's."""
-        is_full = isinstance(error.__cause__, EventLimitError)
+        is_full = isinstance(error.__cause__, EventLimitError) or getattr(error, "field", None) == "events"
         self._fail(error, "MAX_EVENTS_EXCEEDED" if is_full else "USER_ERROR")
 
     def note_timeout(self, waiting_at: str | None = None) -> None:

@@ -111,9 +111,13 @@ class Executor:
         except RuntimeError:
             # When the main thread is over Python begins no work in threads.  A loop that does not keep the process from
             # ending is closed next, which lets go of the run; nothing is wrong with the step.
-            if not threading.main_thread().is_alive() and threading.current_thread().daemon:
+            thread.shutdown(wait=False, cancel_futures=True)
+            if threading.main_thread().is_alive():
+                raise
+            if threading.current_thread().daemon:
                 await asyncio.get_running_loop().create_future()
-            raise
+            problem = "the main thread has ended, and Python begins no work in threads any more"
+            raise RuntimeError(f"{problem}; let it wait for the loop, or make the step async") from None
         running = asyncio.wrap_future(body)
         try:
             return await asyncio.shield(running)

@@ -13,12 +13,16 @@ class WrkflwError(Exception):
         """With its fields, into another process too: by itself an exception is made anew of what it says."""
         if not isinstance(type(self).__init__, FunctionType):
             return super().__reduce__()
-        return _rebuilt, (type(self), self.args), self.__dict__
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
 
-def _rebuilt(cls: type[WrkflwError], args: tuple[object, ...]) -> WrkflwError:
-    error = cls.__new__(cls, *args)
+def _rebuilt(cls: type[WrkflwError], args: tuple[object, ...], fields: dict[str, object]) -> WrkflwError:
+    try:
+        error = cls.__new__(cls, *args)  # some built-in ones must have them
+    except TypeError:
+        error = cls.__new__(cls)
     error.args = args
+    error.__dict__.update(fields)
     return error
 
 

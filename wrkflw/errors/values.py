@@ -72,6 +72,8 @@ class LimitError(WrkflwError):
         super().__init__(message)
         self.limit = limit
         self.got = got
+        self.field: str | None = None
+        """``"events"`` where the log has no room for what is to come."""
 
     @classmethod
     def items(cls, node: str, got: int, limit: int) -> Self:
@@ -83,7 +85,10 @@ class LimitError(WrkflwError):
     def events_of_items(cls, node: str, got: int, needs: int, has: int, limit: int) -> Self:
         """A foreach got a list for which there is no room in the log."""
         what = f"foreach {node!r} got {got:,} items, which need {needs:,} events at least; the run has {has:,}"
-        return cls(f"{what}, the limit is {limit:,}; split the list or raise Limits.events", limit=limit, got=needs)
+        sentence = f"{what}, the limit is {limit:,}; split the list or raise Limits.events"
+        error = cls(sentence, limit=limit, got=has + needs)
+        error.field = "events"
+        return error
 
     @classmethod
     def iterations(cls, node: str, limit: int, *, of_runtime: bool = False) -> Self:
