@@ -68,12 +68,13 @@ class InvalidValueError(WrkflwError, ValueError):
 class LimitError(WrkflwError):
     """More of something than the runtime allows; its sentence names the field of ``Limits`` that says how much."""
 
+    field: str | None = None
+    """``"events"`` where the log has no room for what is to come."""
+
     def __init__(self, message: str, *, limit: int, got: int) -> None:
         super().__init__(message)
         self.limit = limit
         self.got = got
-        self.field: str | None = None
-        """``"events"`` where the log has no room for what is to come."""
 
     @classmethod
     def items(cls, node: str, got: int, limit: int) -> Self:
