@@ -128,7 +128,7 @@ def fields_of(form: object) -> dict[str, Field] | None:
 def hints_of_fields(owner: type[Any]) -> dict[str, object]:
     """The annotations of a dataclass or TypedDict, whole; without those in which a name is not found."""
     known = vars(owner).get("__pydantic_fields__")  # pydantic may have been told where local names are
-    if known is not None:
+    if known is not None:  # Annotated wants a mark at least, and None says nothing
         return {name: Annotated[(field.annotation, *field.metadata, None)] for name, field in known.items()}
     if (hints := _hints_of(owner)) is not None:
         return hints

@@ -51,7 +51,7 @@ def local() -> list[Any]:
         total: Annotated[int, Merge.SUM] = 0
         inner: Annotated[Inner | None, Merge.LAST] = None
 
-    pydantic.dataclasses.rebuild_dataclass(Told, _types_namespace={"Inner": Inner, **globals()})  # type: ignore[arg-type]
+    pydantic.dataclasses.rebuild_dataclass(Told, _types_namespace={"Inner": Inner, **globals()})  # type: ignore[arg-type]  # of the decorator, mypy sees a class
     return [Plain, Told]
 
 

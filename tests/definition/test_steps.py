@@ -291,7 +291,7 @@ def test_a_class_gives_itself() -> None:
     with pytest.raises(DefinitionError, match="has no return type"):  # which is told by its __new__ alone
         step(id="pair")(Pair)
     with pytest.raises(DefinitionError, match="returns Point but output_schema is int"):
-        create_step(id="point", execute=Point, input_schema=int, output_schema=int)  # type: ignore[arg-type]
+        create_step(id="point", execute=Point, input_schema=int, output_schema=int)  # type: ignore[arg-type]  # on purpose
 
 
 def test_the_self_of_a_method_is_its_class() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from wrkflw.errors import DefinitionChangedError, InvalidValueError, NondeterminismError, RunTimeoutError, StoreError
+from wrkflw.errors import (
+    DefinitionChangedError,
+    InvalidValueError,
+    LimitError,
+    NondeterminismError,
+    RunTimeoutError,
+    StoreError,
+)
 from wrkflw.world import events as e
 from wrkflw.world.errors import EventLimitError, WorldError
 
@@ -80,7 +87,8 @@ class Execution:
 
     def fail_between_steps(self, error: Exception) -> None:
         """The log is full, or else it is a matter of the workflow's."""
-        is_full = isinstance(error.__cause__, EventLimitError) or getattr(error, "field", None) == "events"
+        has_no_room = isinstance(error, LimitError) and error.field == "events"
+        is_full = has_no_room or isinstance(error.__cause__, EventLimitError)
         self._fail(error, "MAX_EVENTS_EXCEEDED" if is_full else "USER_ERROR")
 
     def note_timeout(self, waiting_at: str | None = None) -> None:

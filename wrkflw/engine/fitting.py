@@ -26,8 +26,6 @@ from .journal import Journal
 from .keys import id_of, of_iteration, scope_of
 from .records import Record, ScopeRecords, WaitRecord
 
-_OVER = {"completed", "failed", "skipped", "cancelled"}
-
 
 def check_fits(definition: Definition, journal: Journal) -> None:
     """Raises DefinitionChangedError when the record holds what this workflow has not, or not in this order.
@@ -47,7 +45,7 @@ def check_fits(definition: Definition, journal: Journal) -> None:
             if 0 <= position < last:
                 raise DefinitionChangedError.reordered(journal.run_id, found[0].key, before, definition.id)
             if position < 0 or not all(_is_of(inner.nodes[position], record) for record in found):
-                over = all(isinstance(record, Record) and record.status in _OVER for record in found)
+                over = all(isinstance(record, Record) and record.is_over for record in found)
                 changed = DefinitionChangedError.went_past if over else DefinitionChangedError
                 raise changed(journal.run_id, found[0].key, definition.id)
             last, before = position, found[-1].key

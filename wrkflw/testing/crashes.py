@@ -62,10 +62,8 @@ async def crash_everywhere(
     runtime = entered()
     trial = _Trial(workflow, input, drive, runtime.mocks if isinstance(runtime, TestRuntime) else Mocks())
     wanted = await trial.play()
-    if wanted.problem is not None:
-        raise AssertionError(f"workflow {workflow.id!r} is paused without a crash: {wanted.problem}; {_CURE}")
-    if (status := wanted.outcome["status"]) in ("suspended", "waiting"):
-        raise AssertionError(_does_not_end(workflow.id, status, drive is not None))
+    if problem := _unfinished(workflow.id, wanted, is_driven=drive is not None):
+        raise AssertionError(problem)
     again = await trial.play()
     number, places = 0, 0
     if difference := _difference(wanted.outcome, again.outcome):
@@ -240,7 +238,13 @@ _CURE = (
 _MOCK = "mock what changes by itself, and what bodies change outside of the run: all runs of this test share it"
 
 
-def _does_not_end(workflow_id: str, status: object, is_driven: bool) -> str:
+def _unfinished(workflow_id: str, played: _Played, *, is_driven: bool) -> str | None:
+    """What keeps a run from its end without any crash."""
+    if played.problem is not None:
+        return f"workflow {workflow_id!r} is paused without a crash: {played.problem}; {_CURE}"
+    status = played.outcome["status"]
+    if status not in ("suspended", "waiting"):
+        return None
     for_what = "an answer" if status == "suspended" else "an event"
     cure = "drive= gives it nothing that it waits for" if is_driven else "pass drive=, which gives it that"
     return f"workflow {workflow_id!r} does not end without a crash, it still waits for {for_what}; {cure}"
